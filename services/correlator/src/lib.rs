@@ -1,0 +1,1 @@
+//! Gathers changes of health into incidents.

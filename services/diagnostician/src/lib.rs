@@ -1,0 +1,1 @@
+//! Decides what is broken: suspicions, walks and health.

@@ -1,0 +1,1 @@
+//! The front door: authenticates what routers push and stores it as signals.

@@ -1,0 +1,1 @@
+//! A simulated ISP: routers, radios and subscribers that speak network protocols.

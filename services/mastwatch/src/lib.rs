@@ -1,0 +1,1 @@
+//! The mastwatch binary: every service, the private servers and the command line.

@@ -1,0 +1,3 @@
+//! The `mastwatch` command.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Decides who is told, and tells them once.

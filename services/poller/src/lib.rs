@@ -1,0 +1,1 @@
+//! Watches what cannot report its own death, and answers what deciders ask.

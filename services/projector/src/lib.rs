@@ -1,0 +1,1 @@
+//! Writes the read models that people and dashboards look at.

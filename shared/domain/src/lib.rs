@@ -1,0 +1,1 @@
+//! What follows from what: topology, supply, the walk, incidents and who is told.

@@ -1,0 +1,1 @@
+//! Private copies of nats-server, Postgres and VictoriaMetrics for one machine.

@@ -1,0 +1,1 @@
+//! What may be said: every event, its subject, its identifier and its versions.

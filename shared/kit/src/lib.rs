@@ -1,0 +1,1 @@
+//! How things are heard and said: the log, deciders, keepers, workers and projections.

@@ -1,0 +1,1 @@
+//! What an operator writes down: the network file, its errors and its generator.

@@ -1,0 +1,1 @@
+//! Decisions under faults, in virtual time, by seed.

@@ -1,0 +1,1 @@
+//! The real parts together: restarts, rebuilds, tenants, poison.
