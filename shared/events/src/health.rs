@@ -1,0 +1,193 @@
+//! What is believed of nodes. Only diagnostician says these things.
+
+use crate::{AskId, EventId, NodeId, SignalSource, Time};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What is believed of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Health {
+    /// It works.
+    Up,
+    /// It is broken itself.
+    Down,
+    /// It is cut off by something else.
+    Impacted,
+    /// It works badly.
+    Degraded,
+    /// Nothing is known.
+    Unknown,
+}
+
+/// What else is to be said of a node's health.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Flag {
+    /// A claim against it is being checked.
+    Suspect,
+    /// Its root is back; itself not heard of yet.
+    Recovering,
+    /// It changes too often to be told each time.
+    Flapping,
+    /// One more failure would cut it off.
+    AtRisk,
+    /// It may be down quietly.
+    Maintenance,
+    /// It answers although the map says it cannot.
+    MapDisagrees,
+}
+
+/// What a piece of evidence is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EvidenceKind {
+    /// A try of a probe went unanswered.
+    SilentTry,
+    /// A node that depends on it was independently claimed down.
+    DownClaim,
+    /// It was itself claimed down.
+    ClaimedDown,
+    /// Its router says so of it (netwatch or session table).
+    RouterSaysDown,
+    /// What it depends on was seen alive after the claim.
+    SupplyAlive,
+    /// Nothing decisive was found in time.
+    Undetermined,
+}
+
+/// One named weight in a verdict.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Evidence {
+    /// What it is.
+    pub kind: EvidenceKind,
+    /// How often it was found.
+    pub count: u32,
+    /// What it adds to the confidence, percent points.
+    pub weight: u32,
+    /// The event that said it (the last of them).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<EventId>,
+}
+
+/// A probe that was asked for, in the standing of what it was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Asked {
+    /// The ask.
+    pub id: AskId,
+    /// About which node.
+    pub target: NodeId,
+    /// When it was asked: the time of the decision.
+    pub at: Time,
+    /// Until when an answer counts.
+    pub deadline: Time,
+    /// How many asks in this matter came before it.
+    #[serde(default)]
+    pub round: u32,
+}
+
+/// A claim that has been heard and is being checked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Suspicion {
+    /// Who is suspected to be down.
+    pub node: NodeId,
+    /// Since when: the first claim's time of hearing.
+    pub since: Time,
+    /// What raised it.
+    pub source: SignalSource,
+    /// Who claimed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sender: Option<NodeId>,
+    /// The claim.
+    pub claim: EventId,
+    /// What was asked to settle it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub asked: Vec<Asked>,
+}
+
+/// What happened to a suspicion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SuspicionKind {
+    /// A claim was heard.
+    Raised,
+    /// More was asked to settle it.
+    Pursued,
+    /// It was settled: the node's health says how.
+    Settled,
+}
+
+/// What has become of one suspicion. The last message is the memory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SuspicionSaid {
+    /// What happened.
+    pub kind: SuspicionKind,
+    /// The suspicion as it stands after this.
+    pub now: Suspicion,
+}
+
+/// What is believed of one node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NodeHealth {
+    /// Which node.
+    pub node: NodeId,
+    /// What is believed.
+    pub health: Health,
+    /// What else, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub flags: Vec<Flag>,
+    /// Since when it is believed: the time of the decision.
+    pub since: Time,
+    /// Since when it was so, as far as its source can tell (`at` of the first claim).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Time>,
+    /// What explains it, when it is impacted: the roots on its broken ways up, at most 16.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roots: Vec<NodeId>,
+    /// Why it is believed, when it is down: named weights that sum to the confidence.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub evidence: Vec<Evidence>,
+    /// What is being asked about it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub asked: Vec<Asked>,
+    /// The decaying penalty for changing often, and when it was last worked out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub penalty: Option<(u32, Time)>,
+}
+
+/// What happened to a node's health.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HealthKind {
+    /// Something else is believed than before.
+    Changed,
+    /// The same is believed; flags, roots or evidence differ.
+    Noted,
+    /// The same, said again because the earlier message is about to expire.
+    Restated,
+    /// The node left the inventory.
+    Retired,
+}
+
+/// What has become of one node's health. The last message is the memory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HealthSaid {
+    /// What happened.
+    pub kind: HealthKind,
+    /// What is believed after this.
+    pub now: NodeHealth,
+}
+
+/// One downtime of a node. Subject key: `<node>-<start in ms>`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Downtime {
+    /// Whose.
+    pub node: NodeId,
+    /// Whether it was broken itself or cut off.
+    pub health: Health,
+    /// When it began, as the source says (`at`, bounded).
+    pub from: Time,
+    /// When it ended; absent while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Time>,
+}
