@@ -10,6 +10,8 @@
 
 pub mod command;
 pub mod login;
+pub mod pool;
+pub mod question;
 pub mod session;
 pub mod tls;
 pub mod value;
@@ -17,4 +19,6 @@ pub mod wire;
 
 pub use crate::command::{Command, Reply, Row, Trap, TrapCategory};
 pub use crate::login::Credentials;
+pub use crate::pool::{Policy, Pool, Router, RouterError, Target};
+pub use crate::question::{AskError, Question};
 pub use crate::session::{CallError, ConnectError, Options, Session};

@@ -36,7 +36,7 @@ pub const PORT: u16 = 8728;
 pub const PORT_TLS: u16 = 8729;
 
 /// How a session behaves and what it may cost.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Options {
     /// From the first packet to being logged in.
     pub connect_within: Duration,

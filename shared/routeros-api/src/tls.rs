@@ -107,6 +107,13 @@ impl Tls {
     }
 }
 
+/// Equal when one is a clone of the other.
+impl PartialEq for Tls {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.config, &other.config) && self.name == other.name
+    }
+}
+
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tls").field("judged_by", &self.judged_by).field("name", &self.name).finish()

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::peer::{Peer, SOON, accept, brisk, connecting, listening, nms};
+use crate::peer::{Peer, SOON, accept, brisk, connecting, listening, nms, refusing};
 use routeros_api::login::challenge_response;
 use routeros_api::session::{LoginForm, Phase, ProtocolError};
 use routeros_api::tls::Tls;
@@ -26,8 +26,7 @@ async fn answer(peer: &mut Peer, asked: &Sentence, answers: &[Sentence]) {
 
 #[tokio::test]
 async fn a_closed_port_refuses() {
-    let (listener, address) = listening().await;
-    drop(listener);
+    let (_closed, address) = refusing();
     let refused = Session::connect(address, None, &nms(), &brisk()).await;
     assert!(matches!(refused, Err(ConnectError::Refused)), "{refused:?}");
 }

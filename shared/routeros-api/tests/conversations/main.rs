@@ -3,4 +3,5 @@
 
 mod connect;
 mod peer;
+mod pool;
 mod session;

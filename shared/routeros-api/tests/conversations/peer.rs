@@ -7,7 +7,7 @@ use std::time::Duration;
 use routeros_api::wire::{Decoder, Limits, Sentence};
 use routeros_api::{ConnectError, Credentials, Options, Session};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 /// Long enough on a busy machine, short enough for a test that hangs.
 pub(crate) const SOON: Duration = Duration::from_secs(10);
@@ -75,6 +75,14 @@ pub(crate) async fn listening() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port");
     let address = listener.local_addr().expect("a listener has an address");
     (listener, address)
+}
+
+/// A port that refuses, and that nobody else can get, until the socket listens.
+pub(crate) fn refusing() -> (TcpSocket, SocketAddr) {
+    let socket = TcpSocket::new_v4().expect("there are sockets");
+    socket.bind("127.0.0.1:0".parse().expect("an address")).expect("loopback has a free port");
+    let address = socket.local_addr().expect("a bound socket has an address");
+    (socket, address)
 }
 
 pub(crate) async fn accept(listener: &TcpListener) -> Peer {
