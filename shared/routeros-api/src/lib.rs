@@ -7,6 +7,36 @@
 //! A router is not trusted: nothing it sends makes this crate hold more than its limits say, wait
 //! longer than its deadlines say, or panic. An answer that does not come is an error that tells
 //! *how* it did not come, because a refused connection and a silent one mean different things.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use routeros_api::question::{PppActive, Resource};
+//! use routeros_api::{Command, Credentials, Options, Policy, Router, Target};
+//!
+//! # async fn example() -> Result<(), routeros_api::RouterError> {
+//! let router = Router::new(
+//!     Target {
+//!         address: "192.0.2.1:8728".parse().expect("an address and a port"),
+//!         source: None,
+//!         credentials: Credentials::new("nms", "secret"),
+//!         options: Options::default(),
+//!     },
+//!     Policy::default(),
+//! );
+//! let within = Duration::from_secs(30);
+//! let now = router.ask(&Resource, within).await?;
+//! println!("{} up for {:?}", now.version.text, now.uptime);
+//! for session in router.ask(&PppActive::all(), within).await? {
+//!     println!("{} at {:?}", session.name, session.address);
+//! }
+//! let wired = Command::new("/interface/print").proplist(&["name"]).equal("type", "ether");
+//! for row in router.call(&wired, within).await?.rows {
+//!     println!("{}", row.text("name").unwrap_or_default());
+//! }
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod command;
 pub mod login;

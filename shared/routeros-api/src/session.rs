@@ -294,7 +294,8 @@ pub enum CallError {
     },
 }
 
-/// One logged-in connection. Cheap to clone; the connection closes with the last clone.
+/// One logged-in connection. Cheap to clone; the connection closes with the last clone, [`Rows`]
+/// that are still being read included.
 #[derive(Clone)]
 pub struct Session {
     owner: Arc<Owner>,
