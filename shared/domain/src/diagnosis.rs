@@ -11,9 +11,9 @@ use crate::{
     supply::{Own, Supply},
 };
 use events::{
-    About, Answer, Asked, Decide, Decision, EventId, Fact, Flag, Health, HealthKind, HealthSaid, Heard, NodeHealth,
-    NodeId, Noun, Outcome, RollCall, Say, SessionState, Signal, Suspicion, SuspicionKind, SuspicionSaid, TenantId,
-    Time, Timer, Vantage,
+    About, Answer, Asked, Decide, Decision, EventId, Fact, Flag, Health, HealthKind, HealthSaid, Heard,
+    NodeHealth, NodeId, Noun, Outcome, RollCall, Say, SessionState, Signal, Suspicion, SuspicionKind,
+    SuspicionSaid, TenantId, Time, Timer, Vantage,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -179,12 +179,13 @@ impl Tenant {
             }
             self.judge(index, out);
         }
-        !self.strays.is_empty() && out.left() < 2
+        let put_off = self.wakes.first().is_some_and(|(at, _)| *at <= out.now);
+        put_off || !self.strays.is_empty()
     }
 
     /// The timer to arm, when somebody has to be looked at earlier than one is armed for.
     fn wake(&mut self, now: Time) -> Option<Timer> {
-        let (at, _) = *self.wakes.first()?;
+        let at = self.wakes.iter().map(|(at, _)| *at).find(|at| *at > now)?;
         let still_armed = self.armed.is_some_and(|armed| armed > now && armed <= at);
         if still_armed {
             return None;
@@ -254,7 +255,11 @@ impl Tenant {
         for above in self.network.graph.all_above(index) {
             step(&mut self.suspects_below[above as usize]);
             let half_silent = more
-                && self.recent.of(above).and_then(|r| r.silence()).is_some_and(|l| matches!(l.seen, Seen::Silent(..)));
+                && self
+                    .recent
+                    .of(above)
+                    .and_then(|r| r.silence())
+                    .is_some_and(|l| matches!(l.seen, Seen::Silent(..)));
             if half_silent {
                 self.soil(above);
             }
@@ -264,10 +269,17 @@ impl Tenant {
     fn retire(&mut self, out: &mut Out) {
         let gone: Vec<NodeId> = self.strays.keys().copied().take(out.left()).collect();
         for id in gone {
-            let Some(Standing { health: Some((mut now, cause)), .. }) = self.strays.remove(&id) else { continue };
+            let Some(Standing { health: Some((mut now, cause)), .. }) = self.strays.remove(&id) else {
+                continue;
+            };
             now.since = out.now;
             now.asked.clear();
-            out.say(cause, &format!("retired {id}"), out.now, Fact::Health(HealthSaid { kind: HealthKind::Retired, now }));
+            out.say(
+                cause,
+                &format!("retired {id}"),
+                out.now,
+                Fact::Health(HealthSaid { kind: HealthKind::Retired, now }),
+            );
         }
     }
 
@@ -306,7 +318,9 @@ impl Tenant {
         };
         match &answer.outcome {
             Outcome::Replied { .. } => self.look(target, look(alive_at, Seen::Up)),
-            Outcome::Silent { tries, last } => self.look(target, look(silent_at, Seen::Silent(*tries, *last))),
+            Outcome::Silent { tries, last } => {
+                self.look(target, look(silent_at, Seen::Silent(*tries, *last)))
+            }
             Outcome::RouterSilent { tries, last } => {
                 if let Some(router) = router {
                     self.look(router, look(silent_at, Seen::Silent(*tries, *last)));
@@ -318,7 +332,9 @@ impl Tenant {
             }
             Outcome::Unanswered { .. } => self.look(target, look(silent_at, Seen::Nothing)),
             Outcome::Session { state: SessionState::Present } => self.look(target, look(alive_at, Seen::Up)),
-            Outcome::Session { state: SessionState::Absent } => self.look(target, look(silent_at, Seen::RouterSaysDown)),
+            Outcome::Session { state: SessionState::Absent } => {
+                self.look(target, look(silent_at, Seen::RouterSaysDown))
+            }
             Outcome::RollCall(roll) => self.hear_roll(target, roll, alive_at, silent_at, &look),
         }
         if let Some(router) = router {
@@ -344,7 +360,9 @@ impl Tenant {
         let blind = roll.uptime_ms < u64::from(self.network.policy.blind_after_boot_ms);
         let graph = &self.network.graph;
         let nodes = |ids: &[NodeId]| ids.iter().filter_map(|id| graph.index_of(*id)).collect::<Vec<_>>();
-        let sessions = |keys: &[events::ClaimKey]| keys.iter().filter_map(|k| graph.index_of_claim(*k)).collect::<Vec<_>>();
+        let sessions = |keys: &[events::ClaimKey]| {
+            keys.iter().filter_map(|k| graph.index_of_claim(*k)).collect::<Vec<_>>()
+        };
         let alive: Vec<Index> = nodes(&roll.up).into_iter().chain(sessions(&roll.present)).collect();
         let dead: Vec<Index> = nodes(&roll.down).into_iter().chain(sessions(&roll.gone)).collect();
         for &i in &alive {
@@ -369,8 +387,11 @@ impl Tenant {
         let told = std::mem::take(&mut so_far.told);
         self.rolls.remove(&router);
         if roll.whole && !blind {
-            let absent = |i: &Index| !told.contains(i) && self.network.graph.node(*i).is_some_and(|n| !n.claims.is_empty());
-            let missing: Vec<Index> = self.network.graph.sees(router).iter().copied().filter(absent).collect();
+            let absent = |i: &Index| {
+                !told.contains(i) && self.network.graph.node(*i).is_some_and(|n| !n.claims.is_empty())
+            };
+            let missing: Vec<Index> =
+                self.network.graph.sees(router).iter().copied().filter(absent).collect();
             for i in missing {
                 self.look(i, look(silent_at, Seen::RouterSaysDown));
             }
@@ -442,9 +463,9 @@ impl Tenant {
         let Some(index) = self.network.graph.index_of(node) else {
             match said.kind {
                 HealthKind::Retired => self.strays.remove(&node),
-                HealthKind::Changed | HealthKind::Noted | HealthKind::Restated => {
-                    self.strays.insert(node, Standing { health: Some((said.now.clone(), id)), suspicion: None })
-                }
+                HealthKind::Changed | HealthKind::Noted | HealthKind::Restated => self
+                    .strays
+                    .insert(node, Standing { health: Some((said.now.clone(), id)), suspicion: None }),
             };
             return;
         };

@@ -310,7 +310,10 @@ impl Graph {
 
     /// How many subscribers hang directly below a node.
     pub fn subscribers_below(&self, index: Index) -> usize {
-        self.below(index).iter().filter(|i| self.node(**i).is_some_and(|n| n.tier == Tier::Subscriber)).count()
+        self.below(index)
+            .iter()
+            .filter(|i| self.node(**i).is_some_and(|n| n.tier == Tier::Subscriber))
+            .count()
     }
 
     /// Whether an outage of this node is an incident of its own: a subscriber's never is, nor that of
@@ -334,7 +337,8 @@ impl Graph {
         if problems.is_empty() {
             let supply = crate::supply::Supply::new(self);
             for i in self.indexes().filter(|i| !supply.of(*i).holds()) {
-                problems.push(Problem::NeverSupplied { node: self.called(i), path: self.hungry_way(i, &supply) });
+                problems
+                    .push(Problem::NeverSupplied { node: self.called(i), path: self.hungry_way(i, &supply) });
                 if problems.len() >= MOST {
                     break;
                 }

@@ -13,8 +13,8 @@ use crate::{
     supply::{Own, Tri, all_met, at_risk},
 };
 use events::{
-    Ask, AskId, Asked, Claim, EventId, Evidence, EvidenceKind, Fact, Flag, Health, HealthKind, HealthSaid, Node,
-    NodeHealth, NodeId, Question, SignalSource, Suspicion, SuspicionKind, SuspicionSaid, Tier, Time,
+    Ask, AskId, Asked, Claim, EventId, Evidence, EvidenceKind, Fact, Flag, Health, HealthKind, HealthSaid,
+    Node, NodeHealth, NodeId, Question, SignalSource, Suspicion, SuspicionKind, SuspicionSaid, Tier, Time,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -121,7 +121,9 @@ impl Tenant {
         match self.believed(index) {
             Some(Health::Up | Health::Degraded) => self.judge_living(index, &node, out),
             None if !node.is_observable() => self.judge_living(index, &node, out),
-            Some(Health::Down | Health::Impacted | Health::Unknown) | None => self.judge_lost(index, &node, out),
+            Some(Health::Down | Health::Impacted | Health::Unknown) | None => {
+                self.judge_lost(index, &node, out)
+            }
         }
     }
 
@@ -158,9 +160,18 @@ impl Tenant {
     }
 
     /// Says what is believed of a node that works, if that is news.
-    fn settle_living(&mut self, index: Index, node: &Arc<Node>, health: Health, cause: Option<EventId>, out: &mut Out) {
+    fn settle_living(
+        &mut self,
+        index: Index,
+        node: &Arc<Node>,
+        health: Health,
+        cause: Option<EventId>,
+        out: &mut Out,
+    ) {
         let mut flags = Vec::new();
-        if self.network.graph.is_redundant(index) && at_risk(self.network.graph.needs(index), &|i| self.supply.gives(i)) {
+        if self.network.graph.is_redundant(index)
+            && at_risk(self.network.graph.needs(index), &|i| self.supply.gives(i))
+        {
             flags.push(Flag::AtRisk);
         }
         if self.supply.of(index).fails() {
@@ -175,7 +186,10 @@ impl Tenant {
             let cause = cause.or(before.map(|(_, e)| *e)).unwrap_or_else(|| self.origin(node));
             self.say_health(index, health, cause, out, |now| now.flags = flags);
         } else if let Some(suspicion) = self.standing[index as usize].suspicion.clone() {
-            let said = SuspicionSaid { kind: SuspicionKind::Settled, now: Suspicion { asked: Vec::new(), ..*suspicion } };
+            let said = SuspicionSaid {
+                kind: SuspicionKind::Settled,
+                now: Suspicion { asked: Vec::new(), ..*suspicion },
+            };
             let claim = said.now.claim;
             let say = out.say(claim, &format!("settled {}", node.id), out.now, Fact::Suspicion(said));
             self.apply(&say);
@@ -185,7 +199,10 @@ impl Tenant {
 
     /// A router that is up and sees nodes of which nothing is known is asked about them.
     fn call_the_roll(&mut self, router: Index, node: &Arc<Node>, out: &mut Out) {
-        if node.login.is_none() || self.network.graph.sees(router).is_empty() || !self.supply_is_usable(router) {
+        if node.login.is_none()
+            || self.network.graph.sees(router).is_empty()
+            || !self.supply_is_usable(router)
+        {
             return;
         }
         let unknown = |i: &Index| match self.believed(*i) {
@@ -214,7 +231,8 @@ impl Tenant {
     fn judge_lost(&mut self, index: Index, node: &Arc<Node>, out: &mut Out) {
         let (belief, since, supply) = (self.believed(index), self.since(index), self.supply.of(index));
         let words = self.words(index, node.tier, node.watch.is_some());
-        let fresh = words.alive.filter(|(at, _)| *at >= since).or(words.unasked.filter(|(heard, _)| *heard > since));
+        let fresh =
+            words.alive.filter(|(at, _)| *at >= since).or(words.unasked.filter(|(heard, _)| *heard > since));
         if let Some((at, event)) = fresh.filter(|_| words.silence.is_none()) {
             if !supply.fails() || self.roots_are_seen_to(index, at, out) {
                 self.say_up(index, node, event, out);
@@ -415,7 +433,8 @@ impl Tenant {
             (_, Some(from)) => from,
             (None, None) => silence.map_or(out.now, |s| s.asked_at),
         };
-        let usable = silence.filter(|s| s.asked_at >= doubt_from.plus_ms(if from.is_some() { 0 } else { -REUSE_MS }));
+        let usable =
+            silence.filter(|s| s.asked_at >= doubt_from.plus_ms(if from.is_some() { 0 } else { -REUSE_MS }));
         let confirmed = usable.is_some() && case.weight(node.tier) >= THRESHOLD;
         let since = if confirmed { usable.map_or(doubt_from, |s| s.asked_at) } else { doubt_from };
         let supply = self.supply_seen_since(index, since);
@@ -434,10 +453,17 @@ impl Tenant {
         if out.now >= began.plus_ms(BOUND_MS) {
             if confirmed {
                 let mut evidence = case.evidence(node.tier, false);
-                evidence.push(Evidence { kind: EvidenceKind::Undetermined, count: 1, weight: 0, event: None });
+                evidence.push(Evidence {
+                    kind: EvidenceKind::Undetermined,
+                    count: 1,
+                    weight: 0,
+                    event: None,
+                });
                 self.say_down(index, cause, claim.as_ref().map(|c| c.at), evidence, out);
             } else {
-                self.say_health(index, Health::Unknown, cause, out, |now| now.at = claim.as_ref().map(|c| c.at));
+                self.say_health(index, Health::Unknown, cause, out, |now| {
+                    now.at = claim.as_ref().map(|c| c.at)
+                });
             }
             return;
         }
@@ -501,7 +527,9 @@ impl Tenant {
         let (mut asks, mut again) = (Vec::new(), None::<Time>);
         for (about, question, target) in wanted {
             let roll_call = matches!(question, Question::RollCall { .. });
-            if roll_call && asks.iter().any(|(_, a): &(Ask, Asked)| a.roll_call && Some(a.target) == self.id(target)) {
+            if roll_call
+                && asks.iter().any(|(_, a): &(Ask, Asked)| a.roll_call && Some(a.target) == self.id(target))
+            {
                 continue;
             }
             match self.want(target, roll_call, since, out.now) {
@@ -551,7 +579,11 @@ impl Tenant {
         let (mut found, mut seen) = (BTreeSet::new(), BTreeSet::new());
         let mut open: Vec<Index> = self.network.graph.above(index).to_vec();
         while let Some(i) = open.pop() {
-            if i == index || !seen.insert(i) || self.is_alive_since(i, since) || self.believed(i) == Some(Health::Down) {
+            if i == index
+                || !seen.insert(i)
+                || self.is_alive_since(i, since)
+                || self.believed(i) == Some(Health::Down)
+            {
                 continue;
             }
             if self.network.graph.node(i).is_some_and(|n| n.is_observable()) {
@@ -602,7 +634,11 @@ impl Tenant {
         }
         let words = self.words(index, node.tier, node.watch.is_some());
         let silent = words.silence.is_some_and(|s| s.asked_at >= since.plus_ms(-REUSE_MS));
-        if silent && self.case(index, &words).weight(node.tier) >= THRESHOLD { Own::Broken } else { Own::Doubtful }
+        if silent && self.case(index, &words).weight(node.tier) >= THRESHOLD {
+            Own::Broken
+        } else {
+            Own::Doubtful
+        }
     }
 
     /// Whether its router is to be seen alive first, before it is asked about all it sees.
@@ -618,7 +654,9 @@ impl Tenant {
         let router = self.router_of(node)?;
         let told = self.recent.of(router).is_some_and(|r| r.ended_since(since, true) == Some(Seen::Told));
         if self.suspects_seen[router as usize] >= ROLL_CALL_FROM && !told {
-            return self.is_alive_since(router, since).then_some((Question::RollCall { whole: true }, router));
+            return self
+                .is_alive_since(router, since)
+                .then_some((Question::RollCall { whole: true }, router));
         }
         let id = self.id(router)?;
         if node.address.is_some() {
@@ -655,7 +693,8 @@ impl Tenant {
         let node = self.network.graph.node(target).expect("what is asked about exists");
         let roll_call = matches!(question, Question::RollCall { .. });
         let deadline = now.plus_ms(if roll_call { ROLL_CALL_MS } else { LOOK_MS });
-        let id = AskId::of(EventId::following(cause, "ask", &now.us().to_string()), node.id, u32::from(roll_call));
+        let id =
+            AskId::of(EventId::following(cause, "ask", &now.us().to_string()), node.id, u32::from(roll_call));
         let asked = Asked { id, target: node.id, at: now, deadline, round, roll_call };
         (Ask { id, target: node.id, target_kind: node.kind, question, at: now, deadline }, asked)
     }
@@ -743,7 +782,14 @@ impl Tenant {
         self.settle_living(index, node, Health::Up, Some(cause), out);
     }
 
-    fn say_down(&mut self, index: Index, cause: EventId, at: Option<Time>, evidence: Vec<Evidence>, out: &mut Out) {
+    fn say_down(
+        &mut self,
+        index: Index,
+        cause: EventId,
+        at: Option<Time>,
+        evidence: Vec<Evidence>,
+        out: &mut Out,
+    ) {
         self.say_health(index, Health::Down, cause, out, |now| {
             now.at = at;
             now.evidence = evidence;

@@ -18,8 +18,8 @@ pub mod recent;
 pub mod route;
 pub mod supply;
 
-//pub use announcing::Announcing;
-//pub use correlation::Correlation;
+pub use announcing::Announcing;
+pub use correlation::Correlation;
 pub use diagnosis::Diagnosis;
 pub use graph::{Graph, Problem};
 pub use network::Network;

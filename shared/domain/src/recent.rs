@@ -146,7 +146,8 @@ impl Recent {
         let node = self.nodes.get_mut(&index)?;
         node.claims.retain(|c| c.heard >= from);
         node.looks.retain(|l| l.heard >= from);
-        let oldest = node.claims.front().map(|c| c.heard).into_iter().chain(node.looks.front().map(|l| l.heard)).min();
+        let oldest =
+            node.claims.front().map(|c| c.heard).into_iter().chain(node.looks.front().map(|l| l.heard)).min();
         if oldest.is_none() {
             self.nodes.remove(&index);
         }
@@ -190,7 +191,9 @@ impl Recent {
         if other.sender != claim.sender || other.source != claim.source || other.sender.is_none() {
             return false;
         }
-        let (Some(sender), Some(boot), Some(seq)) = (claim.sender, &claim.boot, claim.seq) else { return false };
+        let (Some(sender), Some(boot), Some(seq)) = (claim.sender, &claim.boot, claim.seq) else {
+            return false;
+        };
         match (&other.boot, other.seq) {
             (Some(other_boot), Some(other_seq)) if other_boot == boot => other_seq > seq,
             (Some(other_boot), Some(_)) => self.boot_is_later(sender, other_boot, boot),
@@ -218,7 +221,11 @@ impl Recent {
 impl NodeRecent {
     /// The latest moment for which a look proves it alive.
     pub fn alive_at(&self) -> Option<(Time, EventId)> {
-        self.looks.iter().filter(|l| matches!(l.seen, Seen::Up | Seen::Told)).map(|l| (l.asked_at, l.event)).max()
+        self.looks
+            .iter()
+            .filter(|l| matches!(l.seen, Seen::Up | Seen::Told))
+            .map(|l| (l.asked_at, l.event))
+            .max()
     }
 
     /// The newest look that was not answered, if none later proves it alive.
