@@ -131,8 +131,11 @@ struct Told {
     roots: BTreeSet<events::NodeId>,
     class: Option<IncidentClass>,
     changes: u32,
+    /// Said once more, or not to be any more.
     escalated: bool,
     resolved: bool,
+    /// The incident as it was last told.
+    about: Option<(Box<Incident>, NoticeId)>,
 }
 
 type Contact = (Audience, ChannelId);
@@ -153,18 +156,14 @@ impl Tenant {
         let notice = &said.now;
         let contact = (notice.audience, notice.channel);
         let contacts = self.ledger.entry(notice.incident).or_default();
-        if said.kind == NoticeKind::Withdrawn {
-            if contacts.get(&contact).is_some_and(|t| t.first == Some(notice.id)) {
-                contacts.remove(&contact);
-            }
-            if contacts.is_empty() {
-                self.ledger.remove(&notice.incident);
-            }
-            return;
-        }
         let told = contacts.entry(contact).or_default();
-        match notice.phase {
-            Phase::Opened | Phase::Changed => {
+        match (said.kind, notice.phase) {
+            (NoticeKind::Withdrawn, Phase::Opened | Phase::Changed) => {
+                if told.first.is_none() || told.first == Some(notice.id) {
+                    contacts.remove(&contact);
+                }
+            }
+            (NoticeKind::Addressed, Phase::Opened | Phase::Changed) => {
                 if told.first.is_none() {
                     told.first = Some(notice.id);
                     told.at = notice.at;
@@ -175,9 +174,10 @@ impl Tenant {
                 }
                 told.roots.extend(notice.about.roots.iter().filter(|r| !r.quiet).map(|r| r.node));
                 told.class = Some(notice.about.class);
+                told.about = Some((notice.about.clone(), notice.id));
             }
-            Phase::Escalated => told.escalated = true,
-            Phase::Resolved => told.resolved = true,
+            (NoticeKind::Addressed | NoticeKind::Withdrawn, Phase::Escalated) => told.escalated = true,
+            (NoticeKind::Addressed | NoticeKind::Withdrawn, Phase::Resolved) => told.resolved = true,
         }
         if contacts.values().all(|t| t.resolved) {
             self.ledger.remove(&notice.incident);
@@ -239,6 +239,20 @@ impl Tenant {
             }
             self.say(news, incident.id, contact, phase, step, out);
         }
+        incident.acknowledged_by.is_none() || self.stand_down(news, out)
+    }
+
+    /// Somebody has it: what would have been said once more is not.
+    fn stand_down(&mut self, news: &News, out: &mut Out) -> bool {
+        for (contact, told) in self.ledger.get(&news.now.id).cloned().unwrap_or_default() {
+            if self.escalates_at(&told).is_none() {
+                continue;
+            }
+            if out.is_full() {
+                return false;
+            }
+            self.withdraw(news, contact, Phase::Escalated, 1, out);
+        }
         true
     }
 
@@ -259,28 +273,21 @@ impl Tenant {
             if out.is_full() {
                 return false;
             }
-            match told.first.filter(|id| !self.attempted.contains_key(id)) {
-                Some(first) => self.withdraw(news, first, contact, out),
-                None => {
-                    let knows = self.ledger.get(&upper).is_some_and(|c| c.contains_key(&contact));
-                    if !knows && !by_itself.contains(&contact) {
-                        let about = upper_news.clone().unwrap_or_else(|| news.clone());
-                        self.say(&about, upper, contact, Phase::Changed, 0, out);
-                    }
-                    self.forget(news.now.id, contact);
-                }
+            let unsent = told.first.is_some_and(|id| !self.attempted.contains_key(&id));
+            if unsent && told.at.plus_ms(RECALL_MS) > out.now {
+                let (phase, step) = first_of(&told, news.now.id, contact);
+                self.withdraw(news, contact, phase, step, out);
+                continue;
             }
+            let knows = self.ledger.get(&upper).is_some_and(|c| c.contains_key(&contact));
+            if !knows && !by_itself.contains(&contact) {
+                let about = upper_news.clone().unwrap_or_else(|| news.clone());
+                self.say(&about, upper, contact, Phase::Changed, 0, out);
+            }
+            // The upper one's resolve is the one they get.
+            self.withdraw(news, contact, Phase::Resolved, 0, out);
         }
         true
-    }
-
-    fn forget(&mut self, incident: IncidentId, contact: Contact) {
-        if let Some(contacts) = self.ledger.get_mut(&incident) {
-            contacts.remove(&contact);
-            if contacts.is_empty() {
-                self.ledger.remove(&incident);
-            }
-        }
     }
 
     fn resolve(&mut self, news: &News, out: &mut Out) -> bool {
@@ -303,7 +310,23 @@ impl Tenant {
     }
 
     /// Urgent incidents nobody acknowledged are said again, once.
-    fn escalate(&mut self, _out: &mut Out) -> bool {
+    fn escalate(&mut self, out: &mut Out) -> bool {
+        let late = |t: &Told| self.escalates_at(t).is_some_and(|at| at <= out.now);
+        let due: Vec<(IncidentId, Contact, Told)> = self
+            .ledger
+            .iter()
+            .flat_map(|(id, contacts)| contacts.iter().map(|(c, t)| (*id, *c, t)))
+            .filter(|(_, _, t)| late(t))
+            .map(|(id, c, t)| (id, c, t.clone()))
+            .collect();
+        for (id, contact, told) in due {
+            let Some((about, notice)) = told.about else { continue };
+            if out.is_full() {
+                return true;
+            }
+            let news = News { heard: out.now, event: EventId(notice.0), now: *about };
+            self.say(&news, id, contact, Phase::Escalated, 1, out);
+        }
         false
     }
 
@@ -318,9 +341,8 @@ impl Tenant {
         Some(Timer { key: WAKE.into(), at: Some(at), version: self.armed_version })
     }
 
-    fn withdraw(&mut self, news: &News, id: NoticeId, contact: Contact, out: &mut Out) {
-        let mut notice = notice(news, news.now.id, contact, Phase::Opened, 0, out.now);
-        notice.id = id;
+    fn withdraw(&mut self, news: &News, contact: Contact, phase: Phase, step: u32, out: &mut Out) {
+        let notice = notice(news, news.now.id, contact, phase, step, out.now);
         self.push(news.event, NoticeSaid { kind: NoticeKind::Withdrawn, now: notice }, out);
     }
 
@@ -348,6 +370,12 @@ impl Tenant {
             fact: Fact::Notice(said),
         });
     }
+}
+
+/// Which phase and step brought an incident to a contact first.
+fn first_of(told: &Told, incident: IncidentId, (audience, channel): Contact) -> (Phase, u32) {
+    let opened = NoticeId::of(incident, audience.name(), channel, Phase::Opened.name(), 0);
+    if told.first == Some(opened) { (Phase::Opened, 0) } else { (Phase::Changed, 0) }
 }
 
 fn is_material(told: &Told, incident: &Incident) -> bool {

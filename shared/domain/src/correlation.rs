@@ -250,7 +250,7 @@ impl Tenant {
             (Health::Down, None) => self.root_came(news, out),
             (Health::Up | Health::Degraded, Some(id)) => self.root_is_back(id, news, out),
             (Health::Impacted, Some(id)) => {
-                self.drop_root(id, node, news, "explained by a higher cause", out)
+                self.drop_root(id, node, news, "explained by a higher cause", out);
             }
             (Health::Up | Health::Degraded | Health::Impacted, None) => {}
             (Health::Unknown, _) => {}

@@ -319,7 +319,7 @@ impl Tenant {
         match &answer.outcome {
             Outcome::Replied { .. } => self.look(target, look(alive_at, Seen::Up)),
             Outcome::Silent { tries, last } => {
-                self.look(target, look(silent_at, Seen::Silent(*tries, *last)))
+                self.look(target, look(silent_at, Seen::Silent(*tries, *last)));
             }
             Outcome::RouterSilent { tries, last } => {
                 if let Some(router) = router {
@@ -333,7 +333,7 @@ impl Tenant {
             Outcome::Unanswered { .. } => self.look(target, look(silent_at, Seen::Nothing)),
             Outcome::Session { state: SessionState::Present } => self.look(target, look(alive_at, Seen::Up)),
             Outcome::Session { state: SessionState::Absent } => {
-                self.look(target, look(silent_at, Seen::RouterSaysDown))
+                self.look(target, look(silent_at, Seen::RouterSaysDown));
             }
             Outcome::RollCall(roll) => self.hear_roll(target, roll, alive_at, silent_at, &look),
         }

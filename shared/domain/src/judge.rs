@@ -86,7 +86,7 @@ impl Tenant {
         let recent = self.recent.of(index);
         let claim = self.recent.standing_claim(index);
         let mut words = Words {
-            alive: recent.and_then(|r| r.alive_at()),
+            alive: recent.and_then(super::recent::NodeRecent::alive_at),
             unasked: recent.and_then(|r| {
                 r.looks.iter().rev().find(|l| !l.asked && l.seen == Seen::Up).map(|l| (l.heard, l.event))
             }),
@@ -122,7 +122,7 @@ impl Tenant {
             Some(Health::Up | Health::Degraded) => self.judge_living(index, &node, out),
             None if !node.is_observable() => self.judge_living(index, &node, out),
             Some(Health::Down | Health::Impacted | Health::Unknown) | None => {
-                self.judge_lost(index, &node, out)
+                self.judge_lost(index, &node, out);
             }
         }
     }
@@ -462,7 +462,7 @@ impl Tenant {
                 self.say_down(index, cause, claim.as_ref().map(|c| c.at), evidence, out);
             } else {
                 self.say_health(index, Health::Unknown, cause, out, |now| {
-                    now.at = claim.as_ref().map(|c| c.at)
+                    now.at = claim.as_ref().map(|c| c.at);
                 });
             }
             return;
@@ -515,7 +515,11 @@ impl Tenant {
         }
         if let Some(router) = self.router_of(node)
             && !wanted.iter().any(|(i, ..)| *i == router)
-            && self.recent.of(router).and_then(|r| r.alive_at()).is_none_or(|(at, _)| at < since)
+            && self
+                .recent
+                .of(router)
+                .and_then(super::recent::NodeRecent::alive_at)
+                .is_none_or(|(at, _)| at < since)
             && let Some(n) = self.network.graph.node(router).cloned()
             && let Some((question, target)) = self.question(router, &n, since)
         {
@@ -595,7 +599,7 @@ impl Tenant {
     }
 
     fn is_alive_since(&self, index: Index, since: Time) -> bool {
-        self.recent.of(index).and_then(|r| r.alive_at()).is_some_and(|(at, _)| at >= since)
+        self.recent.of(index).and_then(super::recent::NodeRecent::alive_at).is_some_and(|(at, _)| at >= since)
     }
 
     /// The supply of a suspect as far as it was seen after the doubt arose: an older sign of life is none.
