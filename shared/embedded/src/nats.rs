@@ -9,7 +9,7 @@ use crate::ports::Port;
 use crate::process::AtParentDeath;
 use crate::programs::{Program, Programs, Version};
 use crate::random;
-use crate::server::{Server, blocking, write_private};
+use crate::server::{Ends, Server, blocking, write_private};
 use crate::temporary::Temporary;
 use rustix::process::Signal;
 use serde_json::Value;
@@ -33,6 +33,9 @@ const PORT_BACK_WITHIN: Duration = Duration::from_secs(5);
 /// The longest first line a server sends. Source: the client protocol's control line is 4 KB; an
 /// `INFO` lists the whole cluster.
 const INFO_BYTES_MAX: u64 = 64 * 1024;
+
+/// A store survives `SIGKILL`, so dropping needs nothing gentler.
+const ENDS: Ends = Ends { orderly: Signal::TERM, at_once: Signal::KILL };
 
 /// When JetStream writes its files through to the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -148,7 +151,7 @@ impl Nats {
         nats.launch().await.map(|()| nats)
     }
 
-    /// Starts one in a temporary directory, as `change` wants it; gone when dropped.
+    /// Starts one in a temporary directory, as `change` wants it; gone when dropped. For tests.
     ///
     /// # Errors
     ///
@@ -166,11 +169,7 @@ impl Nats {
     async fn prepare(options: &NatsOptions) -> Result<(Program, Server), StartError> {
         let programs = options.programs.clone();
         let program = blocking(move || Ok(programs.nats_server()?)).await?;
-        let at_parent_death = match options.at_parent_death {
-            AtParentDeath::ShutDown => Signal::TERM,
-            AtParentDeath::Kill => Signal::KILL,
-        };
-        Ok((program, Server::claim(&options.dir, "nats", Signal::TERM, at_parent_death).await?))
+        Ok((program, Server::claim(&options.dir, "nats", ENDS, options.at_parent_death).await?))
     }
 
     fn claimed(
@@ -202,12 +201,7 @@ impl Nats {
         &self.server_name
     }
 
-    /// What the program says it is.
-    pub fn version(&self) -> Version {
-        self.program.version
-    }
-
-    /// The program that was taken, and how it was found.
+    /// The program that was taken, its version, and how it was found.
     pub fn program(&self) -> &Program {
         &self.program
     }
@@ -340,7 +334,7 @@ impl Nats {
         let options = &self.options;
         let mut limits =
             "batch { max_inflight_per_stream: 400, max_inflight_total: 2000, timeout: \"2s\" }".to_owned();
-        if self.program.version >= CONSUMER_LIMIT_SINCE {
+        if self.program.version >= Some(CONSUMER_LIMIT_SINCE) {
             limits.insert_str(0, "default_max_consumers: 5000\n    ");
         }
         let store_max =

@@ -32,7 +32,7 @@ pub enum AtParentDeath {
     /// It shuts down in good order.
     #[default]
     ShutDown,
-    /// It is killed at once, frozen or not. For tests: nothing may be left over.
+    /// It goes at once. For tests: nothing may be left over.
     Kill,
 }
 
@@ -131,6 +131,14 @@ impl Process {
         }
     }
 
+    /// Blocks until it has ended, for at most that long.
+    pub(crate) fn wait(&self, patience: Duration) {
+        let begun = Instant::now();
+        while self.status().is_none() && begun.elapsed() < patience {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     /// Sends it a signal. False: it has ended.
     pub(crate) fn signal(&self, signal: Signal) -> bool {
         let mut child = self.child.lock().expect("no holder of this lock panics");
@@ -199,6 +207,18 @@ impl Process {
 pub(crate) fn send(pid: u32, signal: Signal) -> bool {
     let number = i32::try_from(pid).ok().and_then(Pid::from_raw);
     number.is_some_and(|pid| rustix::process::kill_process(pid, signal).is_ok())
+}
+
+/// Runs a short-lived program to its end, feeding it `input`. It dies with us like the others.
+///
+/// Blocks; its standard output and error go where `command` says.
+pub(crate) fn run_to_end(command: Command, input: &str) -> io::Result<ExitStatus> {
+    let mut child = start_child(command, Signal::KILL)?;
+    if let Some(mut stdin) = child.stdin.take() {
+        use std::io::Write;
+        stdin.write_all(input.as_bytes())?;
+    }
+    child.wait()
 }
 
 type Order = (Command, SyncSender<io::Result<Child>>);
@@ -333,5 +353,12 @@ mod tests {
         assert!(!Identity { started_ticks: me.started_ticks + 1, ..me.clone() }.is_alive());
         assert!(!Identity { boot: "another".to_owned(), ..me }.is_alive());
         assert_eq!(Identity::from_lines("garbage"), None);
+    }
+
+    #[test]
+    fn a_program_is_fed_its_input_and_its_status_returned() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "read a; test \"$a\" = word"]).stdin(Stdio::piped());
+        assert!(run_to_end(command, "word\n").unwrap().success());
     }
 }

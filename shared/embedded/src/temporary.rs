@@ -19,8 +19,8 @@ impl<T> Temporary<T> {
         Temporary { server, dir }
     }
 
-    /// The directory; what is put into it is removed with it.
-    pub fn dir(&self) -> &Path {
+    /// The temporary directory, above that of the server; what is put into it is removed with it.
+    pub fn temporary_dir(&self) -> &Path {
         self.dir.path()
     }
 }

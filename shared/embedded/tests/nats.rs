@@ -44,7 +44,7 @@ fn config(name: &str, replicas: usize) -> stream::Config {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_acknowledged_is_there_after_a_kill_a_stop_and_on_the_same_address() {
     let nats = Nats::start_temporary(|_| {}).await.unwrap();
-    assert!(nats.version() >= Version(2, 14, 0));
+    assert!(nats.program().version >= Some(Version(2, 14, 0)));
     let (url, pid) = (nats.url(), nats.pid().unwrap());
     let log = context(&[nats.url()]).await;
     log.create_stream(config("A", 1)).await.unwrap();
