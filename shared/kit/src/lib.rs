@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod config;
 pub mod http;
+pub mod postgres;
 pub mod quota;
 pub mod run;
 pub mod telemetry;
