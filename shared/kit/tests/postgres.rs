@@ -1,5 +1,7 @@
 //! The promises about Postgres, against a real one.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use embedded::Postgres;
 use events::TenantId;
 use kit::{
