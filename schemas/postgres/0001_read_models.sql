@@ -12,16 +12,12 @@ comment on function current_tenant() is 'The tenant that this transaction is abo
 
 -- Where the projector is -------------------------------------------------------------------
 
-create table projection (
-    model text not null,
-    part integer not null,
-    seq bigint not null,
-    primary key (model, part)
-);
-comment on table projection is 'How far each read model has read each partition of the log. Moves in the transaction that writes the rows; belongs to no tenant.';
-comment on column projection.model is 'Which read model.';
-comment on column projection.part is 'Which partition of the log.';
-comment on column projection.seq is 'The last sequence whose rows are written.';
+-- The kit makes this one before any migration runs.
+comment on table projection_position is 'How far each read model has read each partition of the log. Moves in the transaction that writes the rows; belongs to no tenant.';
+comment on column projection_position.model is 'Which read model.';
+comment on column projection_position.part is 'Which partition of the log.';
+comment on column projection_position.seq is 'The last sequence whose rows are written.';
+comment on column projection_position.moved_at is 'When it last moved, by the clock of the database.';
 
 create table projected_tenant (
     tenant uuid primary key,

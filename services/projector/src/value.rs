@@ -54,6 +54,11 @@ pub(crate) fn small(n: usize) -> i32 {
     i32::try_from(n).unwrap_or(i32::MAX)
 }
 
+/// A small count as an index.
+pub(crate) fn index(n: u32) -> usize {
+    usize::try_from(n).unwrap_or(usize::MAX)
+}
+
 /// Until when a row may stay that says what `heard` of `noun` said; none: for ever.
 pub(crate) fn kept_until(heard: &Heard, noun: Noun) -> Option<DateTime<Utc>> {
     match noun.retention() {

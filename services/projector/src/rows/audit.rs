@@ -53,7 +53,9 @@ impl<'a> Rows<'a> {
     pub(super) fn ordered(&mut self, heard: &'a Heard, said: &'a OrderSaid) {
         let (what, subject, detail) = match &said.order {
             Order::Acknowledge { incident } => ("acknowledge", incident.to_string(), serde_json::json!({})),
-            Order::CloseAsWrong { incident } => ("close_as_wrong", incident.to_string(), serde_json::json!({})),
+            Order::CloseAsWrong { incident } => {
+                ("close_as_wrong", incident.to_string(), serde_json::json!({}))
+            }
             Order::LiveCheck { node, hops } => {
                 ("live_check", node.to_string(), serde_json::json!({ "hops": hops.len() }))
             }

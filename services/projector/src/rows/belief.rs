@@ -5,8 +5,8 @@ use crate::value::{Text, at, kept_until, number, small, some_text, text};
 use crate::words;
 use chrono::{DateTime, Utc};
 use events::{
-    About, ClaimKey, Downtime, Evidence, Flag, HealthKind, HealthSaid, Heard, NodeHealth, NodeId, Noun, Signal,
-    Suspicion, SuspicionKind, SuspicionSaid, Time,
+    About, ClaimKey, Downtime, Evidence, Flag, HealthKind, HealthSaid, Heard, NodeHealth, NodeId, Noun,
+    Signal, Suspicion, SuspicionKind, SuspicionSaid, Time,
 };
 use sqlx::{PgConnection, types::Json};
 use std::collections::BTreeMap;

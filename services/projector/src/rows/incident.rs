@@ -80,7 +80,8 @@ impl<'a> Rows<'a> {
     pub(super) async fn write(self, tenant: Uuid, tx: &mut PgConnection) -> sqlx::Result<()> {
         let ids: Vec<Uuid> = self.last.keys().map(|id| id.0).collect();
         delete(NO_CAUSES, tenant, &ids, tx).await?;
-        let (mut incidents, mut causes, mut story) = (Incidents::default(), Causes::default(), Story::default());
+        let (mut incidents, mut causes, mut story) =
+            (Incidents::default(), Causes::default(), Story::default());
         for (heard, now) in self.last.values() {
             incident_row(&mut incidents, heard, now);
             cause_rows(&mut causes, heard, now);
