@@ -230,7 +230,9 @@ impl NodeRecent {
 
     /// The newest look that was not answered, if none later proves it alive.
     pub fn silence(&self) -> Option<&Look> {
-        let alive = self.alive_at().map(|(at, _)| at);
+        // A silence is ended by a sign of life heard after it was asked for, whoever asked for that.
+        let lives = self.looks.iter().filter(|l| matches!(l.seen, Seen::Up | Seen::Told));
+        let alive = lives.map(|l| if l.asked { l.asked_at } else { l.heard }).max();
         self.looks
             .iter()
             .filter(|l| match l.seen {
