@@ -2,6 +2,9 @@
 
 pub mod commit;
 pub mod dead;
+pub mod decider;
+pub mod keeper;
+pub mod lease;
 pub mod log;
 pub mod message;
 pub mod publish;
@@ -9,6 +12,9 @@ pub mod read;
 pub mod timer;
 
 pub use crate::{
+    decider::{Decider, DeciderError, DeciderOptions, DeciderStats, Leasing, Observe, Then},
+    keeper::{Asked, Keeper, KeeperEvent, KeeperOptions, KeeperStats},
+    lease::{Lease, LeaseConfig, Slots},
     log::{Credentials, Log, LogConfig, LogError, LogState},
     message::{EncodeError, Outgoing, Raw, Undecodable},
     publish::{ARRAY_MAX, PublishError, PublishLimits, PublishStats, Stored},
