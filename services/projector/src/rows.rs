@@ -1,0 +1,150 @@
+//! The rows that a piece of one tenant's history makes.
+//!
+//! Facts are taken in the order of the log; the last one of a thing is its row, because every fact
+//! carries the whole standing of its thing. What remains is written with one statement a table.
+//! So the rows are the same however the history was cut into pieces, and reading it
+//! again gives them again.
+
+mod audit;
+mod belief;
+mod incident;
+mod inventory;
+mod telling;
+
+use crate::value::{at, number};
+use events::{Fact, Heard, Inventory, Noun, TenantId};
+use sqlx::PgConnection;
+
+/// What the read models are made of. Asks, answers and timers leave no rows: what they lead to does.
+pub const HEARS: [Noun; 12] = [
+    Noun::Inventory,
+    Noun::Part,
+    Noun::Revision,
+    Noun::Access,
+    Noun::Order,
+    Noun::Signal,
+    Noun::Suspicion,
+    Noun::Health,
+    Noun::Downtime,
+    Noun::Incident,
+    Noun::Notice,
+    Noun::Delivery,
+];
+
+/// Columns of one table as arrays, and the statement that writes them all at once.
+macro_rules! columns {
+    ($(#[$doc:meta])* $name:ident $(<$life:lifetime>)? { $($column:ident: $kind:ty,)* } $sql:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Default)]
+        pub(super) struct $name $(<$life>)? {
+            $(pub(super) $column: Vec<$kind>,)*
+        }
+
+        impl $(<$life>)? $name $(<$life>)? {
+            /// `$1` is the tenant, then one array a column.
+            pub(super) const SQL: &'static str = $sql;
+
+            /// Writes them; nothing when there is nothing.
+            pub(super) async fn write(self, tenant: uuid::Uuid, tx: &mut sqlx::PgConnection) -> sqlx::Result<()> {
+                let lengths = [$(self.$column.len()),*];
+                debug_assert!(lengths.iter().all(|l| *l == lengths[0]), "every row has every column");
+                if lengths[0] == 0 {
+                    return Ok(());
+                }
+                sqlx::query(Self::SQL).bind(tenant)$(.bind(self.$column))*.execute(tx).await?;
+                Ok(())
+            }
+        }
+    };
+}
+pub(crate) use columns;
+
+/// Deletes what has one of the ids in `$2`; nothing when there are none.
+pub(crate) async fn delete(
+    sql: &'static str,
+    tenant: uuid::Uuid,
+    ids: &[uuid::Uuid],
+    tx: &mut PgConnection,
+) -> sqlx::Result<()> {
+    if !ids.is_empty() {
+        sqlx::query(sql).bind(tenant).bind(ids).execute(tx).await?;
+    }
+    Ok(())
+}
+
+/// Every statement, for the test that prepares them all.
+#[doc(hidden)]
+pub fn statements() -> Vec<&'static str> {
+    [inventory::STATEMENTS, belief::STATEMENTS, incident::STATEMENTS, telling::STATEMENTS, audit::STATEMENTS]
+        .concat()
+}
+
+/// The rows of one tenant, not written yet.
+#[derive(Debug, Default)]
+pub struct Rows<'a> {
+    inventory: inventory::Rows<'a>,
+    belief: belief::Rows<'a>,
+    incidents: incident::Rows<'a>,
+    telling: telling::Rows<'a>,
+    audit: audit::Rows<'a>,
+    last: Option<&'a Heard>,
+}
+
+impl<'a> Rows<'a> {
+    /// Takes in the next fact of the tenant.
+    ///
+    /// A revision whose things lie in parts is noted here; its things are to be taken by
+    /// [`take_thing`](Rows::take_thing) at its place.
+    pub fn take(&mut self, heard: &'a Heard) {
+        self.last = Some(heard);
+        match &heard.fact {
+            Fact::Inventory(thing) => self.inventory.take(heard, thing),
+            Fact::Revision(revision) => {
+                self.inventory.revise(heard, revision);
+                self.audit.revised(heard, revision);
+            }
+            Fact::Access(said) => self.audit.granted(heard, said),
+            Fact::Order(said) => self.audit.ordered(heard, said),
+            Fact::Signal(signal) => self.belief.claim(heard, signal),
+            Fact::Suspicion(said) => self.belief.suspect(heard, said),
+            Fact::Health(said) => self.belief.believe(heard, said),
+            Fact::Downtime(downtime) => self.belief.record(heard, downtime),
+            Fact::Incident(said) => self.incidents.take(heard, said),
+            Fact::Notice(said) => self.telling.address(heard, said),
+            Fact::Delivery(said) => self.telling.deliver(heard, said),
+            Fact::Part(_) => {} // Without effect until a revision names it.
+            Fact::Ask(_) | Fact::Answer(_) | Fact::Due(_) | Fact::Cut(_) => {} // No rows.
+        }
+    }
+
+    /// Takes in one thing of a part, at the revision that names it.
+    pub fn take_thing(&mut self, revision: &'a Heard, thing: &'a Inventory) {
+        self.inventory.take(revision, thing);
+    }
+
+    /// Writes what was taken, in a transaction that is already about `tenant`.
+    ///
+    /// # Errors
+    ///
+    /// When Postgres refuses or is gone; the transaction is lost.
+    pub async fn write(self, tenant: TenantId, tx: &mut PgConnection) -> sqlx::Result<()> {
+        let id = tenant.0;
+        self.inventory.write(id, tx).await?;
+        self.belief.write(id, tx).await?;
+        self.incidents.write(id, tx).await?;
+        self.telling.write(id, tx).await?;
+        self.audit.write(id, tx).await?;
+        let Some(last) = self.last else { return Ok(()) };
+        sqlx::query(PROJECTED)
+            .bind(id)
+            .bind(i32::from(events::partition_of(tenant)))
+            .bind(number(last.seq))
+            .bind(at(last.heard))
+            .execute(tx)
+            .await?;
+        Ok(())
+    }
+}
+
+const PROJECTED: &str = "insert into projected_tenant (tenant, part, seq, heard_at) values ($1, $2, $3, $4)
+    on conflict (tenant) do update set seq = excluded.seq, heard_at = excluded.heard_at";

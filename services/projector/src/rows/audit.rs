@@ -1,0 +1,81 @@
+//! Who did what: changes of access and of the inventory, and orders.
+//!
+//! Every message is a row of its own. Sealed keys and digests of tokens never come here.
+
+use super::columns;
+use crate::value::{Text, at, json, kept_until, number, text};
+use chrono::{DateTime, Utc};
+use events::{Access, AccessSaid, Heard, Noun, Order, OrderSaid, Revision};
+use serde_json::Value;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+#[derive(Debug, Default)]
+pub(super) struct Rows<'a> {
+    rows: Audit<'a>,
+}
+
+columns! {
+    Audit<'a> {
+        seq: i64, event: Uuid, heard_at: DateTime<Utc>, done_by: Text<'a>, what: &'static str, subject: String,
+        detail: Value, kept_until: Option<DateTime<Utc>>,
+    }
+    "insert into audit (tenant, seq, event, heard_at, done_by, what, subject, detail, kept_until)
+     select $1, * from unnest($2::bigint[], $3::uuid[], $4::timestamptz[], $5::text[], $6::text[], $7::text[],
+         $8::jsonb[], $9::timestamptz[])"
+}
+
+pub(super) const STATEMENTS: &[&str] = &[Audit::SQL];
+
+impl<'a> Rows<'a> {
+    pub(super) fn granted(&mut self, heard: &'a Heard, said: &'a AccessSaid) {
+        let (what, subject, detail) = match &said.now {
+            Access::Token(token) => (
+                if token.revoked { "token_revoked" } else { "token_granted" },
+                token.prefix.as_str(),
+                serde_json::json!({ "name": token.name, "grant": token.grant, "networks": token.networks }),
+            ),
+            Access::Keys(_) => ("keys_set", "keys", serde_json::json!({})),
+        };
+        self.push(heard, Noun::Access, &said.by, (what, text(subject).into_owned(), detail));
+    }
+
+    pub(super) fn revised(&mut self, heard: &'a Heard, revision: &'a Revision) {
+        let detail = serde_json::json!({ "source": revision.source });
+        self.push(
+            heard,
+            Noun::Revision,
+            &revision.by,
+            ("inventory_changed", revision.number.to_string(), detail),
+        );
+    }
+
+    pub(super) fn ordered(&mut self, heard: &'a Heard, said: &'a OrderSaid) {
+        let (what, subject, detail) = match &said.order {
+            Order::Acknowledge { incident } => ("acknowledge", incident.to_string(), serde_json::json!({})),
+            Order::CloseAsWrong { incident } => {
+                ("close_as_wrong", incident.to_string(), serde_json::json!({}))
+            }
+            Order::LiveCheck { node, hops } => {
+                ("live_check", node.to_string(), serde_json::json!({ "hops": hops.len() }))
+            }
+        };
+        self.push(heard, Noun::Order, &said.by, (what, subject, detail));
+    }
+
+    fn push(&mut self, heard: &Heard, noun: Noun, by: &'a str, done: (&'static str, String, Value)) {
+        let rows = &mut self.rows;
+        rows.seq.push(number(heard.seq));
+        rows.event.push(heard.id.0);
+        rows.heard_at.push(at(heard.heard));
+        rows.done_by.push(text(by));
+        rows.what.push(done.0);
+        rows.subject.push(done.1);
+        rows.detail.push(json(&done.2));
+        rows.kept_until.push(kept_until(heard, noun));
+    }
+
+    pub(super) async fn write(self, tenant: Uuid, tx: &mut PgConnection) -> sqlx::Result<()> {
+        self.rows.write(tenant, tx).await
+    }
+}

@@ -1,0 +1,322 @@
+//! The read models on a real Postgres: the same rows however the log is read, and a wall around each tenant.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod history;
+
+use embedded::{Postgres, Temporary};
+use events::{Heard, PARTITIONS, TenantId, partition_of};
+use history::{Dice, History};
+use kit::{
+    config::Secret,
+    postgres::{self, Place, as_tenant},
+};
+use projector::{MIGRATIONS, MODEL, TABLES, checksum, project, prune};
+use sqlx::{Connection, Executor, PgConnection, PgPool, Row};
+
+struct Database {
+    server: Temporary<Postgres>,
+    pool: PgPool,
+}
+
+impl Database {
+    async fn new() -> Self {
+        let server = Postgres::start_temporary(|_| {}).await.unwrap();
+        let service = Secret::new(server.url());
+        postgres::migrate(&Secret::new(server.superuser_url()), &service, &MIGRATIONS).await.unwrap();
+        let pool = postgres::pool(&service, "test", 4).unwrap();
+        postgres::positions(&pool, MODEL).await.unwrap();
+        Self { server, pool }
+    }
+
+    async fn empty(&self) {
+        projector::empty(&Secret::new(self.server.superuser_url())).await.unwrap();
+    }
+
+    async fn owner(&self) -> PgConnection {
+        PgConnection::connect(&self.server.superuser_url()).await.unwrap()
+    }
+}
+
+/// Reads the history from the positions on, in chunks whose sizes follow from `seed`.
+async fn read_on(db: &Database, history: &History, seed: u64) {
+    let mut dice = Dice::new(seed);
+    for part in 0..PARTITIONS {
+        let mut from = postgres::position(&db.pool, MODEL, part).await.unwrap();
+        let rest: Vec<Heard> =
+            history.told.iter().filter(|h| partition_of(h.tenant) == part && h.seq > from).cloned().collect();
+        let mut rest = rest.as_slice();
+        while !rest.is_empty() {
+            let size = (1 + dice.below(60) as usize).min(rest.len());
+            let (chunk, after) = rest.split_at(size);
+            let to = chunk.last().unwrap().seq;
+            assert!(project(&db.pool, &Place { part, from, to }, chunk, history).await.unwrap());
+            (rest, from) = (after, to);
+        }
+    }
+}
+
+/// How many rows a table has, of all tenants.
+async fn count(owner: &mut PgConnection, table: &str) -> i64 {
+    let sql = sqlx::AssertSqlSafe(format!("select count(*) from {table}"));
+    sqlx::query_scalar(sql).fetch_one(owner).await.unwrap()
+}
+
+#[tokio::test]
+async fn reading_the_log_again_gives_the_same_rows() {
+    let db = Database::new().await;
+    let mut owner = db.owner().await;
+    let mut sums = std::collections::BTreeSet::new();
+    let (mut pruned, mut expired) = (0, 0);
+    for seed in 0..6 {
+        let history = history::random(seed, 900);
+        read_on(&db, &history, seed).await;
+        for (table, _) in TABLES.iter().filter(|_| seed == 0) {
+            assert!(count(&mut owner, table).await > 0, "{table} is never written");
+        }
+        pruned += prune(&db.pool).await.unwrap();
+        let before = checksum(&db.pool).await.unwrap();
+
+        db.empty().await;
+        for (table, _) in TABLES {
+            assert_eq!(count(&mut owner, table).await, 0, "{table} is not emptied");
+        }
+        // The second time the log has forgotten what it need not keep, and chunks are cut elsewhere.
+        let kept = history.as_kept();
+        expired += history.told.len() - kept.told.len();
+        read_on(&db, &kept, seed + 1_000).await;
+        prune(&db.pool).await.unwrap();
+        assert_eq!(checksum(&db.pool).await.unwrap(), before, "seed {seed}");
+        sums.insert(before);
+        db.empty().await;
+    }
+    assert_eq!(sums.len(), 6, "another history gives another sum");
+    assert!(pruned > 100 && expired > 100, "{pruned} rows and {expired} messages grew old");
+}
+
+#[tokio::test]
+async fn one_changed_column_changes_the_checksum() {
+    let db = Database::new().await;
+    let mut owner = db.owner().await;
+    read_on(&db, &history::random(7, 900), 7).await;
+    // In the way of changing one of two columns.
+    owner.execute("alter table dependency_member drop constraint dependency_member_check").await.unwrap();
+    let before = checksum(&db.pool).await.unwrap();
+    let mut changed = 0;
+    for (table, _) in TABLES {
+        let columns: Vec<(String, String)> = sqlx::query_as(
+            "select column_name::text, data_type::text from information_schema.columns
+             where table_name = $1 and column_name <> 'tenant'",
+        )
+        .bind(table)
+        .fetch_all(&mut owner)
+        .await
+        .unwrap();
+        run(&mut owner, format!("create table saved as table {table}")).await;
+        for (column, kind) in columns {
+            let other = match kind.as_str() {
+                "text" => format!("coalesce({column}, '') || 'x'"),
+                "uuid" => "'00000000-0000-0000-0000-00000000ffff'".into(),
+                "bigint" | "integer" => format!("coalesce({column}, 0) + 1000000"),
+                "boolean" => format!("not coalesce({column}, false)"),
+                "jsonb" => "'{\"x\": 1}'".into(),
+                "timestamp with time zone" => format!("coalesce({column}, now()) + interval '1 microsecond'"),
+                "ARRAY" => format!("array_append({column}, null)"),
+                kind => panic!("{table}.{column} is a {kind}"),
+            };
+            let one = format!("ctid = (select min(ctid) from {table})");
+            assert_eq!(
+                run(&mut owner, format!("update {table} set {column} = {other} where {one}")).await,
+                1
+            );
+            assert_ne!(checksum(&db.pool).await.unwrap(), before, "{table}.{column} does not count");
+            run(&mut owner, format!("truncate {table}")).await;
+            run(&mut owner, format!("insert into {table} table saved")).await;
+            changed += 1;
+        }
+        run(&mut owner, "drop table saved".into()).await;
+        assert_eq!(checksum(&db.pool).await.unwrap(), before, "{table} is as it was");
+    }
+    assert!(changed > 100, "{changed} columns");
+}
+
+/// Runs a statement that a test puts together; says how many rows it touched.
+async fn run(owner: &mut PgConnection, sql: String) -> u64 {
+    owner.execute(sqlx::AssertSqlSafe(sql)).await.unwrap().rows_affected()
+}
+
+#[tokio::test]
+async fn no_table_shows_a_row_to_whom_it_does_not_belong() {
+    let db = Database::new().await;
+    let history = history::random(3, 900);
+    read_on(&db, &history, 3).await;
+    let [a, b, c] = history::tenants();
+    let mut owner = db.owner().await;
+    let tables: Vec<(String, bool, bool)> = sqlx::query_as(
+        "select relname::text, relrowsecurity, relforcerowsecurity from pg_class
+         where relnamespace = 'public'::regnamespace and relkind in ('r', 'p') order by 1",
+    )
+    .fetch_all(&mut owner)
+    .await
+    .unwrap();
+    let mut walled = 0;
+    for (table, on, forced) in tables {
+        if ["_sqlx_migrations", "projection_position"].contains(&table.as_str()) {
+            continue; // They hold nothing of any tenant.
+        }
+        assert!(on && forced, "{table} has no wall");
+        walled += 1;
+        let all = count(&mut owner, &table).await;
+        let mut seen = 0;
+        for tenant in [a, b, c] {
+            let mut tx = db.pool.begin().await.unwrap();
+            as_tenant(&mut tx, tenant).await.unwrap();
+            let foreign = sqlx::AssertSqlSafe(format!("select count(*) from {table} where tenant <> $1"));
+            let foreign: i64 = sqlx::query_scalar(foreign).bind(tenant.0).fetch_one(&mut *tx).await.unwrap();
+            assert_eq!(foreign, 0, "{table} shows foreign rows");
+            seen += count(&mut tx, &table).await;
+        }
+        assert_eq!(seen, all, "{table} hides rows from their tenant");
+        let mut tx = db.pool.begin().await.unwrap();
+        assert_eq!(count(&mut tx, &table).await, 0, "{table} shows rows to nobody in particular");
+        // Nor can rows be given to another tenant.
+        as_tenant(&mut tx, a).await.unwrap();
+        let steal = sqlx::AssertSqlSafe(format!("update {table} set tenant = $1"));
+        assert!(sqlx::query(steal).bind(b.0).execute(&mut *tx).await.is_err(), "{table} gives rows away");
+    }
+    assert_eq!(walled, TABLES.len() + 1);
+    let mut tx = db.pool.begin().await.unwrap();
+    assert_eq!(count(&mut tx, "unmatched_claim").await, 0, "a view is no way around the wall");
+}
+
+#[tokio::test]
+async fn no_secret_reaches_a_read_model() {
+    let db = Database::new().await;
+    read_on(&db, &history::random(4, 2_000), 4).await;
+    let mut owner = db.owner().await;
+    for (table, _) in TABLES {
+        let sql = format!("select count(*) from {table} t where t::text like '%secret-%'");
+        let found: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(&mut owner).await.unwrap();
+        assert_eq!(found, 0, "{table}");
+    }
+}
+
+#[tokio::test]
+async fn of_two_projectors_one_writes() {
+    let db = Database::new().await;
+    let history = history::random(5, 200);
+    let tenant = history::tenants()[0];
+    let part = partition_of(tenant);
+    let told: Vec<Heard> =
+        history.told.iter().filter(|h| partition_of(h.tenant) == part).take(40).cloned().collect();
+    let place = Place { part, from: 0, to: told.last().unwrap().seq };
+    let (one, other) =
+        tokio::join!(project(&db.pool, &place, &told, &history), project(&db.pool, &place, &told, &history));
+    assert_eq!([one.unwrap(), other.unwrap()].iter().filter(|wrote| **wrote).count(), 1);
+    assert_eq!(postgres::position(&db.pool, MODEL, part).await.unwrap(), place.to);
+}
+
+#[tokio::test]
+async fn a_revision_whose_parts_are_gone_writes_nothing() {
+    let db = Database::new().await;
+    let mut history = history::random(6, 400);
+    history.parts.clear();
+    let told: Vec<Heard> =
+        history.told.iter().filter(|h| h.tenant == history::tenants()[2]).cloned().collect();
+    let part = partition_of(history::tenants()[2]);
+    let place = Place { part, from: 0, to: told.last().unwrap().seq };
+    let error = project(&db.pool, &place, &told, &history).await.unwrap_err();
+    assert!(error.to_string().contains("is not in the log"), "{error}");
+    assert_eq!(postgres::position(&db.pool, MODEL, part).await.unwrap(), 0);
+    let mut owner = db.owner().await;
+    assert_eq!(count(&mut owner, "projected_tenant").await, 0);
+}
+
+#[tokio::test]
+async fn every_statement_is_understood_by_the_database() {
+    let db = Database::new().await;
+    let mut connection = db.pool.acquire().await.unwrap();
+    let statements = projector::statements();
+    assert!(statements.len() > 20);
+    for sql in statements {
+        let prepared = connection.prepare(sqlx::SqlStr::from_static(sql)).await;
+        assert!(prepared.is_ok(), "{sql}\n{prepared:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_downtime_of_seven_minutes_is_one_of_420_seconds() {
+    use events::{Downtime, Fact, Health, NodeId, Time};
+    let db = Database::new().await;
+    let tenant = TenantId::of("hillside");
+    let node = NodeId::of(tenant, "ap-17");
+    let from = Time::from_ms(1_795_000_000_000);
+    let heard = |seq, until| Heard {
+        seq,
+        id: events::EventId::default(),
+        tenant,
+        heard: from.plus_ms(1_000),
+        at: from,
+        fact: Fact::Downtime(Downtime { node, health: Health::Down, from, until }),
+    };
+    let told = [heard(1, None), heard(2, Some(from.plus_ms(420_000)))];
+    let history = History { told: told.to_vec(), parts: Default::default() };
+    read_on(&db, &history, 1).await;
+    let mut tx = db.pool.begin().await.unwrap();
+    as_tenant(&mut tx, tenant).await.unwrap();
+    let rows = tx.fetch_all("select duration_ms from downtime").await.unwrap();
+    assert_eq!(rows.iter().map(|r| r.get::<i64, _>(0)).collect::<Vec<_>>(), [420_000]);
+}
+
+#[tokio::test]
+async fn a_claim_about_nobody_is_parked_until_somebody_has_it() {
+    use events::{
+        About, Claim, ClaimKey, Fact, Inventory, Node, NodeId, NodeKind, Sealed, Signal, SignalSource, Tier,
+        Time,
+    };
+    let db = Database::new().await;
+    let tenant = TenantId::of("hillside");
+    let key = ClaimKey(uuid::Uuid::from_u128(77));
+    let t = Time::from_ms(1_795_000_000_000);
+    let heard = |seq, fact| Heard { seq, id: events::EventId::default(), tenant, heard: t, at: t, fact };
+    let claim = Fact::Signal(Signal {
+        about: About::Session(key),
+        says: Claim::Up,
+        source: SignalSource::Ppp,
+        sender: None,
+        boot: None,
+        seq: None,
+        sealed_name: Some(Sealed("sealed".into())),
+        detail: None,
+    });
+    let mut history = History { told: vec![heard(1, claim)], parts: Default::default() };
+    read_on(&db, &history, 1).await;
+    let parked = async || {
+        let mut tx = db.pool.begin().await.unwrap();
+        as_tenant(&mut tx, tenant).await.unwrap();
+        count(&mut tx, "unmatched_claim").await
+    };
+    assert_eq!(parked().await, 1);
+    history.told.push(heard(
+        2,
+        Fact::Inventory(Inventory::Node(Box::new(Node {
+            id: NodeId::of_account(tenant, "HW-1"),
+            file_id: "HW-1".into(),
+            name: "HW-1".into(),
+            kind: NodeKind::Subscriber,
+            tier: Tier::Subscriber,
+            site: None,
+            needs: vec![],
+            address: None,
+            watch: None,
+            seen_by: None,
+            claims: vec![key],
+            login: None,
+            plan: None,
+            owner: None,
+            maintenance: vec![],
+        }))),
+    ));
+    read_on(&db, &history, 1).await;
+    assert_eq!(parked().await, 0);
+}

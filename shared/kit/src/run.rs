@@ -1,0 +1,466 @@
+//! How a process lives: it starts its services, keeps them going, and ends in good order.
+//!
+//! A service that fails or panics is logged once, with the whole chain of reasons, and started again
+//! after a growing pause; one that keeps failing ends the process, so that whoever started it
+//! can see it. A signal makes everything unready first, then ends the inboxes, then waits for what was
+//! begun; a second signal, or the end of patience, ends it at once.
+
+use crate::{
+    admin::{self, Board, Build, Metrics, Readiness},
+    config::Common,
+    http::{self, Limits},
+    telemetry::Telemetry,
+};
+use anyhow::anyhow;
+use futures::{FutureExt, future::BoxFuture};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt, io,
+    net::SocketAddr,
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{Signal, SignalKind, signal},
+    task::JoinSet,
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+/// What a service is given.
+#[derive(Debug, Clone)]
+pub struct Service {
+    /// Its name: in ids, subjects, figures and log lines.
+    pub name: &'static str,
+    /// What concerns every service.
+    pub common: Arc<Common>,
+    /// Cancelled when it is to end: take nothing new, finish what was begun, return.
+    pub stop: CancellationToken,
+    /// Whether it can work. Not until it says so.
+    pub readiness: Readiness,
+    /// Where it registers its figures.
+    pub metrics: Metrics,
+}
+
+/// What is done about a service that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Restart {
+    /// The process ends. For one service a process, where somebody else starts it again.
+    Never,
+    /// It is started again: after `first`, then twice as long each time up to `most`. When it has failed
+    /// more than `times` within `within`, the process ends.
+    Bounded {
+        /// The first pause.
+        first: Duration,
+        /// The longest pause.
+        most: Duration,
+        /// How many failures are borne.
+        times: u32,
+        /// Within which time.
+        within: Duration,
+    },
+}
+
+impl Restart {
+    /// For many services in one process: half a second up to 30 s; more than 20 failures in ten minutes end it.
+    pub const PATIENT: Restart = Restart::Bounded {
+        first: Duration::from_millis(500),
+        most: Duration::from_secs(30),
+        times: 20,
+        within: Duration::from_secs(600),
+    };
+}
+
+/// Why a process could not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Its admin port is not to be had.
+    #[error("opening the admin port")]
+    Admin(#[source] io::Error),
+    /// It cannot be told to stop.
+    #[error("listening for signals")]
+    Signals(#[source] io::Error),
+}
+
+/// Why a process did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A service failed, and was not to be started again.
+    #[error("running {service}")]
+    Failed {
+        /// Which one.
+        service: &'static str,
+        /// Its last failure.
+        source: anyhow::Error,
+    },
+    /// It was told to stop, and these services did not end in time.
+    #[error("{} did not end within {} s and was cut off", services.join(", "), within.as_secs())]
+    CutOff {
+        /// Which ones.
+        services: Vec<&'static str>,
+        /// The time they had.
+        within: Duration,
+    },
+    /// It was told to stop twice.
+    #[error("{} was cut off by a second signal", .0.join(", "))]
+    Hurried(Vec<&'static str>),
+}
+
+type Start = Box<dyn Fn(Service) -> BoxFuture<'static, anyhow::Result<()>> + Send + Sync>;
+
+/// One process and the services in it.
+pub struct Process {
+    common: Arc<Common>,
+    board: Board,
+    metrics: Metrics,
+    stop: CancellationToken,
+    telemetry: Telemetry,
+    admin: TcpListener,
+    admin_address: SocketAddr,
+    signals: [Signal; 2],
+    restart: Restart,
+    services: BTreeMap<&'static str, Start>,
+}
+
+impl fmt::Debug for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Process").field("services", &self.services.keys()).finish_non_exhaustive()
+    }
+}
+
+impl Process {
+    /// Opens the admin port and begins to listen for signals. `telemetry` is finished when the process is.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`] when one of the two cannot be had.
+    pub async fn open(common: Common, build: Build, telemetry: Telemetry) -> Result<Self, OpenError> {
+        crate::telemetry::use_ring();
+        let hear = |kind| signal(kind).map_err(OpenError::Signals);
+        let signals = [hear(SignalKind::terminate())?, hear(SignalKind::interrupt())?];
+        let admin = http::listen(common.admin_address).await.map_err(OpenError::Admin)?;
+        let admin_address = admin.local_addr().map_err(OpenError::Admin)?;
+        Ok(Self {
+            common: Arc::new(common),
+            board: Board::default(),
+            metrics: Metrics::of_process(build),
+            stop: CancellationToken::new(),
+            telemetry,
+            admin,
+            admin_address,
+            signals,
+            restart: Restart::Never,
+            services: BTreeMap::new(),
+        })
+    }
+
+    /// What is done about services that fail; [`Restart::Never`] unless said.
+    #[must_use]
+    pub fn restarting(mut self, restart: Restart) -> Self {
+        self.restart = restart;
+        self
+    }
+
+    /// Adds a service. `start` is called once for each time it is started.
+    #[must_use]
+    pub fn service<F>(
+        mut self,
+        name: &'static str,
+        start: impl Fn(Service) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = anyhow::Result<()>> + Send + 'static,
+    {
+        self.services.insert(name, Box::new(move |service| start(service).boxed()));
+        self
+    }
+
+    /// Where `/healthz`, `/readyz` and `/metrics` are served.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin_address
+    }
+
+    /// Cancelling this has the effect of a signal.
+    pub fn stop(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
+    /// Where conditions are named that are not of one service.
+    pub fn board(&self) -> Board {
+        self.board.clone()
+    }
+
+    /// The figures of the process.
+    pub fn metrics(&self) -> Metrics {
+        self.metrics.clone()
+    }
+
+    /// Runs every service until a signal, a cancelled stop, or one that is given up; then drains.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError`] when a service was given up or cut off.
+    pub async fn run(self) -> Result<(), RunError> {
+        let Process {
+            common,
+            board,
+            metrics,
+            stop,
+            telemetry,
+            admin,
+            admin_address,
+            mut signals,
+            restart,
+            services,
+        } = self;
+        let admin_stop = CancellationToken::new();
+        let admin = tokio::spawn({
+            let routes = admin::routes(board.clone(), metrics.clone(), common.durability);
+            let (metrics, stop) = (metrics.under("admin"), admin_stop.clone());
+            let limits = Limits {
+                connections: 64,
+                requests: 16,
+                drain_within: Duration::from_secs(1),
+                ..Limits::default()
+            };
+            async move { http::serve(admin, routes, limits, &metrics, stop).await }
+        });
+        tracing::info!(%admin_address, durability = %common.durability, services = ?services.keys().collect::<Vec<_>>(), "running");
+
+        let mut running: BTreeMap<&'static str, Service> = BTreeMap::new();
+        let mut tasks = JoinSet::new();
+        for (name, start) in services {
+            let service = Service {
+                name,
+                common: Arc::clone(&common),
+                stop: stop.clone(),
+                readiness: board.condition(name),
+                metrics: metrics.under(name),
+            };
+            running.insert(name, service.clone());
+            let span = tracing::info_span!("service", service = name);
+            tasks.spawn(async move { (name, supervise(&service, &start, restart).await) }.instrument(span));
+        }
+
+        let mut outcome = Ok(());
+        let mut ended = |joined: Result<(&'static str, anyhow::Result<()>), tokio::task::JoinError>,
+                         running: &mut BTreeMap<&'static str, Service>| {
+            let (name, result) = joined.expect("a supervisor catches panics and is aborted only below");
+            running.remove(name);
+            if let (Err(source), true) = (result, outcome.is_ok()) {
+                outcome = Err(RunError::Failed { service: name, source });
+            }
+        };
+        // The first service that ends, ends the process: `supervise` returns only when it gives up.
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = told_to_stop(&mut signals) => {}
+            Some(joined) = tasks.join_next() => ended(joined, &mut running),
+        }
+
+        board.drain();
+        stop.cancel();
+        let within = Duration::from_secs(common.drain_s);
+        let deadline = tokio::time::sleep(within);
+        tokio::pin!(deadline);
+        let cut_off = loop {
+            tokio::select! {
+                joined = tasks.join_next() => match joined {
+                    Some(joined) => ended(joined, &mut running),
+                    None => break None,
+                },
+                () = &mut deadline => {
+                    break Some(RunError::CutOff { services: running.keys().copied().collect(), within });
+                }
+                () = told_to_stop(&mut signals) => {
+                    break Some(RunError::Hurried(running.keys().copied().collect()));
+                }
+            }
+        };
+        tasks.shutdown().await;
+        if let (Some(cut_off), true) = (cut_off, outcome.is_ok()) {
+            outcome = Err(cut_off);
+        }
+        admin_stop.cancel();
+        if let Ok(Err(error)) = admin.await {
+            tracing::warn!(%error, "closing the admin port");
+        }
+        tracing::info!("ended");
+        telemetry.finish().await;
+        outcome
+    }
+}
+
+/// Resolves at the next signal that asks for an end.
+async fn told_to_stop(signals: &mut [Signal; 2]) {
+    let [terminate, interrupt] = signals;
+    let heard = tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    };
+    tracing::info!(signal = heard, "told to stop");
+}
+
+/// Runs one service until it is told to stop or given up.
+async fn supervise(service: &Service, start: &Start, restart: Restart) -> anyhow::Result<()> {
+    let restarts = service.metrics.counter("restarts", "Times it was started again");
+    let mut failures = VecDeque::new();
+    let mut pause = None;
+    loop {
+        // What a failed run leaves behind ends with it.
+        let stop = service.stop.child_token();
+        let _ends_with_this_run = stop.clone().drop_guard();
+        let given = Service { stop, ..service.clone() };
+        let outcome = AssertUnwindSafe(async { start(given).await }).catch_unwind().await;
+        let failure = match outcome {
+            Ok(Ok(())) if service.stop.is_cancelled() => return Ok(()),
+            Ok(Ok(())) => anyhow!("ended although nobody told it to"),
+            Ok(Err(error)) => error,
+            Err(panic) => anyhow!("panicked: {}", http::panic_text(&*panic)),
+        };
+        tracing::error!(error = format!("{failure:#}"), "failed");
+        if service.stop.is_cancelled() {
+            return Err(failure);
+        }
+        service.readiness.not_ready(format!("failed: {failure:#}"));
+
+        let Restart::Bounded { first, most, times, within } = restart else { return Err(failure) };
+        let now = Instant::now();
+        failures.push_back(now);
+        failures.retain(|at| now.duration_since(*at) <= within);
+        if failures.len() as u64 > u64::from(times) {
+            return Err(failure.context(format!("given up after {} failures", failures.len())));
+        }
+        // A failure long after the one before it is a first one.
+        let last = failures.len().checked_sub(2).and_then(|at| failures.get(at));
+        let is_first = last.is_none_or(|at| now.duration_since(*at) > most * 2);
+        let wait =
+            if is_first { first } else { pause.map_or(first, |pause: Duration| (pause * 2).min(most)) };
+        pause = Some(wait);
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = service.stop.cancelled() => return Ok(()),
+        }
+        restarts.inc();
+        service.readiness.not_ready("starting again");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    const BUILD: Build = Build { version: "0", revision: "test" };
+
+    async fn process() -> Process {
+        let common =
+            Common { admin_address: SocketAddr::from(([127, 0, 0, 1], 0)), drain_s: 1, ..Common::default() };
+        Process::open(common, BUILD, Telemetry::default()).await.unwrap()
+    }
+
+    fn soon(times: u32) -> Restart {
+        let ms = Duration::from_millis;
+        Restart::Bounded { first: ms(1), most: ms(5), times, within: Duration::from_secs(60) }
+    }
+
+    async fn until_stopped(service: Service) -> anyhow::Result<()> {
+        service.readiness.ready();
+        service.stop.cancelled().await;
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_service_that_fails_or_panics_is_started_again_and_the_others_go_on() {
+        let tries = Arc::new(AtomicU32::new(0));
+        let seen = Arc::clone(&tries);
+        let process = process().await.restarting(soon(9)).service("steady", until_stopped).service(
+            "shaky",
+            move |service| {
+                let nth = seen.fetch_add(1, Ordering::SeqCst);
+                async move {
+                    match nth {
+                        0 => anyhow::bail!("no luck"),
+                        1 => panic!("on purpose"),
+                        2 => Ok(()),
+                        _ => until_stopped(service).await,
+                    }
+                }
+            },
+        );
+        let (stop, metrics, board) = (process.stop(), process.metrics(), process.board());
+        let running = tokio::spawn(process.run());
+        let durability = crate::config::Durability::Always;
+        while !board.report(durability).ready {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(tries.load(Ordering::SeqCst), 4);
+        assert!(metrics.text().unwrap().contains("mastwatch_shaky_restarts_total 3\n"));
+        stop.cancel();
+        running.await.unwrap().unwrap();
+        assert!(!board.report(durability).ready);
+    }
+
+    #[tokio::test]
+    async fn a_service_that_keeps_failing_ends_the_process_in_good_order() {
+        let drained = Arc::new(AtomicU32::new(0));
+        let seen = Arc::clone(&drained);
+        let process = process()
+            .await
+            .restarting(soon(3))
+            .service("hopeless", async |_| anyhow::bail!("never"))
+            .service("steady", move |service| {
+                let seen = Arc::clone(&seen);
+                async move {
+                    service.stop.cancelled().await;
+                    seen.fetch_add(1, Ordering::SeqCst);
+                    Ok(())
+                }
+            });
+        let error = process.run().await.unwrap_err();
+        assert!(matches!(&error, RunError::Failed { service: "hopeless", .. }), "{error}");
+        assert_eq!(
+            format!("{:#}", anyhow::Error::from(error)),
+            "running hopeless: given up after 4 failures: never"
+        );
+        assert_eq!(drained.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test]
+    async fn a_service_that_does_not_end_is_cut_off_in_time() {
+        let process = process().await.service("stubborn", async |_| {
+            std::future::pending::<()>().await;
+            Ok(())
+        });
+        process.stop().cancel();
+        let began = Instant::now();
+        let error = process.run().await.unwrap_err();
+        assert!(
+            matches!(error, RunError::CutOff { ref services, .. } if services == &["stubborn"]),
+            "{error}"
+        );
+        assert!(began.elapsed() < Duration::from_secs(5));
+    }
+
+    #[tokio::test]
+    async fn what_a_failed_run_left_behind_is_told_to_end() {
+        let ended = Arc::new(AtomicU32::new(0));
+        let seen = Arc::clone(&ended);
+        let process = process().await.service("parent", move |service| {
+            let seen = Arc::clone(&seen);
+            async move {
+                tokio::spawn(async move {
+                    service.stop.cancelled().await;
+                    seen.fetch_add(1, Ordering::SeqCst);
+                });
+                anyhow::bail!("gone")
+            }
+        });
+        process.run().await.unwrap_err();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert_eq!(ended.load(Ordering::SeqCst), 1);
+    }
+}
