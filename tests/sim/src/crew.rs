@@ -53,3 +53,12 @@ impl Member {
         matches!(noun, Noun::Inventory | Noun::Part | Noun::Revision) || self.hears.contains(&noun)
     }
 }
+
+/// The deciders of mastwatch.
+pub fn real() -> Vec<Member> {
+    vec![
+        Member::of::<domain::Diagnosis>(),
+        Member::of::<domain::Correlation>(),
+        Member::of::<domain::Announcing>(),
+    ]
+}

@@ -14,8 +14,8 @@ use crate::{
     world::{Role, Supply, World},
 };
 use events::{
-    About, Answer, Claim, ClaimKey, EventId, Fact, NodeId, Outcome, RollCall, Say, Signal, SignalSource,
-    TenantId, Time, Vantage,
+    About, Answer, AskId, Claim, ClaimKey, EventId, Fact, NodeId, Outcome, RollCall, Say, Signal,
+    SignalSource, TenantId, Time, Vantage,
 };
 use std::collections::HashMap;
 use uuid::Uuid;
@@ -471,7 +471,7 @@ impl Net {
     pub fn answer(
         &mut self,
         agenda: &mut Agenda<Ev>,
-        ask: Option<events::AskId>,
+        ask: Option<(AskId, Time)>,
         thing: u32,
         via: Vantage,
         outcome: Outcome,
@@ -479,7 +479,9 @@ impl Net {
     ) {
         self.drawn += 1;
         let id = EventId(Uuid::from_u64_pair(0xa115_0000_0000_0000 | u64::from(self.no), self.drawn));
-        let answer = Answer { ask, target: self.ids[thing as usize], via, outcome, pop: "main".into() };
+        let (ask, asked_at) = ask.unzip();
+        let target = self.ids[thing as usize];
+        let answer = Answer { ask, asked_at, target, via, outcome, pop: "main".into() };
         let say = Say {
             id,
             tenant: self.tenant,

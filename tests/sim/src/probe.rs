@@ -10,7 +10,7 @@ use crate::{
     rng::Rng,
     run::Ev,
 };
-use events::{Ask, Outcome, Question, SessionState, Vantage};
+use events::{Ask, AskId, Outcome, Question, SessionState, Time, Vantage};
 
 /// At most so many probes through one router at once (design, "The walk").
 const AT_ONCE: u32 = 8;
@@ -92,7 +92,7 @@ impl Poller {
 
     fn unanswered(&self, agenda: &mut Agenda<Ev>, net: &mut Net, ask: &Ask, about: u32, why: &str, us: i64) {
         let outcome = Outcome::Unanswered { why: why.into() };
-        net.answer(agenda, Some(ask.id), about, Vantage::Direct, outcome, us);
+        net.answer(agenda, Some((ask.id, ask.at)), about, Vantage::Direct, outcome, us);
     }
 
     /// Which network a probe belongs to.
@@ -137,7 +137,7 @@ impl Poller {
         let router_works = probe.through.is_none_or(|r| net.supply.works[r as usize]);
         let works = router_works && net.supply.works[probe.target as usize];
         let via = probe.through.map_or(Vantage::Direct, |r| Vantage::Through(net.ids[r as usize]));
-        let (id, target) = (probe.ask.id, probe.target);
+        let (id, target) = ((probe.ask.id, probe.ask.at), probe.target);
         let answered = std::mem::replace(&mut probe.router_answered, router_works);
         if n > 0 {
             let (tries, last) = (n, n == 3);
@@ -200,7 +200,7 @@ impl Poller {
     fn say(
         agenda: &mut Agenda<Ev>,
         net: &mut Net,
-        id: events::AskId,
+        id: (AskId, Time),
         target: u32,
         via: Vantage,
         outcome: &Outcome,
@@ -224,7 +224,7 @@ impl Poller {
     pub fn roll_call(
         agenda: &mut Agenda<Ev>,
         net: &mut Net,
-        ask: Option<events::AskId>,
+        ask: Option<(AskId, Time)>,
         router: u32,
         whole: bool,
         faults: &Faults,
