@@ -26,6 +26,9 @@ pub(crate) fn everything(network: &mut NetworkFile, references: &[Reference], fi
     }
 }
 
+/// How many nodes on the way up are looked at for the nearest router. Who stands deeper says `seen_by`.
+const LOOKED_AT_MAX: usize = 256;
+
 /// Works out what follows from what is written, for a network that was made and not read.
 pub(crate) fn complete(network: &mut NetworkFile) {
     network.index();
@@ -72,7 +75,15 @@ fn each_once<'a>(what: &str, all: impl Iterator<Item = (&'a str, Position)>, fin
 /// Notes what is named and not there, or is not what it is named as.
 fn named(network: &NetworkFile, references: &[Reference], finder: &mut Finder) {
     let sites: BTreeSet<&str> = network.sites.iter().map(|site| site.id.as_str()).collect();
+    // A table repeats what stands beside it: what was wrong there is told once.
+    let mut told: BTreeSet<(Position, &str)> = BTreeSet::new();
     for Reference { to, at, wanted } in references {
+        if finder.is_full() {
+            break;
+        }
+        if told.contains(&(*at, to.as_str())) {
+            continue;
+        }
         let problem = match wanted {
             Wanted::Site if sites.contains(to.as_str()) => continue,
             Wanted::Site => {
@@ -115,6 +126,7 @@ fn named(network: &NetworkFile, references: &[Reference], finder: &mut Finder) {
                 },
             },
         };
+        told.insert((*at, to));
         finder.note(problem);
     }
 }
@@ -215,6 +227,9 @@ impl Above {
         while let Some(place) = queue.pop_front() {
             if !seen.insert(place) {
                 continue;
+            }
+            if seen.len() > LOOKED_AT_MAX {
+                break;
             }
             if Some(place) != but && network.nodes[place].login.is_some() {
                 return Some(place);

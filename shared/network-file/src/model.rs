@@ -239,8 +239,8 @@ pub struct Mesh {
     pub at: Position,
 }
 
-/// By what a subscriber's service is known.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// By what a subscriber's service is known. Never printed: it names a person.
+#[derive(Clone, PartialEq, Eq)]
 pub enum Session {
     /// A PPPoE user name.
     Pppoe(Secret),
@@ -250,6 +250,17 @@ pub enum Session {
     Static(IpAddr),
     /// Nothing: it can only be inferred.
     None,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Session::Pppoe(_) => "Pppoe(…)",
+            Session::Mac(_) => "Mac(…)",
+            Session::Static(_) => "Static(…)",
+            Session::None => "None",
+        })
+    }
 }
 
 /// A customer's service.

@@ -64,20 +64,27 @@ fn line(out: &mut String, what: std::fmt::Arguments<'_>) {
     writeln!(out, "{what}").expect("writing to a string does not fail");
 }
 
-/// A mapping on one line.
-struct Flow(String);
+/// A mapping that is being written: on one line, or as an item of a list with a line for each key.
+struct Flow {
+    text: String,
+    block: bool,
+}
 
 impl Flow {
     fn new() -> Self {
-        Self(String::from("{"))
+        Self { text: String::from("{"), block: false }
+    }
+
+    fn block() -> Self {
+        Self { text: String::new(), block: true }
     }
 
     /// `value` as it is.
     fn raw(mut self, key: &str, value: impl std::fmt::Display) -> Self {
-        if self.0.len() > 1 {
-            self.0.push_str(", ");
+        if self.text.len() > 1 {
+            self.text.push_str(if self.block { "\n    " } else { ", " });
         }
-        write!(self.0, "{key}: {value}").expect("writing to a string does not fail");
+        write!(self.text, "{key}: {value}").expect("writing to a string does not fail");
         self
     }
 
@@ -98,8 +105,10 @@ impl Flow {
     }
 
     fn done(mut self) -> String {
-        self.0.push('}');
-        self.0
+        if !self.block {
+            self.text.push('}');
+        }
+        self.text
     }
 }
 
@@ -207,7 +216,8 @@ fn degrees(udeg: i32) -> String {
 
 /// A router as a block, since there is much to say of it; anything else on one line.
 fn node(node: &NodeEntry) -> String {
-    let mut flow = Flow::new().text("id", &node.id);
+    let flow = if node.login.is_some() { Flow::block() } else { Flow::new() };
+    let mut flow = flow.text("id", &node.id);
     flow = flow.maybe("name", (node.name != node.id).then_some(&node.name));
     let usual_tier = match node.kind {
         NodeKind::Device { class } => {

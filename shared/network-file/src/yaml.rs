@@ -11,6 +11,9 @@ use std::borrow::Cow;
 /// How deep lists and mappings may nest.
 const DEPTH_MAX: usize = 32;
 
+/// How many values and keys a text may have: five times what 100,000 nodes take.
+const VALUES_MAX: usize = 4_000_000;
+
 /// One value and where it begins.
 #[derive(Debug)]
 pub(crate) struct Yaml<'i> {
@@ -83,6 +86,7 @@ enum Open<'i> {
 pub(crate) fn read(text: &str) -> Result<Option<Yaml<'_>>, Problem> {
     let mut open: Vec<Open<'_>> = Vec::new();
     let mut root = None;
+    let mut values = 0;
     let mut parser = Parser::new_from_str(text);
     while let Some(next) = parser.next_event() {
         let (event, span) = next.map_err(|error| {
@@ -90,6 +94,11 @@ pub(crate) fn read(text: &str) -> Result<Option<Yaml<'_>>, Problem> {
                 .hint("check the indentation, that quotes and brackets are closed, and that `\"${NAME}\"` stands in quotes")
         })?;
         let at = start(span);
+        values += 1;
+        if values > VALUES_MAX {
+            return Err(Problem::new(at, format!("the file has more than {VALUES_MAX} values"))
+                .hint("make several networks of it"));
+        }
         let done = match event {
             Event::Scalar(text, style, anchor, tag) => {
                 refuse_extras(at, anchor, tag.is_some())?;

@@ -201,12 +201,16 @@ fn groups_are_bounded() {
     let told_deep = told_after_base(&format!("services:\n  - {{id: mail, needs: [{deep}]}}\n"));
     assert!(told_deep[0].contains("groups nest deeper than 8"), "{told_deep:?}");
 
+    let nothing = vec!["core-1"; 100_000].join(", ");
+    let told_wide = told_after_base(&format!("services:\n  - {{id: mail, needs: [{{any: [{nothing}]}}]}}\n"));
+    assert!(told_wide[0].contains("`any` has 100000 members; at most 256 are allowed"), "{told_wide:?}");
+
     let mut text = String::from("tenant: {id: a}\ndevices:\n");
     let ids: Vec<String> = (0..300).map(|n| format!("d{n}")).collect();
     for id in &ids {
         text.push_str(&format!("  - {{id: {id}, class: switch}}\n"));
     }
-    text.push_str(&format!("  - {{id: x, class: switch, needs: [{{any: [{}]}}]}}\n", ids.join(", ")));
+    text.push_str(&format!("  - {{id: x, class: switch, needs: [{}]}}\n", ids.join(", ")));
     assert!(told(&text)[0].contains("`needs` names 300 nodes; at most 256 are allowed"));
 }
 
@@ -432,4 +436,30 @@ fn sites_windows_policy_and_lab_are_checked() {
             "2:45: `latency`: `5` has no unit; write `5s` for seconds or `5m` for minutes",
         ]
     );
+}
+
+#[test]
+fn what_is_wrong_beside_a_table_is_told_once_however_many_rows_it_has() {
+    let rows: Vec<String> = (0..20_000).map(|n| format!("[{n}, u{n}]")).collect();
+    let text = format!(
+        "subscriber_tables:\n  - {{parent: cor-1, columns: [account, user], rows: [{}]}}\n",
+        rows.join(", ")
+    );
+    assert_eq!(told_after_base(&text), ["12:14: there is no device or link `cor-1`; did you mean `core-1`?"]);
+}
+
+#[test]
+fn a_file_of_millions_of_values_is_refused() {
+    let text = format!("tenant: {{id: a}}\nsites: [{}]\n", "1,".repeat(4_100_000));
+    assert!(told(&text)[0].contains("more than 4000000 values"));
+}
+
+#[test]
+fn a_long_way_up_does_not_take_long() {
+    let mut text = String::from("tenant: {id: a}\ndevices:\n  - {id: d0, class: switch}\n");
+    for n in 1..20_000 {
+        text.push_str(&format!("  - {{id: d{n}, class: switch, parent: d{}, address: 10.0.0.1}}\n", n - 1));
+    }
+    let network = parse("isp.yaml", &text, &OnlyWrittenOut).unwrap();
+    assert!(network.nodes.iter().all(|node| node.seen_by.router().is_none()));
 }

@@ -26,7 +26,7 @@ fn keys(network: &NetworkFile) -> TenantKeys {
 }
 
 fn nodes(network: &NetworkFile) -> Vec<Node> {
-    let import = network.to_inventory(&keys(network)).unwrap();
+    let import = network.to_inventory(&keys(network)).expect("the keys are the tenant's");
     import
         .things
         .into_iter()
@@ -63,7 +63,7 @@ fn nothing_dangles(network: &NetworkFile) {
         for group in &node.needs {
             assert!(!group.members.is_empty());
             members_of(group, &mut |id| {
-                assert!(ids.contains(&id), "{} needs what is not there", node.file_id)
+                assert!(ids.contains(&id), "{} needs what is not there", node.file_id);
             });
         }
         assert!(node.seen_by.is_none_or(|router| ids.contains(&router)), "{}", node.file_id);
@@ -332,7 +332,7 @@ fn samples() -> [(&'static str, String); 4] {
             network.to_yaml()
         )
     };
-    let shaped = |shape| generate(&shape).unwrap();
+    let shaped = |shape| generate(&shape).expect("a sample is small");
     let small = Shape::default();
     let ring = Shape { towers: 5, sectors: 1, clients: 2, rings: true, stations: true, ..small };
     let dual = Shape { towers: 4, sectors: 2, clients: 12, dual_uplinks: true, ..small };
@@ -402,6 +402,46 @@ fn split_sections(example: &str) -> Vec<String> {
         }
     }
     sections
+}
+
+/// What keys each mapping knows is told when it has one it does not know.
+#[test]
+fn every_key_stands_in_the_reference() {
+    let page = std::fs::read_to_string(root().join("docs/reference/network-file.md")).unwrap();
+    let text = "
+zzzzzzzz: x
+tenant: {id: a, zzzzzzzz: x}
+policy: {zzzzzzzz: x}
+channels:
+  - {zzzzzzzz: x, name: a, webhook: {zzzzzzzz: x}}
+  - {name: b, email: {zzzzzzzz: x}}
+tokens: [{zzzzzzzz: x}]
+sites: [{zzzzzzzz: x}]
+devices:
+  - {zzzzzzzz: x, needs: [{zzzzzzzz: x}], heartbeat: {zzzzzzzz: x}, owner: {zzzzzzzz: x}, maintenance: [{zzzzzzzz: x}], login: {zzzzzzzz: x}, webhook: {zzzzzzzz: x}}
+links: [{zzzzzzzz: x}]
+services: [{zzzzzzzz: x}]
+upstreams: [{zzzzzzzz: x}]
+meshes: [{zzzzzzzz: x}]
+subscribers: [{zzzzzzzz: x, person: {zzzzzzzz: x}}]
+subscriber_tables: [{zzzzzzzz: x, columns: [zzzzzzzz]}]
+lab: {zzzzzzzz: x, nodes: {n: {zzzzzzzz: x}}}
+";
+    let problems = parse("x", text, &OnlyWrittenOut).unwrap_err();
+    let mut mappings = 0;
+    for hint in problems.found.iter().filter_map(|problem| problem.hint.as_deref()) {
+        let Some((_, keys)) =
+            hint.split_once("known here: ").or_else(|| hint.split_once("a column is one of "))
+        else {
+            continue;
+        };
+        mappings += 1;
+        for key in keys.split(", ") {
+            let shown = [format!("`{key}`"), format!("`{{{key}:")];
+            assert!(shown.iter().any(|shown| page.contains(shown)), "`{key}` is not in the reference");
+        }
+    }
+    assert_eq!(mappings, 23, "{problems}");
 }
 
 /// The environment and files that the reference speaks of.

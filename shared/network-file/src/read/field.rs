@@ -54,6 +54,9 @@ impl Reader<'_> {
             return None;
         };
         for entry in entries {
+            if self.finder.is_full() {
+                break;
+            }
             if !known.contains(&entry.key.as_ref()) {
                 let key: String = entry.key.chars().take(ID_MAX).collect();
                 let hint = did_you_mean(&key, known.iter().copied())
@@ -239,7 +242,7 @@ impl Reader<'_> {
         most: T,
     ) -> Option<T>
     where
-        T: FromStr + PartialOrd + Display,
+        T: FromStr + PartialOrd + Display + Copy,
     {
         let (at, text) = self.optional_text(fields, key, NAME_MAX)?;
         let number = text.parse::<T>().ok().filter(|number| *number >= least && *number <= most);

@@ -18,8 +18,11 @@ use crate::{
 
 pub(crate) use network::{class_name, tier_name, tier_of};
 
-/// The largest text that is read, bytes: ten times what 100,000 nodes take.
-pub const TEXT_MAX: usize = 128 * 1024 * 1024;
+/// The largest text that is read, bytes: eight times what 100,000 nodes take.
+pub const TEXT_MAX: usize = 64 * 1024 * 1024;
+
+/// The most nodes and subscribers of one file, each.
+const THINGS_MAX: usize = 500_000;
 
 /// The keys of the whole file.
 const KEYS: [&str; 14] = [
@@ -118,6 +121,12 @@ impl Reader<'_> {
         network.subscribers = self.list(&fields, "subscribers", Reader::subscriber);
         for table in self.list(&fields, "subscriber_tables", Reader::subscriber_table) {
             network.subscribers.extend(table);
+        }
+        for (key, count) in [("devices", network.nodes.len()), ("subscribers", network.subscribers.len())] {
+            if count > THINGS_MAX {
+                let what = format!("the file has {count} {key}; at most {THINGS_MAX} are read");
+                self.note(yaml.at, what, Some("make several networks of it"));
+            }
         }
         network.lab = self.lab(&fields);
     }

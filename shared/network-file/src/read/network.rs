@@ -364,6 +364,11 @@ impl Reader<'_> {
             self.note(entry.value.at, what, Some("name at least one, or remove the group"));
             return None;
         }
+        if items.len() > NEEDS_MAX {
+            let what = format!("`{key}` has {} members; at most {NEEDS_MAX} are allowed", items.len());
+            self.note(entry.value.at, what, Some("put something between that they all supply"));
+            return None;
+        }
         let members: Vec<Need> =
             items.iter().filter_map(|item| self.need(item, own_id, depth + 1, count)).collect();
         for (n, member) in members.iter().enumerate() {
@@ -518,6 +523,7 @@ impl Reader<'_> {
         if texts.len() > NEEDS_MAX {
             let what = format!("a mesh has {} {key}; at most {NEEDS_MAX} are allowed", texts.len());
             self.note_at(fields, key, what, "make several meshes of it");
+            return Vec::new();
         }
         for (n, (at, text)) in texts.iter().enumerate() {
             self.reference(text, *at, wanted);

@@ -136,8 +136,7 @@ impl Reader<'_> {
     /// Many subscribers that have something in common: each row is read as if it had been written
     /// out with the names of the columns and what stands beside the table.
     pub(super) fn subscriber_table(&mut self, yaml: &Yaml<'_>) -> Option<Vec<Subscriber>> {
-        let mut keys = vec!["columns", "rows"];
-        keys.extend(KEYS.iter().filter(|key| !["account", "user", "mac", "address", "person"].contains(key)));
+        let keys = ["columns", "rows", "parent", "concentrator", "site", "plan", "ticket"];
         let fields = self.fields(yaml, "a subscriber table", &keys)?;
         let columns = self.columns(&fields)?;
         let Some(rows) = fields.get("rows") else {
