@@ -55,7 +55,7 @@ pub enum Concentrators {
 }
 
 impl Default for Shape {
-    /// 20 nodes and one more: a core, two towers, each with two sectors of three or four clients.
+    /// 23 nodes: a core and two towers, each with two sectors of four clients.
     fn default() -> Self {
         Self {
             towers: 2,

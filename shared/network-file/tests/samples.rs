@@ -141,6 +141,15 @@ fn another_seed_gives_another_network() {
 }
 
 #[test]
+fn the_network_of_the_storm_has_10_111_nodes() {
+    let shape = Shape { towers: 10, sectors: 10, clients: 100, ..Shape::default() };
+    let network = generate(&shape).unwrap();
+    assert_eq!(network.nodes.len() + network.subscribers.len(), 10_111);
+    assert_eq!(shape.nodes(), 10_111);
+    assert_eq!(Shape::default().nodes(), 23);
+}
+
+#[test]
 fn a_network_beyond_bounds_is_refused() {
     let shape = Shape { towers: u32::MAX, sectors: u32::MAX, clients: u32::MAX, ..Shape::default() };
     assert!(generate(&shape).is_err());
