@@ -33,6 +33,8 @@ const ROUNDS: u32 = 3;
 const REUSE_MS: i64 = 5_000;
 /// After this a suspicion is settled with what is known.
 const BOUND_MS: i64 = 30_000;
+/// Looks asked for within so long of each other tell of one moment.
+const SAME_MOMENT_MS: i64 = 500;
 /// A claim that contradicts what was seen so lately is checked before it is believed.
 const CONTRADICTION_MS: i64 = 60_000;
 /// What a netwatch entry of 30 s, with its probe's timeout, may take to notice a change.
@@ -493,13 +495,16 @@ impl Tenant {
         let usable = silence
             .filter(|s| s.asked || stands_alone)
             .filter(|s| s.asked_at >= doubt_from.plus_ms(-reuse_ms) && case.weight(node.tier) >= THRESHOLD);
-        // What it needs must have been seen alive after the doubt arose and not after its own silence began.
-        let since = usable.map_or(doubt_from, |s| s.asked_at.min(doubt_from));
-        let supply_then = self.supply_seen(index, since, usable.map(|s| s.asked_at));
-        let supply = self.supply_seen(index, since, None);
-        let confirmed = usable.is_some() && (supply_then.holds() || !supply.holds());
+        // What it needs must have been seen alive in the moment its own silence began: neither before the
+        // doubt arose, when it may have been another matter, nor later, when it may have just come back.
+        let since = usable
+            .map_or(doubt_from, |s| s.asked_at.plus_ms(-SAME_MOMENT_MS).max(doubt_from.min(s.asked_at)));
+        let supply = self.supply_seen(index, since, usable.map(|s| s.asked_at));
+        let confirmed = usable.is_some();
         let own_question = self.question(index, node, since);
-        let ask_self_since = if usable.is_some() { out.now } else { since };
+        // When the looks at both are in and lie too far apart, both are looked at again, together.
+        let again_together = confirmed && !supply.holds() && !self.awaits_any(index, since, out.now);
+        let ask_since = if again_together { out.now } else { since };
         let unaskable = own_question.is_none() && !self.waits_for_router(node) && claim.is_some();
         let cause = silence.map(|s| s.event).or(claim.as_ref().map(|c| c.event));
         let cause = cause.or(self.standing[index as usize].health.as_ref().map(|(_, e)| *e));
@@ -529,7 +534,7 @@ impl Tenant {
             return;
         }
         let (asks, again) =
-            self.asks_of_walk(index, node, since, (!confirmed).then_some(ask_self_since), own_question, out);
+            self.asks_of_walk(index, node, ask_since, !confirmed || again_together, own_question, out);
         self.wakes.insert((again.unwrap_or(began.plus_ms(BOUND_MS)).min(began.plus_ms(BOUND_MS)), index));
         let raised = open.is_none();
         if !raised && asks.is_empty() {
@@ -564,7 +569,7 @@ impl Tenant {
         index: Index,
         node: &Arc<Node>,
         since: Time,
-        self_since: Option<Time>,
+        itself: bool,
         own: Option<(Question, Index)>,
         out: &mut Out,
     ) -> (Vec<(Ask, Asked)>, Option<Time>) {
@@ -592,9 +597,7 @@ impl Tenant {
             && self.router_of(node).is_some_and(|router| self.is_crowded(router, out.now));
         if crowded {
             again = Some(out.now.plus_ms(AGAIN_MS));
-        } else if self_since.is_some()
-            && let Some((question, target)) = own
-        {
+        } else if itself && let Some((question, target)) = own {
             wanted.push((index, question, target));
         }
         let mut asks = Vec::new();
@@ -605,8 +608,7 @@ impl Tenant {
             {
                 continue;
             }
-            let wanted_since = self_since.filter(|_| about == index).unwrap_or(since);
-            match self.want(target, roll_call, wanted_since, out.now) {
+            match self.want(target, roll_call, since, out.now) {
                 Want::Ask(round) => {
                     if asks.len() >= MOST_ASKS || asks.len() + 2 > out.left() {
                         again = Some(out.now);
@@ -628,6 +630,18 @@ impl Tenant {
             }
         }
         (asks, again)
+    }
+
+    /// Whether a look at anything it needs is still under way.
+    fn awaits_any(&self, index: Index, since: Time, now: Time) -> bool {
+        self.unproven_above(index, since).into_iter().any(|a| {
+            [false, true].into_iter().any(|roll_call| {
+                self.in_flight.get(&(a, roll_call)).is_some_and(|asked| {
+                    let ended = self.recent.of(a).and_then(|r| r.ended_since(asked.at, roll_call));
+                    asked.at >= since && now < asked.deadline && ended.is_none()
+                })
+            })
+        })
     }
 
     /// Whether as many looks as it may have go through a router already.
