@@ -172,9 +172,12 @@ impl<'a> Judge<'a> {
             }
         }
         for entry in of_tenant(self.bus, Noun::Suspicion, self.net.tenant) {
-            if let Fact::Suspicion(said) = &entry.heard.fact
-                && said.kind != SuspicionKind::Settled
-            {
+            let Fact::Suspicion(said) = &entry.heard.fact else { continue };
+            // A later word about its health settles a suspicion too.
+            let health = self.bus.last(self.net.tenant, Noun::Health, said.now.node.0);
+            let settled = said.kind == SuspicionKind::Settled
+                || health.is_some_and(|health| health.heard.seq > entry.heard.seq);
+            if !settled {
                 let name = self.name_of(said.now.node);
                 self.fail("unsettled", format!("the suspicion of {name} was never settled"));
             }
