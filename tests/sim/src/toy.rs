@@ -394,6 +394,7 @@ pub(crate) fn flat(things: usize) -> World {
         sites: 0,
         things: (0..things)
             .map(|i| Thing {
+                label: i as u32,
                 role: role(i),
                 site: None,
                 needs: vec![],
