@@ -11,7 +11,7 @@ use crate::{
     rng::Rng,
     run::{Ev, NetNo},
     script::{Step, What},
-    world::{Role, Supply, World},
+    world::{Role, Supply, Thing, World},
 };
 use events::{
     About, Answer, AskId, Claim, ClaimKey, EventId, Fact, NodeId, Outcome, RollCall, Say, Signal,
@@ -114,6 +114,7 @@ impl Net {
         let mut routers: HashMap<u32, Router> = HashMap::new();
         for (i, thing) in world.things.iter().enumerate() {
             if thing.role.is_router() {
+                let mut rng = rng.fork(0x1_0000_0000 + u64::from(thing.label));
                 let skewed = rng.chance(faults.routers_skewed);
                 let router = Router {
                     boot_us: start_us - rng.between(86_400, 8_640_000) * SECOND_US,
@@ -137,7 +138,8 @@ impl Net {
         }
         let broken = vec![false; n];
         let supply = world.supply(&broken);
-        let phase_us = (0..n).map(|_| rng.between(0, 60 * SECOND_US)).collect();
+        let phase = |t: &Thing| rng.fork(u64::from(t.label)).between(0, 60 * SECOND_US);
+        let phase_us = world.things.iter().map(phase).collect();
         let seen =
             world.things.iter().map(|t| if t.seen_by.is_some() { Seen::Up } else { Seen::Unknown }).collect();
         Self {
@@ -571,13 +573,14 @@ impl Net {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::world::{Need, Thing};
+    use crate::world::Need;
     use events::Policy;
 
     /// A core that is watched, a tower it sees, a sector the tower sees, and a subscriber whose session the
     /// tower holds.
     fn net() -> (Net, Agenda<Ev>) {
         let thing = |role, needs: Vec<Need>, seen_by, watch_s| Thing {
+            label: 0,
             role,
             site: None,
             needs,
@@ -585,12 +588,13 @@ mod tests {
             watch_s,
             maintenance: None,
         };
-        let things = vec![
+        let mut things = vec![
             thing(Role::Core, vec![], None, Some(60)),
             thing(Role::Tower, vec![Need::all(&[0])], Some(0), None),
             thing(Role::Sector, vec![Need::all(&[1])], Some(1), None),
             thing(Role::Subscriber, vec![Need::all(&[2])], Some(1), None),
         ];
+        things.iter_mut().zip(0..).for_each(|(thing, label)| thing.label = label);
         let world = World {
             slug: "t".into(),
             sites: 0,

@@ -20,8 +20,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 const GRACE_US: i64 = 90_000_000;
 /// An outage of this length must have been told, microseconds.
 const MUST_BE_TOLD_US: i64 = 300_000_000;
-/// Between a health being decided, stored and heard there may be so much, milliseconds.
-const HOLD_SLACK_MS: i64 = 1_000;
 /// At most so many failures of one property are listed.
 const LISTED: usize = 4;
 /// Roots an incident lists at most (`events::Incident::roots`).
@@ -172,9 +170,12 @@ impl<'a> Judge<'a> {
             }
         }
         for entry in of_tenant(self.bus, Noun::Suspicion, self.net.tenant) {
-            if let Fact::Suspicion(said) = &entry.heard.fact
-                && said.kind != SuspicionKind::Settled
-            {
+            let Fact::Suspicion(said) = &entry.heard.fact else { continue };
+            // A later word about its health settles a suspicion too.
+            let health = self.bus.last(self.net.tenant, Noun::Health, said.now.node.0);
+            let settled = said.kind == SuspicionKind::Settled
+                || health.is_some_and(|health| health.heard.seq > entry.heard.seq);
+            if !settled {
                 let name = self.name_of(said.now.node);
                 self.fail("unsettled", format!("the suspicion of {name} was never settled"));
             }
@@ -568,10 +569,7 @@ impl<'a> Judge<'a> {
             let heard = entry.heard.heard;
             match &entry.heard.fact {
                 Fact::Health(said) => {
-                    let before = changed.get(&said.now.node).map(|(health, _)| *health);
-                    if before != Some(said.now.health) {
-                        changed.insert(said.now.node, (said.now.health, heard));
-                    }
+                    changed.insert(said.now.node, (said.now.health, said.now.since));
                 }
                 Fact::Incident(said)
                     if said.kind == IncidentKind::Resolved && said.now.ended_because.is_none() =>
@@ -580,7 +578,7 @@ impl<'a> Judge<'a> {
                         let up = matches!(
                             changed.get(&root.node),
                             Some((Health::Up | Health::Degraded, since))
-                                if heard.ms_since(*since) >= hold_ms - HOLD_SLACK_MS
+                                if heard.ms_since(*since) >= hold_ms
                         );
                         if !up {
                             let believed = changed.get(&root.node).map(|(h, at)| (*h, heard.ms_since(*at)));

@@ -6,6 +6,7 @@
 use crate::{fault::Faults, run::Outcome, script::Script, world::World};
 use serde::{Deserialize, Serialize};
 use std::{
+    collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -77,18 +78,23 @@ impl Story {
     pub fn shortened(&self, property: &str, play: &dyn Fn(&Story) -> Outcome) -> Story {
         let fails = |story: &Story| play(story).failures.iter().any(|f| f.property == property);
         let mut best = self.clone();
-        let mut again = true;
-        while again {
-            again = false;
-            for shorter in best.shorter() {
-                if fails(&shorter) {
-                    best = shorter;
-                    again = true;
-                    break;
-                }
+        let mut from = 0;
+        // Goes on where the last piece was found to be needless, and once around without finding any.
+        let mut needed = 0;
+        loop {
+            let shorter = best.shorter();
+            if shorter.is_empty() || needed >= shorter.len() {
+                return best;
+            }
+            from %= shorter.len();
+            if fails(&shorter[from]) {
+                best = shorter[from].clone();
+                needed = 0;
+            } else {
+                needed += 1;
+                from += 1;
             }
         }
-        best
     }
 
     /// Every story that is one piece shorter, the boldest first.
@@ -119,27 +125,21 @@ impl Story {
                 size = size.div_ceil(2);
             }
             let touched: Vec<u32> = part.script.steps.iter().map(|s| s.thing).collect();
-            let n = part.world.things.len();
-            let mut size = n.div_ceil(2);
-            while size >= 1 && n > 1 {
-                for from in (0..n).step_by(size) {
-                    let gone: Vec<u32> = (from as u32..((from + size).min(n)) as u32)
-                        .filter(|t| !touched.contains(t))
-                        .collect();
-                    if let Some(world) = part.world.without(&gone) {
-                        let mut story = self.clone();
-                        let renumber = |t: u32| t - gone.iter().filter(|g| **g < t).count() as u32;
-                        for step in &mut story.parts[i].script.steps {
-                            step.thing = renumber(step.thing);
-                        }
-                        story.parts[i].world = world;
-                        shorter.push(story);
+            let mut tried = BTreeSet::new();
+            for thing in 0..part.world.things.len() as u32 {
+                let gone = part.world.with_dependents(thing);
+                if gone.iter().any(|t| touched.contains(t)) || !tried.insert(gone.clone()) {
+                    continue;
+                }
+                if let Some(world) = part.world.without(&gone) {
+                    let mut story = self.clone();
+                    let renumber = |t: u32| t - gone.iter().filter(|g| **g < t).count() as u32;
+                    for step in &mut story.parts[i].script.steps {
+                        step.thing = renumber(step.thing);
                     }
+                    story.parts[i].world = world;
+                    shorter.push(story);
                 }
-                if size == 1 {
-                    break;
-                }
-                size = size.div_ceil(2);
             }
         }
         shorter

@@ -206,6 +206,8 @@ impl Of {
 /// One thing of a world. Things are named by their number.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Thing {
+    /// What it is called by, whatever its number has become: its first number.
+    pub label: u32,
     /// What it is.
     pub role: Role,
     /// Where it stands.
@@ -329,7 +331,8 @@ impl World {
 
     /// What people call a thing.
     pub fn name(&self, thing: u32) -> String {
-        format!("{}-{thing}", self.things[thing as usize].role.word())
+        let thing = &self.things[thing as usize];
+        format!("{}-{}", thing.role.word(), thing.label)
     }
 
     /// The identifiers of everything in it.
@@ -359,6 +362,25 @@ impl World {
     /// The channel that is number `i`.
     pub fn channel(&self, i: usize) -> ChannelId {
         ChannelId::of(self.tenant(), &format!("channel-{i}"))
+    }
+
+    /// `thing`, and whatever speaks of it in any way, and so on.
+    pub fn with_dependents(&self, thing: u32) -> Vec<u32> {
+        let mut gone = vec![thing];
+        let mut at = 0;
+        while at < gone.len() {
+            let above = gone[at];
+            for (i, thing) in self.things.iter().enumerate() {
+                let mut speaks = thing.seen_by == Some(above);
+                thing.needs.iter().for_each(|need| need.things(&mut |t| speaks |= t == above));
+                if speaks && !gone.contains(&(i as u32)) {
+                    gone.push(i as u32);
+                }
+            }
+            at += 1;
+        }
+        gone.sort_unstable();
+        gone
     }
 
     /// This world without the things `gone`; `None` when something left needs one of them.
@@ -545,8 +567,17 @@ const UPLINKS: [Uplink; 8] = [
 
 impl Builder {
     fn add(&mut self, role: Role, site: Option<u16>, needs: Vec<Need>) -> u32 {
-        self.things.push(Thing { role, site, needs, seen_by: None, watch_s: None, maintenance: None });
-        self.things.len() as u32 - 1
+        let label = self.things.len() as u32;
+        self.things.push(Thing {
+            label,
+            role,
+            site,
+            needs,
+            seen_by: None,
+            watch_s: None,
+            maintenance: None,
+        });
+        label
     }
 
     fn site(&mut self) -> Option<u16> {
@@ -790,7 +821,7 @@ mod tests {
     use super::*;
 
     fn thing(role: Role, needs: Vec<Need>) -> Thing {
-        Thing { role, site: None, needs, seen_by: None, watch_s: None, maintenance: None }
+        Thing { label: 0, role, site: None, needs, seen_by: None, watch_s: None, maintenance: None }
     }
 
     fn world(things: Vec<Thing>) -> World {

@@ -14,7 +14,7 @@ use std::{
 };
 
 /// How many failing seeds are enough to stop.
-const ENOUGH: usize = 40;
+const ENOUGH: u64 = 40;
 
 fn from_environment(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect("a number"))
@@ -29,6 +29,7 @@ fn run(seed: u64, telling: bool) -> Outcome {
 fn ten_thousand_seeds() {
     let count = from_environment("MASTWATCH_SIM_SEEDS").unwrap_or(10_000);
     let from = from_environment("MASTWATCH_SIM_FROM").unwrap_or(0);
+    let enough = from_environment("MASTWATCH_SIM_ENOUGH").unwrap_or(ENOUGH);
     let next = AtomicU64::new(from);
     let failed = AtomicU64::new(0);
     let began = Instant::now();
@@ -37,7 +38,7 @@ fn ten_thousand_seeds() {
         let mut total = Outcome::default();
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= from + count || failed.load(Ordering::Relaxed) >= ENOUGH as u64 {
+            if seed >= from + count || failed.load(Ordering::Relaxed) >= enough {
                 return (mine, total);
             }
             let outcome = run(seed, false);
