@@ -187,8 +187,8 @@ impl Tenant {
     fn decide(&mut self, out: &mut Out) -> bool {
         self.network.refresh();
         let from = out.now.plus_ms(-RECALL_MS);
-        self.news.retain(|_, n| n.heard > from);
-        self.attempted.retain(|_, heard| *heard > from);
+        self.news.retain(|_, n| n.heard >= from);
+        self.attempted.retain(|_, heard| *heard >= from);
         while let Some(id) = self.dirty.pop_first() {
             if out.is_full() {
                 self.dirty.insert(id);

@@ -204,8 +204,8 @@ impl Tenant {
     fn decide(&mut self, out: &mut Out) -> bool {
         self.refresh();
         let from = out.now.plus_ms(-RECALL_MS);
-        self.news.retain(|_, n| n.heard > from);
-        self.orders.retain(|_, o| o.heard > from);
+        self.news.retain(|_, n| n.heard >= from);
+        self.orders.retain(|_, o| o.heard >= from);
         let graph = &self.network.graph;
         let rank = |id: &NodeId| graph.index_of(*id).map_or(0, |i| graph.rank(i));
         let mut nodes: Vec<NodeId> = std::mem::take(&mut self.dirty).into_iter().collect();

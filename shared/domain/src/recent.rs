@@ -130,7 +130,7 @@ impl Recent {
     pub fn forget(&mut self, now: Time) {
         let from = now.plus_ms(-RECALL_MS);
         while let Some(&(oldest, what)) = self.expiry.first() {
-            if oldest > from {
+            if oldest >= from {
                 break;
             }
             self.expiry.pop_first();
@@ -146,8 +146,8 @@ impl Recent {
 
     fn forget_node(&mut self, index: Index, from: Time) -> Option<Time> {
         let node = self.nodes.get_mut(&index)?;
-        node.claims.retain(|c| c.heard > from);
-        node.looks.retain(|l| l.heard > from);
+        node.claims.retain(|c| c.heard >= from);
+        node.looks.retain(|l| l.heard >= from);
         let oldest =
             node.claims.front().map(|c| c.heard).into_iter().chain(node.looks.front().map(|l| l.heard)).min();
         if oldest.is_none() {
@@ -158,7 +158,7 @@ impl Recent {
 
     fn forget_sender(&mut self, sender: NodeId, from: Time) -> Option<Time> {
         let boots = self.boots.get_mut(&sender)?;
-        boots.retain(|(heard, _)| *heard > from);
+        boots.retain(|(heard, _)| *heard >= from);
         let oldest = boots.front().map(|(heard, _)| *heard);
         if oldest.is_none() {
             self.boots.remove(&sender);
