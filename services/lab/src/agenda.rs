@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use crate::clock::SimTime;
-use crate::network::RouterIndex;
+use crate::network::{NodeIndex, RouterIndex};
 
 /// Something that is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,6 +38,13 @@ pub enum Due {
         secret: u32,
         /// Of which [`generation`](crate::ppp::Secret::generation).
         generation: u32,
+    },
+    /// A node that was mended is up.
+    Started {
+        /// Which.
+        node: NodeIndex,
+        /// Which start: one that was broken off no longer matters.
+        start: u32,
     },
     /// A customer dials in.
     Dial {

@@ -171,7 +171,7 @@ impl Host for OnRouter<'_> {
     }
 
     async fn fetch(&mut self, fetch: Fetch) -> Result<(), String> {
-        self.lab.fetch(self.router, fetch).await
+        self.lab.fetch(self.router, fetch, crate::lab::Way::Own).await
     }
 
     async fn delay(&mut self, time: Duration) {

@@ -25,6 +25,15 @@ const ASIDE_MAX: usize = 20_000;
 /// Connections to ingest a router keeps open between webhooks.
 const CONNECTIONS_KEPT: usize = 8;
 
+/// How a webhook travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// As the router's packets do.
+    Own,
+    /// By magic, even when the router is cut off.
+    Any,
+}
+
 /// A running lab.
 #[derive(Debug)]
 pub struct Lab {
@@ -47,7 +56,7 @@ impl Lab {
     ///
     /// # Errors
     ///
-    /// When an address cannot be had or a version is none.
+    /// When an address cannot be had.
     pub async fn start(network: Network, settings: Settings) -> anyhow::Result<Arc<Self>> {
         // Whoever came first has the same provider; a second installation says so and changes nothing.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -61,8 +70,7 @@ impl Lab {
                     .with_context(|| format!("listening for router `{id}` on {address}"))?,
             );
         }
-        let state =
-            State::new(Arc::clone(&network), Arc::clone(&settings)).context("setting up the routers")?;
+        let state = State::new(Arc::clone(&network), Arc::clone(&settings));
         let lab = Arc::new(Self {
             clock: state.clock.clone(),
             state: Mutex::new(state),
@@ -107,6 +115,11 @@ impl Lab {
     /// Where a router's API really listens; differs from the plan when that says port 0.
     pub fn api_address(&self, router: RouterIndex) -> SocketAddr {
         self.addresses[router.at()]
+    }
+
+    /// The router that plays a node.
+    pub fn router_of(&self, node: NodeIndex) -> Option<RouterIndex> {
+        self.network.router_indices().find(|router| self.network.router(*router).node == node)
     }
 
     /// How long a time of the routers takes in ours.
@@ -168,7 +181,12 @@ impl Lab {
     /// # Errors
     ///
     /// What the router would say: no connection in time, or a status that is not 2xx.
-    pub(crate) async fn fetch(self: &Arc<Self>, router: RouterIndex, fetch: Fetch) -> Result<(), String> {
+    pub(crate) async fn fetch(
+        self: &Arc<Self>,
+        router: RouterIndex,
+        fetch: Fetch,
+        way: Way,
+    ) -> Result<(), String> {
         let fate = self.with(|state| {
             let fate = state.faults.fate(&mut state.dice);
             let counters = &mut state.router(router).counters;
@@ -189,16 +207,16 @@ impl Lab {
                     () = lab.ended() => return,
                 }
                 // The router is not told: it believes this was sent long ago.
-                let _ = lab.send(router, &fetch, fate.doubled).await;
+                let _ = lab.send(router, &fetch, way, fate.doubled).await;
                 drop(place);
             });
             return Ok(());
         }
-        self.send(router, &fetch, fate.doubled).await
+        self.send(router, &fetch, way, fate.doubled).await
     }
 
-    async fn send(&self, router: RouterIndex, fetch: &Fetch, doubled: bool) -> Result<(), String> {
-        let sent = self.send_once(router, fetch).await;
+    async fn send(&self, router: RouterIndex, fetch: &Fetch, way: Way, doubled: bool) -> Result<(), String> {
+        let sent = self.send_once(router, fetch, way).await;
         self.with(|state| {
             let counters = &mut state.router(router).counters;
             match &sent {
@@ -209,17 +227,18 @@ impl Lab {
         });
         if doubled && sent.is_ok() {
             // What becomes of the second one is the receiver's matter alone.
-            let _ = self.send_once(router, fetch).await;
+            let _ = self.send_once(router, fetch, way).await;
         }
         sent
     }
 
-    async fn send_once(&self, router: RouterIndex, fetch: &Fetch) -> Result<(), String> {
+    async fn send_once(&self, router: RouterIndex, fetch: &Fetch, way: Way) -> Result<(), String> {
         let mut presence = self.with(|state| state.router(router).presence.subscribe());
         let timeout = self.real(self.settings.fetch_timeout);
         // A cut-off router asks into the void; if the way opens in time, it is heard after all.
         let sending = async {
-            let there = presence.wait_for(|presence| presence.is_reachable).await.map(|_| ());
+            let there =
+                presence.wait_for(|presence| presence.is_reachable || way == Way::Any).await.map(|_| ());
             there.map_err(|_| "failure: the router is gone".to_owned())?;
             let method = fetch.method.as_deref().unwrap_or("get").to_ascii_uppercase();
             let method = reqwest::Method::from_bytes(method.as_bytes())

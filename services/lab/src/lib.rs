@@ -6,16 +6,22 @@
 //! what becomes of them: the lab speaks network protocols and nothing else.
 
 pub mod agenda;
+pub mod claims;
+pub mod cli;
 pub mod clock;
+pub mod control;
 pub mod counters;
 pub mod dice;
 pub mod faults;
+pub mod icmp;
 pub mod jobs;
 pub mod lab;
 pub mod netwatch;
 pub mod network;
+pub mod outage;
 pub mod ppp;
 pub mod router;
+pub mod run;
 pub mod script;
 pub mod settings;
 pub mod state;
@@ -23,4 +29,5 @@ pub mod version;
 pub mod world;
 
 pub use crate::lab::Lab;
+pub use crate::run::{Config, run};
 pub use crate::settings::Settings;

@@ -86,12 +86,15 @@ impl State {
     /// Puts our entry for a node into its router; the host is known to be up.
     pub(crate) fn place_netwatch(&mut self, router: RouterIndex, node: NodeIndex) {
         let Some(host) = self.network.node(node).address else { return };
+        if !self.habits(router).watches {
+            return;
+        }
         let placed = self.settings.ingest.is_some() && self.network.router(router).token.is_some();
         let script = |status| if placed { Text::Placed(status) } else { Text::Absent };
         let entry = Entry {
             host,
             node: Some(node),
-            interval: self.settings.probe_interval,
+            interval: self.habits(router).probe_interval,
             timeout: self.settings.probe_timeout,
             up: script(Status::Up),
             down: script(Status::Down),

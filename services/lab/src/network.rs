@@ -3,8 +3,14 @@
 //! What the network file says is turned into this once, at the start; nothing here ever changes.
 //! What does change (what is broken, who is connected) is in [`crate::world`] and [`crate::state`].
 
+mod from_file;
+
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::version::{DEFAULT_VERSION, Version};
 
 /// Where a node stands in [`Network::nodes`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -94,8 +100,24 @@ pub enum Sight {
     Session(Box<str>),
 }
 
+/// What a node adds to every path through it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Hop {
+    /// There and back, microseconds.
+    pub rtt_us: u32,
+    /// The fraction of packets that are lost, from 0 to 1.
+    pub loss: f32,
+}
+
+impl Default for Hop {
+    /// 2 ms without loss.
+    fn default() -> Self {
+        Self { rtt_us: 2_000, loss: 0.0 }
+    }
+}
+
 /// One node of the network.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Node {
     /// The id in the network file.
     pub id: Box<str>,
@@ -107,6 +129,61 @@ pub struct Node {
     pub needs: Vec<Group>,
     /// The router that sees it, and how.
     pub seen_by: Option<(RouterIndex, Sight)>,
+    /// Further routers its session may be on, when the first does not see it.
+    pub stand_ins: Vec<RouterIndex>,
+    /// What it adds to every path through it.
+    pub hop: Hop,
+    /// How long it takes to start after it is mended, in the routers' time.
+    pub boot: Duration,
+}
+
+impl Node {
+    /// A node that needs nothing and that nobody sees.
+    pub fn new(id: &str, kind: Kind) -> Self {
+        Self {
+            id: id.into(),
+            kind,
+            address: None,
+            needs: Vec::new(),
+            seen_by: None,
+            stand_ins: Vec::new(),
+            hop: Hop::default(),
+            boot: Duration::ZERO,
+        }
+    }
+}
+
+/// How one router behaves. Times are the routers' own, see [`crate::clock`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Habits {
+    /// What it runs.
+    pub version: Version,
+    /// Whether it has a netwatch entry for what it sees.
+    pub watches: bool,
+    /// Between two netwatch probes of a placed entry.
+    pub probe_interval: Duration,
+    /// After a boot, how long version 7 waits before netwatch probes anything.
+    pub startup_delay: Duration,
+    /// Whether its PPP profiles have our scripts.
+    pub reports_sessions: bool,
+    /// How long after the last sign of a customer its session is given up: between half of this and all of it.
+    pub session_lost_after: Duration,
+}
+
+impl Default for Habits {
+    /// Version 7.16.2; netwatch every 10 s, from 5 min after a boot (`startup-delay` of
+    /// `/tool/netwatch`); sessions given up after 20 s (`keepalive-timeout` of 10 s, and drops at
+    /// about twice that).
+    fn default() -> Self {
+        Self {
+            version: DEFAULT_VERSION.parse().expect("the default version is one"),
+            watches: true,
+            probe_interval: Duration::from_secs(10),
+            startup_delay: Duration::from_secs(300),
+            reports_sessions: true,
+            session_lost_after: Duration::from_secs(20),
+        }
+    }
 }
 
 /// A router that is played.
@@ -124,8 +201,8 @@ pub struct RouterPlan {
     pub password: String,
     /// The bearer token its scripts carry; without one it places no scripts.
     pub token: Option<String>,
-    /// The RouterOS version it plays; the configuration's default when absent.
-    pub version: Option<String>,
+    /// How it behaves.
+    pub habits: Habits,
 }
 
 /// Why something cannot be simulated.
@@ -141,6 +218,17 @@ pub enum NetworkError {
         id: String,
         /// Its address.
         address: IpAddr,
+    },
+    /// A router's API is inside TLS, which the lab does not speak.
+    #[error("router `{0}` wants TLS at its API, which the lab does not speak: write `tls: false`")]
+    Tls(String),
+    /// A router's version is none.
+    #[error("router `{id}`")]
+    Version {
+        /// The router.
+        id: String,
+        /// What is wrong with it.
+        source: crate::version::BadVersion,
     },
     /// An index points nowhere.
     #[error("node `{0}` names a node or router that does not exist")]
@@ -158,7 +246,7 @@ pub struct Network {
     by_id: HashMap<Box<str>, NodeIndex>,
     /// Who names a node in its needs.
     dependants: Vec<Vec<NodeIndex>>,
-    /// What a router sees.
+    /// What a router sees, and whose session it may stand in for.
     children: Vec<Vec<NodeIndex>>,
 }
 
@@ -174,8 +262,17 @@ impl Network {
         let mut children = vec![Vec::new(); routers.len()];
         for (index, node) in nodes.iter().enumerate() {
             let this = NodeIndex(index as u32);
-            if by_id.insert(node.id.clone(), this).is_some() {
-                return Err(NetworkError::Twice(node.id.to_string()));
+            match (by_id.entry(node.id.clone()), node.kind) {
+                (Entry::Vacant(place), _) => {
+                    place.insert(this);
+                }
+                // An account may be called like a device, which then keeps the name.
+                (Entry::Occupied(_), Kind::Subscriber) => {
+                    by_id.insert(format!("account:{}", node.id).into(), this);
+                }
+                (Entry::Occupied(_), Kind::Device | Kind::Passive) => {
+                    return Err(NetworkError::Twice(node.id.to_string()));
+                }
             }
             let mut dangling = false;
             for group in &node.needs {
@@ -190,8 +287,16 @@ impl Network {
                     Some(list) => list.push(this),
                     None => dangling = true,
                 }
+                if node.stand_ins.iter().any(|router| router.at() >= routers.len()) {
+                    dangling = true;
+                }
                 if *sight == Sight::Netwatch && node.address.is_none() {
                     return Err(NetworkError::NoAddress(node.id.to_string()));
+                }
+            }
+            for router in &node.stand_ins {
+                if let Some(list) = children.get_mut(router.at()) {
+                    list.push(this);
                 }
             }
             if dangling {
@@ -250,7 +355,7 @@ impl Network {
         &self.dependants[node.at()]
     }
 
-    /// What a router sees.
+    /// What a router sees, and whose session it may stand in for.
     pub fn children(&self, router: RouterIndex) -> &[NodeIndex] {
         &self.children[router.at()]
     }

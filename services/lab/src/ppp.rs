@@ -77,7 +77,9 @@ pub struct Session {
 impl State {
     /// Puts our scripts into every profile a router has.
     pub(crate) fn place_profiles(&mut self, router: RouterIndex) {
-        let placed = self.settings.ingest.is_some() && self.network.router(router).token.is_some();
+        let placed = self.habits(router).reports_sessions
+            && self.settings.ingest.is_some()
+            && self.network.router(router).token.is_some();
         let script = |status| if placed { Text::Placed(status) } else { Text::Absent };
         let this = self.router(router);
         for name in ["default", "default-encryption"] {
@@ -109,7 +111,26 @@ impl State {
             generation: 0,
         };
         this.secrets.insert(id, secret);
-        self.connect(router, id);
+        if self.may_hold(router, node) {
+            self.connect(router, id);
+        }
+    }
+
+    /// Whether a customer's session may be on this router: it is on no other, and no router that
+    /// comes before this one sees him.
+    fn may_hold(&mut self, router: RouterIndex, node: NodeIndex) -> bool {
+        let network = std::sync::Arc::clone(&self.network);
+        let node_is = network.node(node);
+        if node_is.stand_ins.is_empty() {
+            return true;
+        }
+        if self.holders.get(&node).is_some_and(|holder| *holder != router) {
+            return false;
+        }
+        let first = node_is.seen_by.as_ref().map(|(first, _)| *first);
+        let mut before =
+            first.into_iter().chain(node_is.stand_ins.iter().copied()).take_while(|at| *at != router);
+        !before.any(|before| self.world.sees(before, node))
     }
 
     /// Looks at every customer of a router after something in the world changed.
@@ -131,14 +152,14 @@ impl State {
         match (standing, is_there) {
             (Standing::On(session), false) => {
                 let generation = self.stand(router, id, Standing::Silent(session));
-                let bound = self.settings.session_lost_after;
+                let bound = self.habits(router).session_lost_after;
                 let at = self.clock.now().after(bound / 2 + self.dice.within(bound / 2));
                 self.agenda.add(at, Due::Lost { router, secret: id, generation });
             }
             (Standing::Silent(session), true) => {
                 self.stand(router, id, Standing::On(session));
             }
-            (Standing::Off, true) if !disabled => {
+            (Standing::Off, true) if !disabled && self.may_hold(router, node) => {
                 let generation = self.stand(router, id, Standing::Dialling);
                 let at = self.clock.now().after(self.dice.within(self.settings.sessions_return_over));
                 self.agenda.add(at, Due::Dial { router, secret: id, generation });
@@ -161,9 +182,15 @@ impl State {
     pub(crate) fn forget_sessions(&mut self, router: RouterIndex) {
         let this = self.router(router);
         this.sessions.clear();
+        let mut nodes = Vec::new();
         for secret in this.secrets.values_mut() {
             secret.standing = Standing::Off;
             secret.generation += 1;
+            nodes.push(secret.node);
+        }
+        this.is_powered = false;
+        for node in nodes {
+            self.let_go(router, node);
         }
     }
 
@@ -183,6 +210,13 @@ impl State {
         if secret.generation != generation || secret.standing != Standing::Dialling || secret.disabled {
             return;
         }
+        if let Some(node) = secret.node
+            && !self.may_hold(router, node)
+        {
+            self.stand(router, id, Standing::Off);
+            return;
+        }
+        let secret = &self.routers[router.at()].secrets[&id];
         let name = secret.name.clone();
         let session = self.connect(router, id);
         let caller = caller_id(router, id);
@@ -202,6 +236,11 @@ impl State {
         let since = self.clock.now();
         let node = self.routers[router.at()].secrets[&id].node;
         let fixed = node.and_then(|node| self.network.node(node).address);
+        if let Some(node) = node
+            && !self.network.node(node).stand_ins.is_empty()
+        {
+            self.holders.insert(node, router);
+        }
         let this = self.router(router);
         this.last_session_id = this.last_session_id.wrapping_add(1);
         let session = this.last_session_id;
@@ -209,6 +248,22 @@ impl State {
         this.sessions.insert(session, Session { secret: id, address, since });
         self.stand(router, id, Standing::On(session));
         session
+    }
+
+    /// The session of a customer is over here; another router may take him now.
+    fn let_go(&mut self, router: RouterIndex, node: Option<NodeIndex>) {
+        let Some(node) = node.filter(|node| self.holders.get(node) == Some(&router)) else { return };
+        self.holders.remove(&node);
+        let network = std::sync::Arc::clone(&self.network);
+        let node_is = network.node(node);
+        let first = node_is.seen_by.as_ref().map(|(first, _)| *first);
+        for other in first.into_iter().chain(node_is.stand_ins.iter().copied()) {
+            let secrets = &self.routers[other.at()].secrets;
+            let secret = secrets.iter().find_map(|(id, secret)| (secret.node == Some(node)).then_some(*id));
+            if let Some(secret) = secret.filter(|_| self.routers[other.at()].is_powered) {
+                self.look_at_secret(other, secret);
+            }
+        }
     }
 
     fn disconnect(&mut self, router: RouterIndex, session: u32, why: &str, reason: &'static str) {
@@ -219,7 +274,9 @@ impl State {
         let Some(secret) = this.secrets.get_mut(&ended.secret) else { return };
         secret.last_out = Some((now, reason));
         let name = secret.name.clone();
+        let node = secret.node;
         self.stand(router, ended.secret, Standing::Off);
+        self.let_go(router, node);
         let caller = caller_id(router, ended.secret);
         self.log(router, "pppoe,ppp,info", format!("<pppoe-{name}>: terminating... - {why}"));
         let lasted_s = now.since(ended.since).as_secs();

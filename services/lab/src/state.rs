@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -17,7 +18,7 @@ use crate::dice::Dice;
 use crate::faults::Faults;
 use crate::jobs::Job;
 use crate::netwatch::Entry;
-use crate::network::{Network, NodeIndex, RouterIndex};
+use crate::network::{Habits, Network, NodeIndex, RouterIndex, Sight};
 use crate::ppp::{Profile, Secret, Session};
 use crate::router::Row;
 use crate::router::table::Table;
@@ -29,7 +30,7 @@ use crate::world::World;
 /// Lines a router's log holds. Source: `memory-lines` of `/system/logging/action`.
 const LOG_LINES_MAX: usize = 1000;
 /// How long a router that is up at the start has been up.
-const UP_BEFORE: std::time::Duration = std::time::Duration::from_secs(183_845);
+const UP_BEFORE: Duration = Duration::from_secs(183_845);
 
 /// How a router shows itself to the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +84,7 @@ pub struct Router {
     /// When it last started; before the beginning for one that was up already.
     pub booted_at: SimTime,
     /// How long it had been up at `booted_at`: only routers that were up before the lab began.
-    pub up_before: std::time::Duration,
+    pub up_before: Duration,
     /// Seen by its door and its API sessions.
     pub presence: watch::Sender<Presence>,
     /// Ends when the power does: scripts and pings stop.
@@ -126,7 +127,7 @@ impl Router {
     }
 
     /// How long it has been up.
-    pub fn uptime(&self, now: SimTime) -> std::time::Duration {
+    pub fn uptime(&self, now: SimTime) -> Duration {
         now.since(self.booted_at) + self.up_before
     }
 
@@ -162,18 +163,23 @@ pub struct State {
     pub faults: Faults,
     /// Who answers at an address, by the router that sees it; any other node under `None`.
     addresses: HashMap<(Option<RouterIndex>, IpAddr), NodeIndex>,
+    /// Which router has the session of a node that may be on several.
+    pub(crate) holders: HashMap<NodeIndex, RouterIndex>,
+    /// Nodes that were mended and are not up yet, and for which the end of their boot is due.
+    starting: HashMap<NodeIndex, u32>,
+    /// Counts starts.
+    starts: u32,
     /// Counts scripts that were put into a queue.
     pub(crate) scripts_queued: u64,
 }
 
 impl State {
     /// A network in which all is well and has been for two days: nothing is said of it.
-    pub fn new(network: Arc<Network>, settings: Arc<Settings>) -> Result<Self, crate::version::BadVersion> {
+    pub fn new(network: Arc<Network>, settings: Arc<Settings>) -> Self {
         let mut routers = Vec::with_capacity(network.routers().len());
         for plan in network.routers() {
-            let version = plan.version.as_deref().map_or(Ok(settings.version.clone()), str::parse)?;
             routers.push(Router {
-                version,
+                version: plan.habits.version.clone(),
                 identity: network.node(plan.node).id.to_string(),
                 is_powered: true,
                 booted_at: SimTime::default(),
@@ -216,25 +222,29 @@ impl State {
             agenda: Agenda::default(),
             faults: Faults::default(),
             addresses,
+            holders: HashMap::new(),
+            starting: HashMap::new(),
+            starts: 0,
             scripts_queued: 0,
         };
         for router in state.network.router_indices() {
             state.place_profiles(router);
             state.place_children(router);
-            state.start_netwatch(router, std::time::Duration::ZERO, state.settings.probe_interval);
+            let interval = state.habits(router).probe_interval;
+            state.start_netwatch(router, Duration::ZERO, interval);
             // What the network file draws without supply is down from the start.
             state.show_presence(router);
             state.look_at_sessions(router);
         }
-        Ok(state)
+        state
     }
 
     fn place_children(&mut self, router: RouterIndex) {
         let network = Arc::clone(&self.network);
         for node in network.children(router) {
             match &network.node(*node).seen_by {
-                Some((_, crate::network::Sight::Netwatch)) => self.place_netwatch(router, *node),
-                Some((_, crate::network::Sight::Session(user))) => self.place_session(router, *node, user),
+                Some((_, Sight::Netwatch)) => self.place_netwatch(router, *node),
+                Some((_, Sight::Session(user))) => self.place_session(router, *node, user),
                 None => {}
             }
         }
@@ -255,13 +265,54 @@ impl State {
         self.addresses.get(&(None, address)).copied()
     }
 
+    /// How a router behaves.
+    pub fn habits(&self, router: RouterIndex) -> &Habits {
+        &self.network.router(router).habits
+    }
+
     /// Breaks or mends nodes and lets every router notice; tells how many changed.
+    ///
+    /// What takes time to start is not up before that, though it counts as mended.
     pub fn set_broken(&mut self, nodes: &[NodeIndex], broken: bool) -> usize {
+        let now = self.clock.now();
+        let mut at_once = Vec::new();
+        let mut started = 0;
+        for node in nodes {
+            let boot = self.network.node(*node).boot;
+            if broken || boot.is_zero() {
+                // Broken while it starts: it is as broken as before, and does not come up.
+                started += usize::from(broken && self.starting.remove(node).is_some());
+                at_once.push(*node);
+            } else if self.world.is_broken(*node) && !self.starting.contains_key(node) {
+                self.starts = self.starts.wrapping_add(1);
+                self.starting.insert(*node, self.starts);
+                self.agenda.add(now.after(boot), Due::Started { node: *node, start: self.starts });
+                started += 1;
+            }
+        }
+        started + self.change_world(&at_once, broken)
+    }
+
+    /// Whether it was mended and is not up yet.
+    pub fn is_starting(&self, node: NodeIndex) -> bool {
+        self.starting.contains_key(&node)
+    }
+
+    fn started(&mut self, node: NodeIndex, start: u32) {
+        if self.starting.get(&node) == Some(&start) {
+            self.starting.remove(&node);
+            self.change_world(&[node], false);
+        }
+    }
+
+    fn change_world(&mut self, nodes: &[NodeIndex], broken: bool) -> usize {
         let changed = self.world.set_broken(nodes, broken).len();
         if changed > 0 {
             for router in self.network.router_indices() {
                 self.look_at_power(router);
                 self.show_presence(router);
+            }
+            for router in self.network.router_indices() {
                 self.look_at_sessions(router);
             }
         }
@@ -308,7 +359,7 @@ impl State {
         let this = self.router(router);
         this.is_powered = true;
         this.booted_at = now;
-        this.up_before = std::time::Duration::ZERO;
+        this.up_before = Duration::ZERO;
         this.power = CancellationToken::new();
         this.presence.send_modify(|presence| presence.boot += 1);
         self.log(
@@ -317,12 +368,12 @@ impl State {
             "router rebooted without proper shutdown, probably power outage".to_owned(),
         );
         let delay = if self.routers[router.at()].version.is_v6() {
-            std::time::Duration::ZERO
+            Duration::ZERO
         } else {
-            self.settings.startup_delay
+            self.habits(router).startup_delay
         };
         self.reset_netwatch(router);
-        self.start_netwatch(router, delay, std::time::Duration::from_secs(1));
+        self.start_netwatch(router, delay, Duration::from_secs(1));
     }
 
     fn show_presence(&mut self, router: RouterIndex) {
@@ -340,6 +391,7 @@ impl State {
             match due {
                 Due::Probe { router, entry, generation } => self.probe(router, entry, generation),
                 Due::Silence { router, entry, generation } => self.silence(router, entry, generation),
+                Due::Started { node, start } => self.started(node, start),
                 Due::Lost { router, secret, generation } => self.lost(router, secret, generation),
                 Due::Dial { router, secret, generation } => self.dial(router, secret, generation),
             }

@@ -10,7 +10,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::network::{Group, Kind, Member, Mode, Network, NodeIndex, RouterIndex};
+use crate::network::{Group, Hop, Kind, Member, Mode, Network, NodeIndex, RouterIndex};
 
 /// What a packet meets between a router and a node.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -19,13 +19,6 @@ pub struct Line {
     pub rtt_us: u32,
     /// The fraction of packets that get no answer, from 0 to 1.
     pub loss: f32,
-}
-
-/// What one node adds to every path through it.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Hop {
-    rtt_us: u32,
-    loss: f32,
 }
 
 /// The deepest path whose latencies are added up.
@@ -43,12 +36,10 @@ pub struct World {
 }
 
 impl World {
-    /// A network in which everything works; a node adds 0.4 to 3 ms, by its place.
+    /// A network in which everything works.
     pub fn new(network: Arc<Network>) -> Self {
         let count = network.nodes().len();
-        let hops = (0..count as u32)
-            .map(|n| Hop { rtt_us: 400 + n.wrapping_mul(2_654_435_761) % 2_600, loss: 0.0 })
-            .collect();
+        let hops = network.nodes().iter().map(|node| node.hop).collect();
         let mut world =
             Self { network, broken: vec![false; count], supplied: Vec::new(), hops, islands: HashMap::new() };
         world.supply();
@@ -216,7 +207,7 @@ mod tests {
     use crate::network::{Node, RouterPlan};
 
     fn node(id: &str, kind: Kind, needs: Vec<Group>) -> Node {
-        Node { id: id.into(), kind, address: None, needs, seen_by: None }
+        Node { needs, ..Node::new(id, kind) }
     }
 
     fn any(members: &[u32]) -> Group {
@@ -246,7 +237,7 @@ mod tests {
             user: String::new(),
             password: String::new(),
             token: None,
-            version: None,
+            habits: crate::network::Habits::default(),
         };
         World::new(Arc::new(Network::new(nodes, vec![router(0), router(2)]).unwrap()))
     }

@@ -40,9 +40,8 @@ fn words(line: &str) -> Vec<String> {
     // A blank begins a new word only before what words begin with.
     let mut words: Vec<String> = Vec::new();
     for part in line.split(' ') {
-        if words.is_empty() || part.starts_with(['=', '.', '?', '!']) {
-            words.push(part.to_owned());
-        } else if words[0] == "!fatal" && words.len() == 1 {
+        let fatal = words.len() == 1 && words[0] == "!fatal";
+        if words.is_empty() || fatal || part.starts_with(['=', '.', '?', '!']) {
             words.push(part.to_owned());
         } else {
             let last = words.last_mut().unwrap();

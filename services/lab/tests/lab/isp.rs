@@ -6,17 +6,20 @@ use std::time::Duration;
 
 use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
-use lab::network::{Group, Kind, Member, Mode, Network, Node, NodeIndex, RouterIndex, RouterPlan, Sight};
+use lab::network::{
+    Group, Habits, Kind, Member, Mode, Network, Node, NodeIndex, RouterIndex, RouterPlan, Sight,
+};
+use lab::version::DEFAULT_VERSION;
 use lab::{Lab, Settings};
 use routeros_api::wire::{Decoder, Limits, Sentence};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-pub const CORE: RouterIndex = RouterIndex(0);
-pub const TOWER: RouterIndex = RouterIndex(1);
-pub const CORE_ADDRESS: [u8; 4] = [127, 20, 0, 1];
-pub const TOWER_ADDRESS: [u8; 4] = [127, 20, 0, 2];
-pub const PATIENCE: Duration = Duration::from_secs(15);
+pub(crate) const CORE: RouterIndex = RouterIndex(0);
+pub(crate) const TOWER: RouterIndex = RouterIndex(1);
+pub(crate) const CORE_ADDRESS: [u8; 4] = [127, 20, 0, 1];
+pub(crate) const TOWER_ADDRESS: [u8; 4] = [127, 20, 0, 2];
+pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 
 fn all(members: &[usize]) -> Group {
     let members = members.iter().map(|n| Member::Node(NodeIndex(*n as u32))).collect();
@@ -24,13 +27,12 @@ fn all(members: &[usize]) -> Group {
 }
 
 /// `core` - `link` - `tower` - 2 sectors (netwatch of the tower) - 2 customers each (PPPoE of the tower).
-pub fn network(version: Option<&str>) -> Network {
+pub(crate) fn network(version: Option<&str>) -> Network {
     let node = |id: &str, kind, address: Option<[u8; 4]>, needs, seen_by| Node {
-        id: id.into(),
-        kind,
         address: address.map(IpAddr::from),
         needs,
         seen_by,
+        ..Node::new(id, kind)
     };
     let mut nodes = vec![
         node("core", Kind::Device, Some(CORE_ADDRESS), vec![], None),
@@ -54,14 +56,14 @@ pub fn network(version: Option<&str>) -> Network {
         user: "nms".into(),
         password: "s3cret".into(),
         token: Some(token.into()),
-        version: version.map(str::to_owned),
+        habits: Habits { version: version.unwrap_or(DEFAULT_VERSION).parse().unwrap(), ..Habits::default() },
     };
     Network::new(nodes, vec![router(0, CORE_ADDRESS, "mwr_core"), router(2, TOWER_ADDRESS, "mwr_tower")])
         .unwrap()
 }
 
 /// A hundred times as fast as life: probes every 0.1 s, sessions lost within 0.2 s, start-up 3 s.
-pub fn fast(ingest: Option<SocketAddr>) -> Settings {
+pub(crate) fn fast(ingest: Option<SocketAddr>) -> Settings {
     Settings {
         time_scale: 100.0,
         ingest: ingest.map(|address| format!("http://{address}").parse().unwrap()),
@@ -69,34 +71,34 @@ pub fn fast(ingest: Option<SocketAddr>) -> Settings {
     }
 }
 
-pub async fn started(settings: Settings) -> Arc<Lab> {
+pub(crate) async fn started(settings: Settings) -> Arc<Lab> {
     Lab::start(network(None), settings).await.unwrap()
 }
 
-pub fn node(lab: &Lab, id: &str) -> NodeIndex {
+pub(crate) fn node(lab: &Lab, id: &str) -> NodeIndex {
     lab.network().find(id).unwrap()
 }
 
 /// One webhook as it arrived.
 #[derive(Debug, Clone)]
-pub struct Hook {
-    pub from: IpAddr,
-    pub path: String,
-    pub bearer: String,
-    pub body: serde_json::Value,
+pub(crate) struct Hook {
+    pub(crate) from: IpAddr,
+    pub(crate) path: String,
+    pub(crate) bearer: String,
+    pub(crate) body: serde_json::Value,
 }
 
 impl Hook {
-    pub fn seq(&self) -> u64 {
+    pub(crate) fn seq(&self) -> u64 {
         self.body["seq"].as_u64().unwrap()
     }
 
-    pub fn boot(&self) -> &str {
+    pub(crate) fn boot(&self) -> &str {
         self.body["boot"].as_str().unwrap()
     }
 
     /// Such as `sector-0 down` or `cust-00 offline`.
-    pub fn says(&self) -> String {
+    pub(crate) fn says(&self) -> String {
         let thing = self.body["id"].as_str().or(self.body["user"].as_str()).unwrap();
         format!("{thing} {}", self.body["status"].as_str().unwrap())
     }
@@ -104,13 +106,13 @@ impl Hook {
 
 /// Takes webhooks; refuses as many as it is told to.
 #[derive(Debug, Clone, Default)]
-pub struct Collector {
-    pub hooks: Arc<Mutex<Vec<Hook>>>,
-    pub refuse: Arc<Mutex<u32>>,
+pub(crate) struct Collector {
+    pub(crate) hooks: Arc<Mutex<Vec<Hook>>>,
+    pub(crate) refuse: Arc<Mutex<u32>>,
 }
 
 impl Collector {
-    pub async fn start() -> (Self, SocketAddr) {
+    pub(crate) async fn start() -> (Self, SocketAddr) {
         let collector = Self::default();
         let app = axum::Router::new().fallback(take).with_state(collector.clone());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -120,12 +122,12 @@ impl Collector {
         (collector, address)
     }
 
-    pub fn taken(&self) -> Vec<Hook> {
+    pub(crate) fn taken(&self) -> Vec<Hook> {
         self.hooks.lock().unwrap().clone()
     }
 
     /// Waits until so many have arrived.
-    pub async fn wait_for(&self, count: usize) -> Vec<Hook> {
+    pub(crate) async fn wait_for(&self, count: usize) -> Vec<Hook> {
         let arrived = async {
             while self.taken().len() < count {
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -157,42 +159,42 @@ async fn take(
 }
 
 /// An API client that does exactly what it is told.
-pub struct Client {
+pub(crate) struct Client {
     stream: TcpStream,
     decoder: Decoder,
     waiting: Vec<u8>,
 }
 
 impl Client {
-    pub async fn connect(lab: &Lab, router: RouterIndex) -> Self {
+    pub(crate) async fn connect(lab: &Lab, router: RouterIndex) -> Self {
         let stream = TcpStream::connect(lab.api_address(router)).await.unwrap();
         Self { stream, decoder: Decoder::new(Limits::CLIENT), waiting: Vec::new() }
     }
 
-    pub async fn logged_in(lab: &Lab, router: RouterIndex) -> Self {
+    pub(crate) async fn logged_in(lab: &Lab, router: RouterIndex) -> Self {
         let mut client = Self::connect(lab, router).await;
         client.say(&["/login", "=name=nms", "=password=s3cret"]).await;
         assert_eq!(client.hear().await, Some(Sentence::done()));
         client
     }
 
-    pub async fn say(&mut self, words: &[&str]) {
-        let said = words.iter().fold(Sentence::default(), |said, word| said.word(word));
+    pub(crate) async fn say(&mut self, words: &[&str]) {
+        let said = words.iter().fold(Sentence::default(), Sentence::word);
         self.stream.write_all(&said.to_bytes()).await.unwrap();
     }
 
     /// Bytes as they are, heard or not.
-    pub async fn send(&mut self, bytes: &[u8]) {
+    pub(crate) async fn send(&mut self, bytes: &[u8]) {
         let _ = self.stream.write_all(bytes).await;
     }
 
     /// The next sentence, `None` at the end. Panics after a while of silence.
-    pub async fn hear(&mut self) -> Option<Sentence> {
+    pub(crate) async fn hear(&mut self) -> Option<Sentence> {
         let heard = tokio::time::timeout(PATIENCE, self.next()).await;
         heard.expect("the router should have answered by now").unwrap_or(None)
     }
 
-    pub async fn next(&mut self) -> std::io::Result<Option<Sentence>> {
+    pub(crate) async fn next(&mut self) -> std::io::Result<Option<Sentence>> {
         loop {
             let mut bytes = self.waiting.as_slice();
             let said = self.decoder.decode(&mut bytes).unwrap();
@@ -210,7 +212,7 @@ impl Client {
     }
 
     /// Everything up to and with the next `!done`, as text.
-    pub async fn ask(&mut self, words: &[&str]) -> Vec<String> {
+    pub(crate) async fn ask(&mut self, words: &[&str]) -> Vec<String> {
         self.say(words).await;
         let mut heard = Vec::new();
         loop {
@@ -224,6 +226,6 @@ impl Client {
 }
 
 /// A sentence as text: its words with a blank between.
-pub fn shown(said: &Sentence) -> String {
+pub(crate) fn shown(said: &Sentence) -> String {
     said.words().map(|word| String::from_utf8_lossy(word).into_owned()).collect::<Vec<_>>().join(" ")
 }
