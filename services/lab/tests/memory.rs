@@ -1,6 +1,6 @@
 //! A hundred routers with twenty thousand things behind them, in one process under 500 MB.
 
-#![allow(clippy::unwrap_used)] // Helpers of tests fail the test.
+#![allow(clippy::unwrap_used, clippy::print_stdout)] // Helpers fail the test; figures are for people.
 
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
@@ -63,6 +63,17 @@ fn pss_bytes() -> u64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_routers_with_twenty_thousand_things_take_less_than_500_mb() {
+    takes_less(8).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a minute or more: 40,000 webhooks in a debug build"]
+async fn even_when_all_of_them_report_at_once() {
+    takes_less(1).await;
+}
+
+/// Everything behind one router in `every` goes down and comes back.
+async fn takes_less(every: u32) {
     let taken = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
     let counting = std::sync::Arc::clone(&taken);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -99,16 +110,19 @@ async fn a_hundred_routers_with_twenty_thousand_things_take_less_than_500_mb() {
     }
     println!("all read in {:?}: {} MB", begun.elapsed(), pss_bytes() >> 20);
 
-    // Everything that can be said is said, by every router at once, and then taken back.
-    let sectors: Vec<NodeIndex> =
-        lab.network().indices().filter(|node| lab.network().node(*node).id.starts_with("sector-")).collect();
-    let things = u64::from(ROUTERS * SECTORS * (CLIENTS + 1));
+    // All they can say is said at once, and then taken back.
+    let reports = |node: &NodeIndex| match &lab.network().node(*node).seen_by {
+        Some((router, Sight::Netwatch)) => router.0 % every == 0,
+        Some((_, Sight::Session(_))) | None => false,
+    };
+    let sectors: Vec<NodeIndex> = lab.network().indices().filter(reports).collect();
+    let things = sectors.len() as u64 * u64::from(CLIENTS + 1);
     let mut most = pss_bytes();
     for (broken, expected) in [(true, things), (false, 2 * things)] {
         let begun = Instant::now();
         lab.set_broken(&sectors, broken);
         while taken.load(std::sync::atomic::Ordering::Relaxed) < expected {
-            assert!(begun.elapsed() < Duration::from_secs(120), "{:?}", lab.counters().0);
+            assert!(begun.elapsed() < Duration::from_secs(240), "{:?}", lab.counters().0);
             most = most.max(pss_bytes());
             tokio::time::sleep(Duration::from_millis(100)).await;
         }

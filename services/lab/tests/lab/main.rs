@@ -7,4 +7,5 @@ mod clients;
 mod control;
 mod dead;
 mod isp;
+mod program;
 mod webhooks;
