@@ -5,7 +5,7 @@
 mod common;
 
 use common::{connect, eventually, server, tenant};
-use events::{Ask, AskId, EventId, Fact, NodeId, NodeKind, Question, Say, Time, slot_of};
+use events::{Ask, AskId, DeviceClass, EventId, Fact, NodeId, NodeKind, Question, Say, Time, slot_of};
 use kit::{Asked, Keeper, KeeperEvent, KeeperOptions, Log, Outgoing};
 use std::{
     collections::BTreeSet,
@@ -23,7 +23,7 @@ fn ask(router: &str, lives_ms: i64) -> Outgoing {
     let ask = Ask {
         id: AskId::of(cause, target, 1),
         target,
-        target_kind: NodeKind::Device,
+        target_kind: NodeKind::Device { class: DeviceClass::Router },
         question: Question::RollCall { whole: true },
         deadline: now().plus_ms(lives_ms),
     };
@@ -123,7 +123,21 @@ async fn a_keeper_that_is_cut_off_stops_before_the_others_take_over() {
     // The bucket of leases lies in memory: a restart of the server loses it.
     nats.kill();
     nats.restart().await.unwrap();
-    eventually("it has noticed", Duration::from_secs(5), || async { slots.borrow().count() == 0 }).await;
+    gather(&mut keeper, Duration::from_millis(1_500)).await;
     eventually("it works again", Duration::from_secs(15), || async { slots.borrow().count() == 64 }).await;
+    common::insist(&log, vec![ask("after", 10_000)]).await;
+    let (_, _, asked) = gather(&mut keeper, Duration::from_millis(2_500)).await;
+    assert_eq!(asked.len(), 1);
+    // Its share is in the new table: another one that comes gets half of it, not all.
+    let other = connect(&[nats.url()]).await;
+    let second = Keeper::start(&other, "poller", options("second"));
+    let theirs = second.slots();
+    eventually("they share", Duration::from_secs(5), || async {
+        (slots.borrow().count(), theirs.borrow().count()) == (32, 32)
+    })
+    .await;
+    second.stop().await.unwrap();
+    eventually("it is given back at once", Duration::from_secs(3), || async { slots.borrow().count() == 64 })
+        .await;
     keeper.stop().await.unwrap();
 }
