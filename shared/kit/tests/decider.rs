@@ -291,11 +291,39 @@ async fn a_timer_armed_twice_in_one_decision_is_armed_once_and_fires_in_the_log(
     .await;
     running.stop().await;
     assert_once_in_effect(&log, 1).await;
-    assert_eq!(running_stuck(&log).await, 0);
+    assert!(dead_letters(&log).await.is_empty());
 }
 
-async fn running_stuck(log: &Log) -> usize {
-    dead_letters(log).await.len()
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disarmed_timer_does_not_fire_and_one_armed_again_fires_once() {
+    let (_nats, log) = server().await;
+    let t = tenant("hillside");
+    let running = run(&log, Habits { holds: true, ..Habits::default() });
+    let mut said = 0;
+    for (node, word) in
+        [("kept", "arm"), ("dropped", "arm"), ("again", "arm"), ("dropped", "disarm"), ("again", "arm")]
+    {
+        said += 1;
+        log.publish(claim_with(t, node, said, Some(word.into()))).await.unwrap();
+        eventually("it is counted", Duration::from_secs(5), || async {
+            count(&log, Noun::Delivery).await as u64 == said
+        })
+        .await;
+    }
+    eventually("two fire", Duration::from_secs(5), || async { count(&log, Noun::Due).await == 2 }).await;
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let (due, _) = with_causes(&log, Noun::Due).await;
+    let mut versions: Vec<u32> = due
+        .iter()
+        .filter_map(|due| if let events::Fact::Due(due) = &due.fact { Some(due.version) } else { None })
+        .collect();
+    versions.sort_unstable();
+    assert_eq!(versions, vec![1, 2]);
+    running.stop().await;
+    // Nothing armed is left, and what disarmed is gone too.
+    let end = log.state().await.unwrap().last_seq;
+    let mut timers = log.read(&[Filter::noun(Noun::Timer)], From::Start, Some(end));
+    assert!(timers.next().await.unwrap().is_none());
 }
 
 async fn dead_letters(log: &Log) -> Vec<(String, String)> {

@@ -21,6 +21,8 @@ pub struct Habits {
     pub fragile: bool,
     /// It arms a timer twice, in one decision, for every claim.
     pub arms_twice: bool,
+    /// It arms a timer for 700 ms at a claim that says `arm`, and disarms it at one that says `disarm`.
+    pub holds: bool,
     /// It says nothing.
     pub mute: bool,
     /// It says something that is too large at a claim that says `huge`.
@@ -123,7 +125,7 @@ impl Decide for Toy {
             assert!(!(self.habits.fragile && pending.detail.as_deref() == Some("panic")), "a poison claim");
             let done = self.answered.get(&pending.cause).copied().unwrap_or(0);
             for time in done..self.echoes() {
-                let per_claim = if self.habits.arms_twice { 3 } else { 1 };
+                let per_claim = if self.habits.arms_twice || self.habits.holds { 3 } else { 1 };
                 if decision.said.len() + decision.timers.len() + per_claim > room {
                     decision.owed = true;
                     return decision;
@@ -152,6 +154,14 @@ impl Decide for Toy {
                     cause: Some(pending.cause),
                     fact: Fact::Delivery(DeliverySaid { kind: DeliveryKind::Attempted, now }),
                 });
+                if self.habits.holds {
+                    let at = match pending.detail.as_deref() {
+                        Some("arm") => Some(self.now.plus_ms(700)),
+                        _ => None,
+                    };
+                    let timer = Timer { key: format!("hold.{}", pending.key), at, version: *count };
+                    decision.timers.push((pending.tenant, timer));
+                }
                 if self.habits.arms_twice {
                     let key = format!("again.{}", pending.key);
                     for version in [1, 2] {
