@@ -18,9 +18,9 @@ use crate::{
     world::World,
 };
 use events::{
-    Decision, Delivery, DeliveryKind, DeliverySaid, EventId, Fact, HealthKind, IncidentId, SuspicionKind, Notice, NoticeId, NoticeKind,
-    Noun, Order, OrderId, OrderSaid, Part as ImportPart, Phase, Revision, RevisionSource, Say, TenantId,
-    Time,
+    Decision, Delivery, DeliveryKind, DeliverySaid, EventId, Fact, HealthKind, IncidentId, Notice, NoticeId,
+    NoticeKind, Noun, Order, OrderId, OrderSaid, Part as ImportPart, Phase, Revision, RevisionSource, Say,
+    SuspicionKind, TenantId, Time,
 };
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use uuid::Uuid;

@@ -568,15 +568,7 @@ const UPLINKS: [Uplink; 8] = [
 impl Builder {
     fn add(&mut self, role: Role, site: Option<u16>, needs: Vec<Need>) -> u32 {
         let label = self.things.len() as u32;
-        self.things.push(Thing {
-            label,
-            role,
-            site,
-            needs,
-            seen_by: None,
-            watch_s: None,
-            maintenance: None,
-        });
+        self.things.push(Thing { label, role, site, needs, seen_by: None, watch_s: None, maintenance: None });
         label
     }
 
