@@ -252,8 +252,13 @@ impl Tenant {
             (Health::Impacted, Some(id)) => {
                 self.drop_root(id, node, news, "explained by a higher cause", out);
             }
-            (Health::Up | Health::Degraded | Health::Impacted, None) => {}
-            (Health::Unknown, _) => {}
+            // Missing word is no recovery: the hold must not run out on it.
+            (Health::Unknown, Some(id)) => {
+                if self.open[&id].0.roots.iter().any(|r| r.node == node && !r.down) {
+                    self.relapse(id, news, out);
+                }
+            }
+            (Health::Up | Health::Degraded | Health::Impacted | Health::Unknown, None) => {}
         }
     }
 
@@ -374,7 +379,7 @@ impl Tenant {
             return;
         };
         root.down = false;
-        root.since = news.now.since;
+        root.since = news.heard;
         let line = format!("{} is back", root.name);
         let all_back = incident.roots.iter().all(|r| !r.down);
         let kind = match incident.state {
@@ -531,11 +536,8 @@ impl Tenant {
             let surplus = incident.timeline.len().saturating_sub(MOST_LINES);
             incident.timeline.drain(..surplus);
         }
-        let id = EventId::following(
-            cause,
-            Correlation::NAME,
-            &format!("{kind:?} {} {}", incident.id, out.now.us()),
-        );
+        let what = format!("{kind:?} {} {:x}", incident.id, crate::digest_of(&incident));
+        let id = EventId::following(cause, Correlation::NAME, &what);
         let fact = Fact::Incident(IncidentSaid { kind, now: incident });
         let say = Say { id, tenant: out.tenant, at: out.now, cause: Some(cause), fact };
         if let Fact::Incident(said) = &say.fact {

@@ -364,12 +364,15 @@ impl Tenant {
             keys.iter().filter_map(|k| graph.index_of_claim(*k)).collect::<Vec<_>>()
         };
         let alive: Vec<Index> = nodes(&roll.up).into_iter().chain(sessions(&roll.present)).collect();
-        let dead: Vec<Index> = nodes(&roll.down).into_iter().chain(sessions(&roll.gone)).collect();
+        let (dead, gone) = (nodes(&roll.down), sessions(&roll.gone));
         for &i in &alive {
             self.look(i, look(alive_at, Seen::Up));
         }
         if !blind {
             for &i in &dead {
+                self.look(i, look(silent_at, Seen::NetwatchDown));
+            }
+            for &i in &gone {
                 self.look(i, look(silent_at, Seen::RouterSaysDown));
             }
         }
@@ -380,6 +383,7 @@ impl Tenant {
         so_far.chunks.insert(roll.chunk);
         so_far.told.extend(alive);
         so_far.told.extend(dead);
+        so_far.told.extend(gone);
         if so_far.chunks.len() < roll.chunks as usize {
             self.look(router, look(alive_at, Seen::Up));
             return;
@@ -404,7 +408,7 @@ impl Tenant {
         self.soil(index);
         let settles = match look.seen {
             Seen::Up | Seen::Nothing | Seen::Told => true,
-            Seen::Silent(..) | Seen::RouterSaysDown => false,
+            Seen::Silent(..) | Seen::RouterSaysDown | Seen::NetwatchDown => false,
         };
         if settles && let Some(waiting) = self.waiting.remove(&index) {
             for suspect in waiting {
@@ -446,6 +450,9 @@ impl Tenant {
     }
 
     fn set_suspicion(&mut self, index: Index, open: Option<Box<Suspicion>>) {
+        if self.standing[index as usize].suspicion == open {
+            return;
+        }
         let before = self.standing[index as usize].suspicion.is_some();
         let after = open.is_some();
         self.standing[index as usize].suspicion = open;
@@ -470,6 +477,10 @@ impl Tenant {
             return;
         };
         if self.standing[index as usize].health.as_ref().is_some_and(|(_, last)| *last == id) {
+            // Heard of already; but a suspicion said before it may just have been applied again.
+            if self.standing[index as usize].suspicion.take().is_some() {
+                self.count_suspect(index, false);
+            }
             return;
         }
         let was_down = self.believed(index) == Some(Health::Down);

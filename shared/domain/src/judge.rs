@@ -33,8 +33,14 @@ const ROUNDS: u32 = 3;
 const REUSE_MS: i64 = 5_000;
 /// After this a suspicion is settled with what is known.
 const BOUND_MS: i64 = 30_000;
+/// Looks asked for within so long of each other tell of one moment.
+const SAME_MOMENT_MS: i64 = 500;
 /// A claim that contradicts what was seen so lately is checked before it is believed.
 const CONTRADICTION_MS: i64 = 60_000;
+/// What a netwatch entry of 30 s, with its probe's timeout, may take to notice a change.
+const NETWATCH_LAG_MS: i64 = 60_000;
+/// So many looks through one router are under way at once; the rest waits.
+const MOST_THROUGH: usize = 16;
 /// From so many suspects below one router on, the router is asked about all at once.
 const ROLL_CALL_FROM: u32 = 5;
 /// Roots named with one node.
@@ -65,11 +71,44 @@ struct Words<'a> {
     silence: Option<Look>,
 }
 
+/// Somebody's word that a node is down, which is to be checked.
+#[derive(Clone, Copy)]
+struct Accusation {
+    /// From when on a sign of life answers it.
+    heard: Time,
+    /// Since when it is said to be so.
+    at: Time,
+    source: SignalSource,
+    sender: Option<NodeId>,
+    event: EventId,
+}
+
 impl Words<'_> {
     /// A down claim that no look has answered.
-    fn accusation(&self) -> Option<&ClaimHeard> {
+    fn claimed_down(&self) -> Option<&ClaimHeard> {
         let claim = self.claim.filter(|c| c.says == Claim::Down)?;
         self.alive.is_none_or(|(at, _)| at < claim.heard).then_some(claim)
+    }
+
+    /// A down claim, or a netwatch entry's state, that no look has answered.
+    fn accusation(&self) -> Option<Accusation> {
+        let claimed = self.claimed_down().map(|c| Accusation {
+            heard: c.heard,
+            at: c.at,
+            source: c.source,
+            sender: c.sender,
+            event: c.event,
+        });
+        claimed.or_else(|| {
+            let look = self.silence.filter(|l| l.seen == Seen::NetwatchDown)?;
+            Some(Accusation {
+                heard: look.asked_at,
+                at: look.asked_at,
+                source: SignalSource::RollCall,
+                sender: None,
+                event: look.event,
+            })
+        })
     }
 
     /// A claim that it works, well or badly.
@@ -109,10 +148,27 @@ impl Tenant {
         match words.silence.map(|l| (l.seen, l.event)) {
             Some((Seen::Silent(tries, _), event)) => case.tries = Some((tries, event)),
             Some((Seen::RouterSaysDown, event)) => case.router = Some(event),
+            Some((Seen::NetwatchDown, event)) => {
+                case.router = Some(event).filter(|_| self.netwatch_is_fresh(index, words));
+            }
             Some((Seen::Up | Seen::Nothing | Seen::Told, _)) | None => {}
         }
-        case.claimed = words.accusation().map(|c| c.event);
+        case.claimed = words.claimed_down().map(|c| c.event);
         case
+    }
+
+    /// Whether a netwatch entry cannot be telling of an outage that is over: nothing above the node has
+    /// changed, and itself was not seen alive, for longer than an entry takes to notice.
+    fn netwatch_is_fresh(&self, index: Index, words: &Words<'_>) -> bool {
+        let Some(look) = words.silence else { return false };
+        let before = look.asked_at.plus_ms(-NETWATCH_LAG_MS);
+        let seen_alive = words.alive.is_some_and(|(at, _)| at > before);
+        let claimed = words.claim.is_some_and(|c| c.heard > before);
+        let settled = |a: &Index| match &self.standing[*a as usize].health {
+            Some((now, _)) => now.health == Health::Up && now.since <= before,
+            None => !self.network.graph.node(*a).is_some_and(|n| n.is_observable()),
+        };
+        !seen_alive && !claimed && self.network.graph.all_above(index).iter().all(settled)
     }
 
     /// Judges one node: says what follows, asks what is needed.
@@ -134,7 +190,7 @@ impl Tenant {
     /// A node believed to work, or that nothing can look at and nothing was said of.
     fn judge_living(&mut self, index: Index, node: &Arc<Node>, out: &mut Out) {
         let words = self.words(index, node.tier, node.watch.is_some());
-        let supply = self.supply.of(index);
+        let supply = self.supply.by_the_map(&self.network.graph, index);
         let alive = words.alive;
         if supply.fails() {
             let roots = self.roots_of(index);
@@ -174,7 +230,7 @@ impl Tenant {
         {
             flags.push(Flag::AtRisk);
         }
-        if self.supply.of(index).fails() {
+        if self.supply.by_the_map(&self.network.graph, index).fails() {
             flags.push(Flag::MapDisagrees);
         }
         let before = self.standing[index as usize].health.as_ref();
@@ -426,19 +482,29 @@ impl Tenant {
     fn walk(&mut self, index: Index, node: &Arc<Node>, from: Option<Time>, out: &mut Out) {
         let words = self.words(index, node.tier, node.watch.is_some());
         let case = self.case(index, &words);
-        let claim = words.accusation().cloned();
-        let silence = words.silence;
+        let claim = words.accusation();
+        let silence = words.silence.filter(|l| l.seen != Seen::NetwatchDown || case.router.is_some());
         let doubt_from = match (&claim, from) {
             (Some(c), None) => c.heard,
             (_, Some(from)) => from,
             (None, None) => silence.map_or(out.now, |s| s.asked_at),
         };
-        let usable =
-            silence.filter(|s| s.asked_at >= doubt_from.plus_ms(if from.is_some() { 0 } else { -REUSE_MS }));
-        let confirmed = usable.is_some() && case.weight(node.tier) >= THRESHOLD;
-        let since = if confirmed { usable.map_or(doubt_from, |s| s.asked_at) } else { doubt_from };
-        let supply = self.supply_seen_since(index, since);
+        // A silence nobody asked for began at an unknown moment, perhaps before what it needs came back.
+        let stands_alone = self.network.graph.above(index).is_empty();
+        let reuse_ms = if from.is_some() { 0 } else { REUSE_MS };
+        let usable = silence
+            .filter(|s| s.asked || stands_alone)
+            .filter(|s| s.asked_at >= doubt_from.plus_ms(-reuse_ms) && case.weight(node.tier) >= THRESHOLD);
+        // What it needs must have been seen alive in the moment its own silence began: neither before the
+        // doubt arose, when it may have been another matter, nor later, when it may have just come back.
+        let since = usable
+            .map_or(doubt_from, |s| s.asked_at.plus_ms(-SAME_MOMENT_MS).max(doubt_from.min(s.asked_at)));
+        let supply = self.supply_seen(index, since, usable.map(|s| s.asked_at));
+        let confirmed = usable.is_some();
         let own_question = self.question(index, node, since);
+        // When the looks at both are in and lie too far apart, both are looked at again, together.
+        let again_together = confirmed && !supply.holds() && !self.awaits_any(index, since, out.now);
+        let ask_since = if again_together { out.now } else { since };
         let unaskable = own_question.is_none() && !self.waits_for_router(node) && claim.is_some();
         let cause = silence.map(|s| s.event).or(claim.as_ref().map(|c| c.event));
         let cause = cause.or(self.standing[index as usize].health.as_ref().map(|(_, e)| *e));
@@ -467,7 +533,8 @@ impl Tenant {
             }
             return;
         }
-        let (asks, again) = self.asks_of_walk(index, node, since, confirmed, own_question, out);
+        let (asks, again) =
+            self.asks_of_walk(index, node, ask_since, !confirmed || again_together, own_question, out);
         self.wakes.insert((again.unwrap_or(began.plus_ms(BOUND_MS)).min(began.plus_ms(BOUND_MS)), index));
         let raised = open.is_none();
         if !raised && asks.is_empty() {
@@ -487,7 +554,7 @@ impl Tenant {
         now.asked = asks.iter().map(|(_, asked)| asked.clone()).collect();
         let kind = if raised { SuspicionKind::Raised } else { SuspicionKind::Pursued };
         let at = claim.as_ref().map_or(out.now, |c| c.at);
-        let what = format!("suspicion {}", node.id);
+        let what = format!("suspicion {} {:x}", node.id, crate::digest_of(&now));
         let say = out.say(cause, &what, at, Fact::Suspicion(SuspicionSaid { kind, now }));
         for (ask, _) in asks {
             out.say(cause, &format!("ask {}", ask.id), out.now, Fact::Ask(ask));
@@ -502,11 +569,12 @@ impl Tenant {
         index: Index,
         node: &Arc<Node>,
         since: Time,
-        confirmed: bool,
+        itself: bool,
         own: Option<(Question, Index)>,
         out: &mut Out,
     ) -> (Vec<(Ask, Asked)>, Option<Time>) {
         let mut wanted: Vec<(Index, Question, Index)> = Vec::new();
+        let mut again = None::<Time>;
         for above in self.unproven_above(index, since) {
             let Some(n) = self.network.graph.node(above).cloned() else { continue };
             if let Some((question, target)) = self.question(above, &n, since) {
@@ -525,10 +593,14 @@ impl Tenant {
         {
             wanted.push((router, question, target));
         }
-        if !confirmed && let Some((question, target)) = own {
+        let crowded = matches!(own, Some((Question::PingThrough { .. } | Question::Session { .. }, _)))
+            && self.router_of(node).is_some_and(|router| self.is_crowded(router, out.now));
+        if crowded {
+            again = Some(out.now.plus_ms(AGAIN_MS));
+        } else if itself && let Some((question, target)) = own {
             wanted.push((index, question, target));
         }
-        let (mut asks, mut again) = (Vec::new(), None::<Time>);
+        let mut asks = Vec::new();
         for (about, question, target) in wanted {
             let roll_call = matches!(question, Question::RollCall { .. });
             if roll_call
@@ -558,6 +630,29 @@ impl Tenant {
             }
         }
         (asks, again)
+    }
+
+    /// Whether a look at anything it needs is still under way.
+    fn awaits_any(&self, index: Index, since: Time, now: Time) -> bool {
+        self.unproven_above(index, since).into_iter().any(|a| {
+            [false, true].into_iter().any(|roll_call| {
+                self.in_flight.get(&(a, roll_call)).is_some_and(|asked| {
+                    let ended = self.recent.of(a).and_then(|r| r.ended_since(asked.at, roll_call));
+                    asked.at >= since && now < asked.deadline && ended.is_none()
+                })
+            })
+        })
+    }
+
+    /// Whether as many looks as it may have go through a router already.
+    fn is_crowded(&self, router: Index, now: Time) -> bool {
+        let under_way = |i: &&Index| {
+            let Some(asked) = self.in_flight.get(&(**i, false)) else { return false };
+            now < asked.deadline
+                && self.recent.of(**i).is_none_or(|r| r.ended_since(asked.at, false).is_none())
+        };
+        let many = self.suspects_seen[router as usize] >= ROLL_CALL_FROM;
+        many && self.network.graph.sees(router).iter().filter(under_way).nth(MOST_THROUGH - 1).is_some()
     }
 
     fn soil_later(&mut self, index: Index) {
@@ -602,11 +697,12 @@ impl Tenant {
         self.recent.of(index).and_then(super::recent::NodeRecent::alive_at).is_some_and(|(at, _)| at >= since)
     }
 
-    /// The supply of a suspect as far as it was seen after the doubt arose: an older sign of life is none.
-    fn supply_seen_since(&self, index: Index, since: Time) -> Tri {
+    /// The supply of a suspect as far as it was seen after the doubt arose: an older sign of life is none,
+    /// nor is one from after `until`.
+    fn supply_seen(&self, index: Index, since: Time, until: Option<Time>) -> Tri {
         let mut above: Vec<Index> = self.network.graph.all_above(index).into_iter().collect();
         above.sort_by_key(|i| (self.network.graph.rank(*i), *i));
-        let own: BTreeMap<Index, Own> = above.iter().map(|i| (*i, self.own_seen_since(*i, since))).collect();
+        let own: BTreeMap<Index, Own> = above.iter().map(|i| (*i, self.own_seen(*i, since, until))).collect();
         let mut has: BTreeMap<Index, Tri> = above.iter().map(|i| (*i, Tri::NO)).collect();
         loop {
             let mut moved = false;
@@ -625,11 +721,11 @@ impl Tenant {
         all_met(self.network.graph.needs(index), &|m| own.get(&m).map_or(Tri::UNKNOWN, |o| o.given(has[&m])))
     }
 
-    fn own_seen_since(&self, index: Index, since: Time) -> Own {
+    fn own_seen(&self, index: Index, since: Time, until: Option<Time>) -> Own {
         if self.believed(index) == Some(Health::Down) {
             return Own::Broken;
         }
-        if self.is_alive_since(index, since) {
+        if self.recent.of(index).is_some_and(|r| r.is_alive_between(since, until)) {
             return Own::Proven;
         }
         let Some(node) = self.network.graph.node(index) else { return Own::Follows };
@@ -688,8 +784,14 @@ impl Tenant {
             None if now < deadline => Want::Wait(deadline),
             None | Some(Seen::Nothing) => next(round),
             Some(Seen::Up | Seen::Told) if at >= since => Want::Done,
-            Some(Seen::Silent(..) | Seen::RouterSaysDown) if at >= since.plus_ms(-REUSE_MS) => Want::Done,
-            Some(Seen::Up | Seen::Told | Seen::Silent(..) | Seen::RouterSaysDown) => Want::Ask(0),
+            Some(Seen::Silent(..) | Seen::RouterSaysDown | Seen::NetwatchDown)
+                if at >= since.plus_ms(-REUSE_MS) =>
+            {
+                Want::Done
+            }
+            Some(Seen::Up | Seen::Told | Seen::Silent(..) | Seen::RouterSaysDown | Seen::NetwatchDown) => {
+                Want::Ask(0)
+            }
         }
     }
 
@@ -734,7 +836,8 @@ impl Tenant {
         });
         now.asked = vec![asked];
         let said = HealthSaid { kind: HealthKind::Noted, now };
-        let say = out.say(cause, &format!("asked {}", node.id), out.now, Fact::Health(said));
+        let what = format!("asked {} {:x}", node.id, crate::digest_of(&said.now));
+        let say = out.say(cause, &what, out.now, Fact::Health(said));
         out.say(cause, &format!("ask {}", ask.id), out.now, Fact::Ask(ask));
         self.apply(&say);
     }
@@ -843,7 +946,8 @@ impl Tenant {
         with(&mut now);
         let kind = if same { HealthKind::Noted } else { HealthKind::Changed };
         let at = now.at.unwrap_or(out.now);
-        let say = out.say(cause, &format!("health {node}"), at, Fact::Health(HealthSaid { kind, now }));
+        let what = format!("health {node} {:x}", crate::digest_of(&now));
+        let say = out.say(cause, &what, at, Fact::Health(HealthSaid { kind, now }));
         self.apply(&say);
         self.soil(index);
     }

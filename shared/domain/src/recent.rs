@@ -44,8 +44,10 @@ pub enum Seen {
     Up,
     /// So many tries went unanswered; whether the probe has ended.
     Silent(u8, bool),
-    /// Its router's table says that it is not there.
+    /// Its router's session table says that it is not there.
     RouterSaysDown,
+    /// Its router's netwatch says down: as of its last test, which may be a whole interval ago.
+    NetwatchDown,
     /// The look ended without a word about it.
     Nothing,
     /// It is alive and told all it knows of those it sees.
@@ -228,6 +230,15 @@ impl NodeRecent {
             .max()
     }
 
+    /// Whether a look asked for at `from` or later, and not after `until`, proves it alive.
+    pub fn is_alive_between(&self, from: Time, until: Option<Time>) -> bool {
+        let lives = |l: &&Look| matches!(l.seen, Seen::Up | Seen::Told);
+        self.looks
+            .iter()
+            .filter(lives)
+            .any(|l| l.asked_at >= from && until.is_none_or(|until| l.asked_at <= until))
+    }
+
     /// The newest look that was not answered, if none later proves it alive.
     pub fn silence(&self) -> Option<&Look> {
         // A silence is ended by a sign of life heard after it was asked for, whoever asked for that.
@@ -236,7 +247,9 @@ impl NodeRecent {
         self.looks
             .iter()
             .filter(|l| match l.seen {
-                Seen::Silent(..) | Seen::RouterSaysDown => alive.is_none_or(|at| l.asked_at > at),
+                Seen::Silent(..) | Seen::RouterSaysDown | Seen::NetwatchDown => {
+                    alive.is_none_or(|at| l.asked_at > at)
+                }
                 Seen::Up | Seen::Nothing | Seen::Told => false,
             })
             .max_by_key(|l| (l.asked_at, l.heard, strength(l.seen)))
@@ -247,7 +260,7 @@ impl NodeRecent {
         let asked = self.looks.iter().rev().filter(|l| l.asked && l.asked_at >= at).map(|l| l.seen);
         asked.into_iter().find(|seen| match seen {
             Seen::Told | Seen::Silent(_, true) | Seen::Nothing => true,
-            Seen::Up | Seen::RouterSaysDown => !roll_call,
+            Seen::Up | Seen::RouterSaysDown | Seen::NetwatchDown => !roll_call,
             Seen::Silent(_, false) => false,
         })
     }
@@ -256,6 +269,7 @@ impl NodeRecent {
 fn strength(seen: Seen) -> u8 {
     match seen {
         Seen::Up | Seen::Nothing | Seen::Told => 0,
+        Seen::NetwatchDown => 1,
         Seen::Silent(tries, _) => tries,
         Seen::RouterSaysDown => u8::MAX,
     }

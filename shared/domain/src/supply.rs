@@ -154,6 +154,18 @@ impl Supply {
         self.own[index as usize]
     }
 
+    /// The supply of a node by the map alone: what feeds it when it is not taken for granted itself.
+    ///
+    /// Only in a ring does that differ: a node proven alive there feeds those that feed it.
+    pub fn by_the_map(&self, graph: &Graph, index: Index) -> Tri {
+        let Some(knot) = graph.knot(graph.rank(index)).filter(|_| self.own(index) == Own::Proven) else {
+            return self.of(index);
+        };
+        let own = |i: Index| if i == index { Own::Follows } else { self.own(i) };
+        let has = self.fixpoint(graph, knot, &own);
+        has.into_iter().find(|(i, _)| *i == index).map_or(Tri::UNKNOWN, |(_, tri)| tri)
+    }
+
     /// Notes what is known of a node itself. Takes effect with [`Supply::settle`].
     pub fn set(&mut self, graph: &Graph, index: Index, own: Own) {
         let before = self.gives(index);
@@ -183,7 +195,7 @@ impl Supply {
                 while self.open.first().is_some_and(|(r, _)| *r == rank) {
                     self.open.pop_first();
                 }
-                for (i, has) in self.fixpoint(graph, knot) {
+                for (i, has) in self.fixpoint(graph, knot, &|i| self.own(i)) {
                     self.move_to(graph, i, has, touched);
                 }
                 // What moved inside the knot has been seen to; its own members need no second visit.
@@ -195,13 +207,13 @@ impl Supply {
     }
 
     /// The least fixpoint within one ring: nothing holds until something from outside feeds it.
-    fn fixpoint(&self, graph: &Graph, knot: &[Index]) -> Vec<(Index, Tri)> {
+    fn fixpoint(&self, graph: &Graph, knot: &[Index], own: &impl Fn(Index) -> Own) -> Vec<(Index, Tri)> {
         let mut has = vec![Tri::NO; knot.len()];
         loop {
             let mut moved = false;
             for (at, &i) in knot.iter().enumerate() {
                 let gives = |m: Index| match knot.binary_search(&m) {
-                    Ok(inside) => self.own[m as usize].given(has[inside]),
+                    Ok(inside) => own(m).given(has[inside]),
                     Err(_) => self.gives(m),
                 };
                 let now = all_met(graph.needs(i), &gives);
