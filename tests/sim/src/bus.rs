@@ -334,7 +334,7 @@ impl Bus {
             mind.apply(&Say { id, tenant, at, cause: entry.cause, fact });
         }
         let since = cut.now.plus_ms(-RECALL_MS);
-        let first = self.log.partition_point(|entry| entry.heard.heard <= since);
+        let first = self.log.partition_point(|entry| entry.heard.heard < since);
         let hears = |heard: &Heard| match &heard.fact {
             Fact::Due(due) => due.service == member.name && member.hears(Noun::Due),
             other => member.hears(other.noun()),

@@ -66,7 +66,6 @@ pub fn judge(nets: &[Net], bus: &Bus) -> Vec<Failure> {
         judge.falsehoods();
         judge.holds();
         judge.stories();
-        judge.downtimes();
         failures.append(&mut judge.failures);
     }
     failures
@@ -654,29 +653,6 @@ impl<'a> Judge<'a> {
             && again.iter().zip(&self.incidents).all(|(a, b)| a.0 == b.0 && bytes(a.1) == bytes(b.1));
         if !same {
             self.fail("refold", "the incidents read again are not those that stand".into());
-        }
-    }
-
-    /// A downtime runs for exactly those believed to be down or cut off.
-    fn downtimes(&mut self) {
-        let mut running: BTreeSet<NodeId> = BTreeSet::new();
-        for entry in of_tenant(self.bus, Noun::Downtime, self.net.tenant) {
-            if let Fact::Downtime(downtime) = &entry.heard.fact
-                && downtime.until.is_none()
-                && !running.insert(downtime.node)
-            {
-                let what = format!("{} has two downtimes running", self.name_of(downtime.node));
-                self.fail("downtime", what);
-            }
-        }
-        for i in 0..self.net.ids.len() {
-            let id = self.net.ids[i];
-            let down =
-                self.health.get(&id).is_some_and(|h| matches!(h.health, Health::Down | Health::Impacted));
-            if down != running.contains(&id) {
-                let what = format!("{}: down is {down}, a downtime runs is {}", self.name(i), !down);
-                self.fail("downtime", what);
-            }
         }
     }
 }

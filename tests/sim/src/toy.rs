@@ -52,7 +52,7 @@ fn health(node: NodeId, up: bool, since: Time) -> NodeHealth {
 type News<K> = BTreeMap<K, (bool, EventId, Time)>;
 
 fn forget<K: Ord>(news: &mut News<K>, now: Time) {
-    news.retain(|_, (_, _, at)| *at > now.plus_ms(-RECALL_MS));
+    news.retain(|_, (_, _, at)| *at >= now.plus_ms(-RECALL_MS));
 }
 
 fn digest_of(parts: &impl Hash) -> u64 {
@@ -185,7 +185,7 @@ impl Decide for Opening {
             _ => {}
         }
         forget(&mut self.news, heard.heard);
-        self.due.retain(|_, (_, _, at)| *at > heard.heard.plus_ms(-RECALL_MS));
+        self.due.retain(|_, (_, _, at)| *at >= heard.heard.plus_ms(-RECALL_MS));
     }
 
     fn apply(&mut self, said: &Say) {
@@ -340,7 +340,7 @@ impl Decide for Telling {
         if let Fact::Incident(i) = &heard.fact {
             self.news.insert(i.now.id, (heard.tenant, heard.id, heard.heard, i.now.clone()));
         }
-        self.news.retain(|_, (_, _, at, _)| *at > heard.heard.plus_ms(-RECALL_MS));
+        self.news.retain(|_, (_, _, at, _)| *at >= heard.heard.plus_ms(-RECALL_MS));
     }
 
     fn apply(&mut self, said: &Say) {
