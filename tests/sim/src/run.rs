@@ -18,9 +18,9 @@ use crate::{
     world::World,
 };
 use events::{
-    Decision, Delivery, DeliveryKind, DeliverySaid, EventId, Fact, IncidentId, Notice, NoticeId, NoticeKind,
-    Noun, Order, OrderId, OrderSaid, Part as ImportPart, Phase, Revision, RevisionSource, Say, TenantId,
-    Time,
+    Decision, Delivery, DeliveryKind, DeliverySaid, EventId, Fact, HealthKind, IncidentId, Notice, NoticeId,
+    NoticeKind, Noun, Order, OrderId, OrderSaid, Part as ImportPart, Phase, Revision, RevisionSource, Say,
+    SuspicionKind, TenantId, Time,
 };
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use uuid::Uuid;
@@ -32,12 +32,37 @@ pub type NetNo = u8;
 const START_US: i64 = 1_795_168_000_000_000;
 /// Nothing said for so long, and no timer due so soon: quiet. More than escalation and recall take.
 const QUIET_US: i64 = 17 * 60 * SECOND_US;
+/// Nothing said for so long: quiet, although a timer is due. What is down may be looked at again every hour.
+const LONG_QUIET_US: i64 = 70 * 60 * SECOND_US;
 /// Quiet must come within so long.
 const QUIET_WITHIN_US: i64 = 8 * 3_600 * SECOND_US;
 /// Things of an import that go into one part: about half of 64 KiB.
 const THINGS_PER_PART: usize = 50;
 /// What fits into one commit of the console.
 const THINGS_PER_COMMIT: usize = 890;
+
+/// Whether anything is another than before, and not only looked at again.
+fn is_news(fact: &Fact) -> bool {
+    match fact {
+        Fact::Health(said) => match said.kind {
+            HealthKind::Changed | HealthKind::Retired => true,
+            HealthKind::Noted | HealthKind::Restated => false,
+        },
+        Fact::Suspicion(said) => said.kind == SuspicionKind::Raised,
+        Fact::Incident(_) | Fact::Notice(_) | Fact::Downtime(_) => true,
+        Fact::Inventory(_)
+        | Fact::Part(_)
+        | Fact::Revision(_)
+        | Fact::Access(_)
+        | Fact::Order(_)
+        | Fact::Signal(_)
+        | Fact::Answer(_)
+        | Fact::Ask(_)
+        | Fact::Delivery(_)
+        | Fact::Due(_)
+        | Fact::Cut(_) => false,
+    }
+}
 
 /// What can happen next.
 #[allow(missing_docs, reason = "the fields are named after what they number")]
@@ -319,7 +344,9 @@ impl Run {
             let settled = self.nets.iter().all(Net::is_settled);
             let idle = (0..self.seats.len())
                 .all(|d| self.seats[d].doing == Doing::Nothing && !self.bus.has_news(d as u8));
-            if idle && settled && soon.is_none() && now - self.said_us > QUIET_US && now - began > QUIET_US {
+            let silent_us = now - self.said_us.max(began);
+            let nothing_due = soon.is_none() && silent_us > QUIET_US;
+            if idle && settled && (nothing_due || silent_us > LONG_QUIET_US) {
                 return true;
             }
             if now - began > QUIET_WITHIN_US {
@@ -476,10 +503,10 @@ impl Run {
         }
         seat.place = place;
         seat.doing = Doing::Nothing;
-        if !decision.said.is_empty() {
+        if decision.said.iter().any(|say| is_news(&say.fact)) {
             self.said_us = self.agenda.now_us();
-            self.said += decision.said.len();
         }
+        self.said += decision.said.len() + decision.timers.len();
         let crashes = self.faults.crashes;
         if self.rng.chance(crashes) {
             seat.expected = seat.mind.as_ref().map(|mind| (place, mind.digest()));
@@ -614,7 +641,8 @@ impl Run {
             let Some(mind) = seat.mind.as_mut() else { continue };
             let digest = mind.digest();
             let decision = mind.decide(seat.place.now, 899);
-            if decision.owed || !decision.said.is_empty() || !decision.timers.is_empty() {
+            // A timer may be armed again after a start: nobody remembers those.
+            if decision.owed || !decision.said.is_empty() {
                 let what = format!("{name} has more to say when asked again: {decision:?}");
                 self.fail("idle", what.chars().take(600).collect());
             }

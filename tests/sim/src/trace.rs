@@ -1,6 +1,11 @@
 //! A story told line by line, for people who look for a fault.
 
-use crate::{bus::Bus, net::Net, script::Script};
+use crate::{
+    bus::Bus,
+    net::Net,
+    script::Script,
+    world::{Need, Of},
+};
 use events::{About, Fact, Inventory, NodeId, Outcome, Question, Time};
 use std::fmt::Write as _;
 
@@ -15,7 +20,7 @@ pub fn tell(nets: &[Net], bus: &Bus, scripts: &[Script], start_us: i64) -> Vec<S
         for (i, thing) in net.world.things.iter().enumerate() {
             let mut line = format!("WORLD        {}", net.world.name(i as u32));
             for need in &thing.needs {
-                let _ = write!(line, " needs {:?} of {:?}", need.mode, need.of);
+                let _ = write!(line, " needs {}", needs(net, need));
             }
             if let Some(router) = thing.seen_by {
                 let _ = write!(line, " seen by {}", net.world.name(router));
@@ -38,6 +43,18 @@ pub fn tell(nets: &[Net], bus: &Bus, scripts: &[Script], start_us: i64) -> Vec<S
     }
     lines.sort_by_key(|(at, _)| *at);
     lines.into_iter().map(|(at, line)| format!("{:>11.3} {line}", (at - start_us) as f64 / 1e6)).collect()
+}
+
+fn needs(net: &Net, need: &Need) -> String {
+    let of: Vec<String> = need
+        .of
+        .iter()
+        .map(|of| match of {
+            Of::Thing(thing) => net.world.name(*thing),
+            Of::Need(need) => needs(net, need),
+        })
+        .collect();
+    format!("{:?}({})", need.mode, of.join(", "))
 }
 
 fn name(net: &Net, id: NodeId) -> String {
