@@ -8,12 +8,14 @@ pub mod http;
 pub mod log;
 pub mod message;
 pub mod postgres;
+pub mod projection;
 pub mod publish;
 pub mod quota;
 pub mod read;
 pub mod run;
 pub mod telemetry;
 pub mod timer;
+pub mod worker;
 
 pub use crate::{
     log::{Credentials, Log, LogConfig, LogError, LogState},
