@@ -78,7 +78,7 @@ async fn reading_the_log_again_gives_the_same_rows() {
     let mut owner = db.owner().await;
     let mut sums = std::collections::BTreeSet::new();
     let (mut pruned, mut expired) = (0, 0);
-    for seed in 0..6 {
+    for seed in 0..4 {
         let history = history::random(seed, 900);
         read_on(&db, &history, seed).await;
         for (table, _) in TABLES.iter().filter(|_| seed == 0) {
@@ -100,7 +100,7 @@ async fn reading_the_log_again_gives_the_same_rows() {
         sums.insert(before);
         db.empty().await;
     }
-    assert_eq!(sums.len(), 6, "another history gives another sum");
+    assert_eq!(sums.len(), 4, "another history gives another sum");
     assert!(pruned > 100 && expired > 100, "{pruned} rows and {expired} messages grew old");
 }
 

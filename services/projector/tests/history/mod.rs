@@ -92,6 +92,7 @@ impl Parts for History {
 
 impl History {
     /// What a log still holds of it at the end: without the messages whose time is over by then.
+    #[allow(dead_code, reason = "only the read models are compared with what a log forgets")]
     pub(crate) fn as_kept(&self) -> History {
         let now = self.told.last().map_or(Time::EPOCH, |t| t.heard.heard);
         let is_kept = |told: &&Told| told.kept_until.is_none_or(|until| until >= now);
