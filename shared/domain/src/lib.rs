@@ -1,1 +1,43 @@
 //! What follows from what: topology, supply, the walk, incidents and who is told.
+//!
+//! Everything in here is a plain function of what was heard: no clock, no randomness, no I/O.
+//! The same log gives the same incidents, always.
+//!
+//! Three deciders share the vocabulary of this crate and nothing else: [`Diagnosis`] says what
+//! is broken, [`Correlation`] gathers that into incidents, [`Announcing`] says who is told.
+
+pub mod announcing;
+pub mod confidence;
+pub mod correlation;
+pub mod diagnosis;
+pub mod graph;
+pub mod impact;
+mod judge;
+pub mod network;
+pub mod recent;
+pub mod route;
+pub mod supply;
+
+pub use announcing::Announcing;
+pub use correlation::Correlation;
+pub use diagnosis::Diagnosis;
+pub use graph::{Graph, Problem};
+pub use network::Network;
+
+/// A digest of anything that can be shown: equal things have equal digests.
+pub(crate) fn digest_of(thing: &impl std::fmt::Debug) -> u64 {
+    use std::{
+        fmt::{self, Write},
+        hash::{DefaultHasher, Hasher},
+    };
+    struct Sink(DefaultHasher);
+    impl Write for Sink {
+        fn write_str(&mut self, s: &str) -> fmt::Result {
+            self.0.write(s.as_bytes());
+            Ok(())
+        }
+    }
+    let mut sink = Sink(DefaultHasher::new());
+    write!(sink, "{thing:?}").expect("a hash takes everything");
+    sink.0.finish()
+}

@@ -5,7 +5,8 @@
 //! random and stay in the directory, readable by us alone.
 //!
 //! Postgres refuses to run as root. Started by root it runs in a user namespace of its own in
-//! which it is nobody, while its files stay root's.
+//! which it is nobody, while its files stay root's. Where namespaces are forbidden, as in many
+//! containers, it becomes nobody for good, and its directory is given to nobody.
 
 use crate::error::{NotRunning, StartError};
 use crate::measure::Stat;
@@ -19,6 +20,7 @@ use crate::{http, logs};
 use rustix::process::Signal;
 use std::fs;
 use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -46,6 +48,9 @@ const SOCKET_DIR_BYTES_MAX: usize = 107 - "/.s.PGSQL.65535".len();
 /// "Fast" and "immediate" shutdown: the first writes a checkpoint, the second only removes the
 /// shared memory, which `SIGKILL` would leave behind. Source: the Postgres manual, section 19.5.
 const ENDS: Ends = Ends { orderly: Signal::INT, at_once: Signal::QUIT };
+
+/// The user and group that own nothing. Source: the kernel's overflow ids.
+const NOBODY: u32 = 65534;
 
 /// How a Postgres is to run.
 #[derive(Debug, Clone)]
@@ -96,6 +101,7 @@ pub struct Postgres {
     server: Server,
     port: u16,
     passwords: Passwords,
+    runs_as: RunsAs,
     /// One restart at a time.
     turn: tokio::sync::Mutex<()>,
 }
@@ -122,11 +128,17 @@ impl Postgres {
         let find = options.programs.clone();
         let programs = blocking(move || Ok(find.postgres()?)).await?;
         let server = Server::claim(&options.dir, "postgres", ENDS, options.at_parent_death).await?;
-        let (dir, found, fsync) = (server.dir().to_owned(), programs.clone(), options.fsync);
-        let passwords = blocking(move || made(&dir, &found, fsync)).await?;
+        let (dir, found) = (server.dir().to_owned(), programs.clone());
+        let (fsync, at_death) = (options.fsync, server.at_parent_death());
+        let (passwords, runs_as) = blocking(move || {
+            let runs_as = RunsAs::may_be(at_death)?;
+            runs_as.given(&dir)?;
+            Ok((made(&dir, &found, fsync, runs_as)?, runs_as))
+        })
+        .await?;
         let port = number(options.port)?;
         let turn = tokio::sync::Mutex::new(());
-        let mut postgres = Postgres { options, programs, server, port, passwords, turn };
+        let mut postgres = Postgres { options, programs, server, port, passwords, runs_as, turn };
         for _ in 1..PORT_TRIES {
             match postgres.launch().await {
                 Err(error) if postgres.options.port == Port::Free && error.is_taken(postgres.port) => {
@@ -147,7 +159,10 @@ impl Postgres {
     pub async fn start_temporary(
         change: impl FnOnce(&mut PostgresOptions),
     ) -> Result<Temporary<Postgres>, StartError> {
-        let dir = tempfile::tempdir().map_err(StartError::io("making a temporary directory"))?;
+        let making = || StartError::io("making a temporary directory");
+        let dir = tempfile::tempdir().map_err(making())?;
+        // Nobody, if Postgres must run as nobody, gets through to what is below, and sees no more.
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o711)).map_err(making())?;
         let mut options = PostgresOptions::new(dir.path().join("postgres"));
         options.fsync = false;
         options.at_parent_death = AtParentDeath::Kill;
@@ -258,6 +273,7 @@ impl Postgres {
         let mut command = self.command(&data);
         if let Some(dir) = self.socket_dir() {
             fs::create_dir_all(&dir).map_err(StartError::io(format!("making {}", dir.display())))?;
+            self.runs_as.given(&dir)?;
             command.arg("-c").arg(format!("unix_socket_directories={}", dir.display()));
         } else {
             command.args(["-c", "unix_socket_directories="]);
@@ -275,7 +291,7 @@ impl Postgres {
 
     fn command(&self, data: &Path) -> Command {
         let options = &self.options;
-        let mut command = as_nobody_if_root(&self.programs.postgres);
+        let mut command = self.runs_as.command(&self.programs.postgres);
         command.arg("-D").arg(data);
         let on = |yes: bool| if yes { "on" } else { "off" };
         for setting in [
@@ -304,7 +320,12 @@ fn number(port: Port) -> Result<u16, StartError> {
 /// Makes the data directory unless it is there, and returns the passwords. Blocks for a second.
 ///
 /// It is made beside its place and moved there when it is whole, so that one that is there is whole.
-fn made(dir: &Path, programs: &PostgresPrograms, fsync: bool) -> Result<Passwords, StartError> {
+fn made(
+    dir: &Path,
+    programs: &PostgresPrograms,
+    fsync: bool,
+    runs_as: RunsAs,
+) -> Result<Passwords, StartError> {
     let data = dir.join("data");
     if data.join("PG_VERSION").exists() {
         check_version(dir, &data, programs)?;
@@ -322,6 +343,7 @@ fn made(dir: &Path, programs: &PostgresPrograms, fsync: bool) -> Result<Password
     write_private(&dir.join("password"), &passwords.role)?;
     let superuser_password = dir.join("superuser-password");
     write_private(&superuser_password, &passwords.superuser)?;
+    runs_as.given(&superuser_password)?;
 
     let part = dir.join("data.part");
     match fs::remove_dir_all(&part) {
@@ -330,7 +352,7 @@ fn made(dir: &Path, programs: &PostgresPrograms, fsync: bool) -> Result<Password
         }
         Err(_) | Ok(()) => {}
     }
-    let mut initdb = as_nobody_if_root(&programs.initdb);
+    let mut initdb = runs_as.command(&programs.initdb);
     initdb.arg("-D").arg(&part).arg("-U").arg(SUPERUSER).arg("--pwfile").arg(&superuser_password);
     initdb.args(["-E", "UTF8", "--locale=C", "--auth=scram-sha-256", "--auth-local=scram-sha-256"]);
     if !fsync {
@@ -338,7 +360,7 @@ fn made(dir: &Path, programs: &PostgresPrograms, fsync: bool) -> Result<Password
     }
     run(initdb, "", dir, "initdb")?;
 
-    let mut single = as_nobody_if_root(&programs.postgres);
+    let mut single = runs_as.command(&programs.postgres);
     single.args(["--single", "-j", "-D"]).arg(&part).arg("postgres");
     // Hexadecimal digits need no quoting. With -j a command ends at a semicolon and an empty line.
     let commands = format!(
@@ -389,23 +411,86 @@ fn check_version(dir: &Path, data: &Path, programs: &PostgresPrograms) -> Result
     })
 }
 
-/// A command for one of the programs; root becomes nobody in a user namespace.
-///
-/// `unshare` becomes the program: the pid and the request for a signal at our death stay.
-fn as_nobody_if_root(program: &Path) -> Command {
-    let mut command = if rustix::process::geteuid().is_root() {
-        let mut unshare = Command::new("unshare");
-        unshare.args(["--user", "--map-user=65534", "--map-group=65534"]).arg(program);
-        unshare
-    } else {
-        Command::new(program)
-    };
-    // Settings of the person at the machine do not belong here.
-    for variable in ["PGDATA", "PGPORT", "PGHOST", "PGUSER", "PGDATABASE", "PGOPTIONS", "PGTZ"] {
-        command.env_remove(variable);
+/// As whom Postgres's programs run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum RunsAs {
+    /// We are not root: as ourselves.
+    Ourselves,
+    /// In a user namespace in which root is called nobody. Works on any path.
+    NobodyInside,
+    /// As nobody, on files that are given to nobody. Changing the user takes back the request for a
+    /// signal at our death, so it is made again: this one.
+    Nobody(Signal),
+}
+
+impl RunsAs {
+    /// The best that this machine permits.
+    fn may_be(at_parent_death: Signal) -> Result<RunsAs, StartError> {
+        if !rustix::process::geteuid().is_root() {
+            return Ok(RunsAs::Ourselves);
+        }
+        let works = |command: &mut Command| command.output().is_ok_and(|said| said.status.success());
+        if works(&mut RunsAs::NobodyInside.command(Path::new("true"))) {
+            return Ok(RunsAs::NobodyInside);
+        }
+        let nobody = RunsAs::Nobody(at_parent_death);
+        if works(&mut nobody.command(Path::new("true"))) {
+            return Ok(nobody);
+        }
+        Err(StartError::Io {
+            doing: "Postgres refuses to run as root, and neither unshare nor setpriv could make it nobody: run this \
+                    as an ordinary user"
+                .to_owned(),
+            source: io::ErrorKind::PermissionDenied.into(),
+        })
     }
-    command.env("LC_ALL", "C");
-    command
+
+    /// `unshare` and `setpriv` become the program: its pid is that of the child.
+    fn command(self, program: &Path) -> Command {
+        let mut command = match self {
+            RunsAs::Ourselves => Command::new(program),
+            RunsAs::NobodyInside => {
+                let mut unshare = Command::new("unshare");
+                unshare.args(["--user", "--map-user=65534", "--map-group=65534"]).arg(program);
+                unshare
+            }
+            RunsAs::Nobody(at_parent_death) => {
+                let mut setpriv = Command::new("setpriv");
+                setpriv.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--pdeathsig"]);
+                setpriv.arg(if at_parent_death == ENDS.orderly { "INT" } else { "QUIT" }).arg(program);
+                setpriv
+            }
+        };
+        // Settings of the person at the machine do not belong here.
+        for variable in ["PGDATA", "PGPORT", "PGHOST", "PGUSER", "PGDATABASE", "PGOPTIONS", "PGTZ"] {
+            command.env_remove(variable);
+        }
+        command.env("LC_ALL", "C");
+        command
+    }
+
+    /// Gives a file, or a directory with all that is in it, to whom Postgres runs as.
+    fn given(self, path: &Path) -> Result<(), StartError> {
+        let owner = match self {
+            RunsAs::Ourselves => return Ok(()),
+            RunsAs::NobodyInside => 0,
+            RunsAs::Nobody(_) => NOBODY,
+        };
+        give(path, owner).map_err(StartError::io(format!("giving {} to user {owner}", path.display())))
+    }
+}
+
+fn give(path: &Path, owner: u32) -> io::Result<()> {
+    let found = fs::symlink_metadata(path)?;
+    if found.uid() != owner {
+        lchown(path, Some(owner), Some(owner))?;
+    }
+    if found.is_dir() {
+        for entry in fs::read_dir(path)? {
+            give(&entry?.path(), owner)?;
+        }
+    }
+    Ok(())
 }
 
 /// Makes sure that nobody uses the data, then removes what an earlier postmaster left behind.

@@ -71,6 +71,11 @@ impl Server {
         &self.log
     }
 
+    /// The signal it receives when this process dies.
+    pub(crate) fn at_parent_death(&self) -> Signal {
+        self.ends.at(self.at_parent_death)
+    }
+
     /// Starts the program and waits until `is_ready`. What was running before must have ended.
     ///
     /// On an error nothing is left running.
@@ -87,7 +92,7 @@ impl Server {
         command.stdin(Stdio::null()).stdout(log).stderr(again);
 
         let program = PathBuf::from(command.get_program());
-        let process = Process::start(command, self.ends.at(self.at_parent_death))
+        let process = Process::start(command, self.at_parent_death())
             .map_err(StartError::io(format!("starting {}", program.display())))?;
         let pid = process.pid();
         let guard = Unready(Some(process));

@@ -8,6 +8,7 @@ use embedded::{
     AtParentDeath, Nats, NatsOptions, Postgres, PostgresOptions, StartError, VictoriaMetrics,
     VictoriaMetricsOptions,
 };
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -61,6 +62,8 @@ async fn kill_and_start_again(test: &str, at_parent_death: AtParentDeath) {
         return start_and_wait(Path::new(&dir), at_parent_death).await;
     }
     let dir = tempfile::tempdir().unwrap();
+    // As root in a container Postgres may have to run as nobody, who must get through.
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o711)).unwrap();
     let mut holder = second_process(test, dir.path());
     let servers: Vec<u32> = embedded::tree(holder.id()).into_iter().skip(1).collect();
     assert!(servers.len() > 5, "three servers and the helpers of Postgres: {servers:?}");

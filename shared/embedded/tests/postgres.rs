@@ -102,6 +102,8 @@ async fn the_services_role_is_nobody_special_and_passwords_are_needed_and_privat
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_directory_keeps_its_data_and_leftovers_of_a_crash_do_not_stop_a_start() {
     let dir = tempfile::tempdir().unwrap();
+    // As root in a container Postgres may have to run as nobody, who must get through.
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o711)).unwrap();
     let options = || PostgresOptions { fsync: false, ..PostgresOptions::new(dir.path().join("pg")) };
     let first = Postgres::start(options()).await.unwrap();
     run(&mut connect(&first.url()).await, "CREATE TABLE t (n bigint)").await;

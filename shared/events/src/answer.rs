@@ -1,6 +1,6 @@
 //! Results of probes. What a probe could not find out is said as such and is evidence of nothing.
 
-use crate::{AskId, ClaimKey, NodeId, Vantage};
+use crate::{AskId, ClaimKey, NodeId, Time, Vantage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -85,6 +85,9 @@ pub struct Answer {
     /// The ask it answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ask: Option<AskId>,
+    /// When that ask was asked (`Ask::at`): what it proves, it proves for after this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_at: Option<Time>,
     /// About which node.
     pub target: NodeId,
     /// From where.

@@ -53,6 +53,8 @@ pub struct Ask {
     pub target_kind: NodeKind,
     /// What is wanted.
     pub question: Question,
+    /// When it was asked: the time of the decision. Answers carry it back.
+    pub at: Time,
     /// An answer after this is dropped.
     pub deadline: Time,
 }

@@ -84,6 +84,9 @@ pub struct Asked {
     /// How many asks in this matter came before it.
     #[serde(default)]
     pub round: u32,
+    /// Whether a roll call was asked for, and not a look at the target itself.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub roll_call: bool,
 }
 
 /// A claim that has been heard and is being checked.

@@ -4,7 +4,11 @@ pub mod admin;
 pub mod commit;
 pub mod config;
 pub mod dead;
+pub mod decider;
+pub mod deciding;
 pub mod http;
+pub mod keeper;
+pub mod lease;
 pub mod log;
 pub mod message;
 pub mod postgres;
@@ -18,9 +22,16 @@ pub mod timer;
 pub mod worker;
 
 pub use crate::{
+    decider::{Decider, DeciderError, DeciderOptions, DeciderStats, Leasing, Observe, Then},
+    deciding::decide,
+    keeper::{Asked, Keeper, KeeperEvent, KeeperOptions, KeeperStats},
+    lease::{Lease, LeaseConfig, Slots},
     log::{Credentials, Log, LogConfig, LogError, LogState},
     message::{EncodeError, Outgoing, Raw, Undecodable},
+    postgres::{Place, as_tenant, move_position},
+    projection::{Chunk, Project, Projection, ProjectionError, Told},
     publish::{ARRAY_MAX, PublishError, PublishLimits, PublishStats, Stored},
     read::{Filter, From, Reader},
+    run::{Process, Restart, Service},
+    worker::{Job, Verdict, Worker, WorkerError},
 };
-pub use run::Service;

@@ -1,0 +1,408 @@
+//! Who is told what: the decider behind notifier's first half.
+//!
+//! Hears the inventory, incidents, deliveries and its own timers; says notices. Its ledger of who was
+//! told what is nothing but the notices themselves: exactly those who were told get the update and
+//! the resolve, and nobody is told the same thing twice.
+
+use crate::{
+    network::Network,
+    route::{audience_of, is_loud, text_of},
+};
+use events::{
+    Audience, ChannelId, Decide, Decision, DeliveryKind, EventId, Fact, Heard, Incident, IncidentClass,
+    IncidentId, IncidentState, Notice, NoticeId, NoticeKind, NoticeSaid, Noun, Phase, RECALL_MS, Say,
+    TenantId, Time, Timer, Urgency,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The key of the one timer a tenant has here.
+const WAKE: &str = "wake";
+/// A notice is not sent any more after this.
+const EXPIRES_MS: i64 = 24 * 3_600_000;
+/// So often one incident is said to have changed, at most.
+const MOST_CHANGES: u32 = 20;
+
+/// The decider behind notifier.
+#[derive(Default)]
+pub struct Announcing {
+    tenants: BTreeMap<TenantId, Tenant>,
+}
+
+impl Decide for Announcing {
+    const NAME: &'static str = "notifier";
+    const HEARS: &'static [Noun] = &[Noun::Incident, Noun::Delivery, Noun::Due];
+    const SAYS: &'static [Noun] = &[Noun::Notice];
+
+    fn recall(&mut self, heard: &Heard) {
+        let tenant = self.tenants.entry(heard.tenant).or_default();
+        match &heard.fact {
+            Fact::Inventory(_) | Fact::Part(_) | Fact::Revision(_) => tenant.network.hear(heard),
+            Fact::Incident(said) => {
+                let news = News { heard: heard.heard, event: heard.id, now: said.now.clone() };
+                tenant.news.insert(said.now.id, news);
+                tenant.dirty.insert(said.now.id);
+            }
+            Fact::Delivery(said) => match said.kind {
+                DeliveryKind::Dropped => {}
+                DeliveryKind::Attempted
+                | DeliveryKind::Delivered
+                | DeliveryKind::Deferred
+                | DeliveryKind::Refused
+                | DeliveryKind::Unknown => {
+                    tenant.attempted.insert(said.now.notice, heard.heard);
+                }
+            },
+            Fact::Due(due) if due.service == Self::NAME => tenant.armed = None,
+            Fact::Due(_)
+            | Fact::Access(_)
+            | Fact::Order(_)
+            | Fact::Signal(_)
+            | Fact::Answer(_)
+            | Fact::Ask(_)
+            | Fact::Suspicion(_)
+            | Fact::Health(_)
+            | Fact::Downtime(_)
+            | Fact::Notice(_)
+            | Fact::Cut(_) => {}
+        }
+    }
+
+    fn apply(&mut self, said: &Say) {
+        if let Fact::Notice(notice) = &said.fact {
+            self.tenants.entry(said.tenant).or_default().apply(notice);
+        }
+    }
+
+    fn decide(&mut self, now: Time, room: usize) -> Decision {
+        let mut decision = Decision::default();
+        for (id, tenant) in &mut self.tenants {
+            let left = room.saturating_sub(decision.said.len() + decision.timers.len());
+            if left < 2 {
+                decision.owed = true;
+                break;
+            }
+            let mut out = Out { tenant: *id, now, room: left - 1, said: Vec::new() };
+            decision.owed |= tenant.decide(&mut out);
+            decision.said.append(&mut out.said);
+            if let Some(timer) = tenant.wake(now) {
+                decision.timers.push((*id, timer));
+            }
+        }
+        decision
+    }
+
+    fn digest(&self) -> u64 {
+        let tenants =
+            self.tenants.iter().map(|(id, t)| (id, t.network.revision, &t.ledger, &t.news, &t.attempted));
+        crate::digest_of(&tenants.collect::<Vec<_>>())
+    }
+}
+
+struct Out {
+    tenant: TenantId,
+    now: Time,
+    room: usize,
+    said: Vec<Say>,
+}
+
+impl Out {
+    fn is_full(&self) -> bool {
+        self.said.len() + 1 > self.room
+    }
+}
+
+/// What was heard last of an incident.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct News {
+    heard: Time,
+    event: EventId,
+    now: Incident,
+}
+
+/// What one contact was told of one incident.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Told {
+    /// The first notice: opened, or the update that brought the incident to this contact.
+    first: Option<NoticeId>,
+    /// When it was addressed.
+    at: Time,
+    urgency: Option<Urgency>,
+    /// The roots and the class as last told.
+    roots: BTreeSet<events::NodeId>,
+    class: Option<IncidentClass>,
+    changes: u32,
+    /// Said once more, or not to be any more.
+    escalated: bool,
+    resolved: bool,
+    /// The incident as it was last told.
+    about: Option<(Box<Incident>, NoticeId)>,
+}
+
+type Contact = (Audience, ChannelId);
+
+#[derive(Default)]
+struct Tenant {
+    network: Network,
+    ledger: BTreeMap<IncidentId, BTreeMap<Contact, Told>>,
+    news: BTreeMap<IncidentId, News>,
+    attempted: BTreeMap<NoticeId, Time>,
+    dirty: BTreeSet<IncidentId>,
+    armed: Option<Time>,
+    armed_version: u32,
+}
+
+impl Tenant {
+    fn apply(&mut self, said: &NoticeSaid) {
+        let notice = &said.now;
+        let contact = (notice.audience, notice.channel);
+        let contacts = self.ledger.entry(notice.incident).or_default();
+        let told = contacts.entry(contact).or_default();
+        match (said.kind, notice.phase) {
+            (NoticeKind::Withdrawn, Phase::Opened | Phase::Changed) => {
+                if told.first.is_none() || told.first == Some(notice.id) {
+                    contacts.remove(&contact);
+                }
+            }
+            (NoticeKind::Addressed, Phase::Opened | Phase::Changed) => {
+                if told.first.is_none() {
+                    told.first = Some(notice.id);
+                    told.at = notice.at;
+                    told.urgency = Some(notice.urgency);
+                }
+                if notice.phase == Phase::Changed {
+                    told.changes = told.changes.max(notice.step + 1);
+                }
+                told.roots.extend(notice.about.roots.iter().filter(|r| !r.quiet).map(|r| r.node));
+                told.class = Some(notice.about.class);
+                told.about = Some((notice.about.clone(), notice.id));
+            }
+            (NoticeKind::Addressed | NoticeKind::Withdrawn, Phase::Escalated) => told.escalated = true,
+            (NoticeKind::Addressed | NoticeKind::Withdrawn, Phase::Resolved) => told.resolved = true,
+        }
+        if contacts.values().all(|t| t.resolved) {
+            self.ledger.remove(&notice.incident);
+        }
+    }
+
+    fn decide(&mut self, out: &mut Out) -> bool {
+        self.network.refresh();
+        let from = out.now.plus_ms(-RECALL_MS);
+        self.news.retain(|_, n| n.heard >= from);
+        self.attempted.retain(|_, heard| *heard >= from);
+        while let Some(id) = self.dirty.pop_first() {
+            if out.is_full() {
+                self.dirty.insert(id);
+                return true;
+            }
+            let Some(news) = self.news.get(&id).cloned() else { continue };
+            let done = match news.now.state {
+                IncidentState::Open | IncidentState::Recovering => self.announce(&news, out),
+                IncidentState::Merged => self.pass_on(&news, out),
+                IncidentState::Resolved | IncidentState::Closed => self.resolve(&news, out),
+            };
+            if !done {
+                self.dirty.insert(id);
+                return true;
+            }
+        }
+        self.escalate(out)
+    }
+
+    fn contacts_of(&self, incident: &Incident) -> Vec<Contact> {
+        let Some(audience) = audience_of(incident.tier) else { return Vec::new() };
+        let of = |audience: Audience| -> Vec<Contact> {
+            let named = self.network.channels.values().filter(|c| c.audience == audience);
+            named.map(|c| (audience, c.id)).collect()
+        };
+        let found = of(audience);
+        // An audience nobody is named for must not swallow an outage.
+        if found.is_empty() { of(Audience::Engineers) } else { found }
+    }
+
+    /// Tells those who must know and do not, and those who know what has become materially different.
+    fn announce(&mut self, news: &News, out: &mut Out) -> bool {
+        let incident = &news.now;
+        if !is_loud(incident) {
+            return true;
+        }
+        for contact in self.contacts_of(incident) {
+            let told = self.ledger.get(&incident.id).and_then(|c| c.get(&contact)).cloned();
+            let (phase, step) = match told {
+                None => (Phase::Opened, 0),
+                Some(told) if incident.state == IncidentState::Open && is_material(&told, incident) => {
+                    (Phase::Changed, told.changes)
+                }
+                Some(_) => continue,
+            };
+            if out.is_full() {
+                return false;
+            }
+            self.say(news, incident.id, contact, phase, step, out);
+        }
+        incident.acknowledged_by.is_none() || self.stand_down(news, out)
+    }
+
+    /// Somebody has it: what would have been said once more is not.
+    fn stand_down(&mut self, news: &News, out: &mut Out) -> bool {
+        for (contact, told) in self.ledger.get(&news.now.id).cloned().unwrap_or_default() {
+            if self.escalates_at(&told).is_none() {
+                continue;
+            }
+            if out.is_full() {
+                return false;
+            }
+            self.withdraw(news, contact, Phase::Escalated, 1, out);
+        }
+        true
+    }
+
+    /// A merged incident: what has not left is withdrawn, those who were told hear of the upper one.
+    fn pass_on(&mut self, news: &News, out: &mut Out) -> bool {
+        let Some(upper) = news.now.merged_into else { return true };
+        let told = self.ledger.get(&news.now.id).cloned().unwrap_or_default();
+        let upper_news = self.news.get(&upper).cloned();
+        let by_itself: Vec<Contact> = upper_news
+            .as_ref()
+            .filter(|n| is_loud(&n.now))
+            .map(|n| self.contacts_of(&n.now))
+            .unwrap_or_default();
+        for (contact, told) in told {
+            if told.resolved {
+                continue;
+            }
+            if out.is_full() {
+                return false;
+            }
+            let unsent = told.first.is_some_and(|id| !self.attempted.contains_key(&id));
+            if unsent && told.at.plus_ms(RECALL_MS) > out.now {
+                let (phase, step) = first_of(&told, news.now.id, contact);
+                self.withdraw(news, contact, phase, step, out);
+                continue;
+            }
+            let knows = self.ledger.get(&upper).is_some_and(|c| c.contains_key(&contact));
+            if !knows && !by_itself.contains(&contact) {
+                let about = upper_news.clone().unwrap_or_else(|| news.clone());
+                self.say(&about, upper, contact, Phase::Changed, 0, out);
+            }
+            // The upper one's resolve is the one they get.
+            self.withdraw(news, contact, Phase::Resolved, 0, out);
+        }
+        true
+    }
+
+    fn resolve(&mut self, news: &News, out: &mut Out) -> bool {
+        let told = self.ledger.get(&news.now.id).cloned().unwrap_or_default();
+        for (contact, told) in told {
+            if told.resolved {
+                continue;
+            }
+            if out.is_full() {
+                return false;
+            }
+            self.say(news, news.now.id, contact, Phase::Resolved, 0, out);
+        }
+        true
+    }
+
+    fn escalates_at(&self, told: &Told) -> Option<Time> {
+        (told.urgency == Some(Urgency::Urgent) && !told.escalated && !told.resolved)
+            .then(|| told.at.plus_ms(i64::from(self.network.policy.escalate_after_ms)))
+    }
+
+    /// Urgent incidents nobody acknowledged are said again, once.
+    fn escalate(&mut self, out: &mut Out) -> bool {
+        let late = |t: &Told| self.escalates_at(t).is_some_and(|at| at <= out.now);
+        let due: Vec<(IncidentId, Contact, Told)> = self
+            .ledger
+            .iter()
+            .flat_map(|(id, contacts)| contacts.iter().map(|(c, t)| (*id, *c, t)))
+            .filter(|(_, _, t)| late(t))
+            .map(|(id, c, t)| (id, c, t.clone()))
+            .collect();
+        for (id, contact, told) in due {
+            let Some((about, notice)) = told.about else { continue };
+            if out.is_full() {
+                return true;
+            }
+            let news = News { heard: out.now, event: EventId(notice.0), now: *about };
+            self.say(&news, id, contact, Phase::Escalated, 1, out);
+        }
+        false
+    }
+
+    fn wake(&mut self, now: Time) -> Option<Timer> {
+        let at = self.ledger.values().flat_map(|c| c.values()).filter_map(|t| self.escalates_at(t));
+        let at = at.filter(|at| *at > now).min()?;
+        if self.armed.is_some_and(|armed| armed > now && armed <= at) {
+            return None;
+        }
+        self.armed = Some(at);
+        self.armed_version = self.armed_version.wrapping_add(1);
+        Some(Timer { key: WAKE.into(), at: Some(at), version: self.armed_version })
+    }
+
+    fn withdraw(&mut self, news: &News, contact: Contact, phase: Phase, step: u32, out: &mut Out) {
+        let notice = notice(news, news.now.id, contact, phase, step, out.now);
+        self.push(news.event, NoticeSaid { kind: NoticeKind::Withdrawn, now: notice }, out);
+    }
+
+    fn say(
+        &mut self,
+        news: &News,
+        incident: IncidentId,
+        contact: Contact,
+        phase: Phase,
+        step: u32,
+        out: &mut Out,
+    ) {
+        let notice = notice(news, incident, contact, phase, step, out.now);
+        self.push(news.event, NoticeSaid { kind: NoticeKind::Addressed, now: notice }, out);
+    }
+
+    fn push(&mut self, cause: EventId, said: NoticeSaid, out: &mut Out) {
+        let id = EventId::following(cause, Announcing::NAME, &format!("{:?} {}", said.kind, said.now.id));
+        self.apply(&said);
+        out.said.push(Say {
+            id,
+            tenant: out.tenant,
+            at: out.now,
+            cause: Some(cause),
+            fact: Fact::Notice(said),
+        });
+    }
+}
+
+/// Which phase and step brought an incident to a contact first.
+fn first_of(told: &Told, incident: IncidentId, (audience, channel): Contact) -> (Phase, u32) {
+    let opened = NoticeId::of(incident, audience.name(), channel, Phase::Opened.name(), 0);
+    if told.first == Some(opened) { (Phase::Opened, 0) } else { (Phase::Changed, 0) }
+}
+
+fn is_material(told: &Told, incident: &Incident) -> bool {
+    let another_root = incident.roots.iter().any(|r| r.down && !r.quiet && !told.roots.contains(&r.node));
+    let worse = told.class == Some(IncidentClass::Redundancy) && incident.class == IncidentClass::Outage;
+    told.changes < MOST_CHANGES && (another_root || worse)
+}
+
+fn notice(news: &News, incident: IncidentId, contact: Contact, phase: Phase, step: u32, now: Time) -> Notice {
+    let (audience, channel) = contact;
+    let title = match phase {
+        Phase::Opened | Phase::Changed => news.now.title.clone(),
+        Phase::Escalated => format!("Nobody has taken this yet: {}", news.now.title),
+        Phase::Resolved => format!("Resolved: {}", news.now.title),
+    };
+    Notice {
+        id: NoticeId::of(incident, audience.name(), channel, phase.name(), step),
+        incident,
+        audience,
+        channel,
+        phase,
+        step,
+        urgency: news.now.urgency,
+        title,
+        text: text_of(&news.now),
+        at: now,
+        expires: now.plus_ms(EXPIRES_MS),
+        about: Box::new(news.now.clone()),
+    }
+}

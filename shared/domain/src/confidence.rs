@@ -1,0 +1,95 @@
+//! What a piece of evidence weighs.
+//!
+//! A verdict against a node falls when the weights against it reach [`THRESHOLD`]. Every weight is
+//! named, shown in the evidence, and conservative: three unanswered tries are always enough by
+//! themselves; claims never are. The backbone is wired, so one silent try on top of a storm of
+//! claims decides; radio links lose packets, so there it takes two.
+
+use events::{EventId, Evidence, EvidenceKind, Tier};
+
+/// At this weight a node counts as not answering.
+pub const THRESHOLD: u32 = 90;
+
+/// Claims of fewer children than this add nothing: they may share another cause.
+pub const CLAIMS_MIN: u32 = 3;
+
+/// What unanswered tries weigh together: after 0.4 s, after 1 s, after 2 s.
+pub const fn of_tries(tier: Tier, tries: u8) -> u32 {
+    match (tier, tries) {
+        (_, 0) => 0,
+        (Tier::Core | Tier::Site, 1) => 40,
+        (Tier::Core | Tier::Site, 2) => 65,
+        (Tier::Sector | Tier::Station | Tier::Subscriber, 1) => 30,
+        (Tier::Sector | Tier::Station | Tier::Subscriber, 2) => 60,
+        _ => 90,
+    }
+}
+
+/// What independent down claims of nodes that need it weigh together.
+pub fn of_claims(tier: Tier, claims: u32) -> u32 {
+    if claims < CLAIMS_MIN {
+        return 0;
+    }
+    match tier {
+        Tier::Core | Tier::Site => (claims * 5).min(50),
+        Tier::Sector | Tier::Station | Tier::Subscriber => (claims * 3).min(30),
+    }
+}
+
+/// The router's own word about what it sees.
+pub const ROUTER_SAYS_DOWN: u32 = 90;
+
+/// A claim about a node that nothing can look at, while all it needs was seen alive.
+pub const CLAIM_ALONE: u32 = 60;
+
+/// What speaks against one node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Case {
+    /// Unanswered tries of its latest probe, and the event that said so.
+    pub tries: Option<(u8, EventId)>,
+    /// Its router says that it is down.
+    pub router: Option<EventId>,
+    /// How many nodes that need it are claimed down.
+    pub claims_below: u32,
+    /// It was itself claimed down.
+    pub claimed: Option<EventId>,
+}
+
+impl Case {
+    /// The sum of what was observed: tries, claims below, the router's word.
+    pub fn weight(&self, tier: Tier) -> u32 {
+        let tries = self.tries.map_or(0, |(n, _)| of_tries(tier, n));
+        let claims = if tries > 0 { of_claims(tier, self.claims_below) } else { 0 };
+        let router = if self.router.is_some() { ROUTER_SAYS_DOWN } else { 0 };
+        tries + claims + router
+    }
+
+    /// The named weights, which sum to the confidence: at most 100.
+    pub fn evidence(&self, tier: Tier, supply_alive: bool) -> Vec<Evidence> {
+        let mut left = 100;
+        let mut found = Vec::new();
+        let mut add = |kind, count, weight: u32, event| {
+            let weight = weight.min(left);
+            left -= weight;
+            found.push(Evidence { kind, count, weight, event });
+        };
+        if let Some(event) = self.router {
+            add(EvidenceKind::RouterSaysDown, 1, ROUTER_SAYS_DOWN, Some(event));
+        }
+        if let Some((n, event)) = self.tries {
+            add(EvidenceKind::SilentTry, u32::from(n), of_tries(tier, n), Some(event));
+            let claims = of_claims(tier, self.claims_below);
+            if claims > 0 {
+                add(EvidenceKind::DownClaim, self.claims_below, claims, None);
+            }
+        }
+        if let Some(event) = self.claimed {
+            let alone = self.router.is_none() && self.tries.is_none();
+            add(EvidenceKind::ClaimedDown, 1, if alone { CLAIM_ALONE } else { 5 }, Some(event));
+        }
+        if supply_alive {
+            add(EvidenceKind::SupplyAlive, 1, 5, None);
+        }
+        found
+    }
+}

@@ -1,0 +1,606 @@
+//! Which outages there are: the decider behind correlator.
+//!
+//! Hears the inventory, health, orders and its own timers; says incidents. An incident is opened by a
+//! root cause, never by a child, and its impact is read off the graph at that moment. Roots that share
+//! somebody they cut off are one incident. When a higher cause is found, the lower one's incident is
+//! merged into the higher one's. It is resolved when every root has been up for the hold time.
+
+use crate::{
+    graph::Index,
+    impact::{blast, counted, impact_of, primary_of},
+    network::Network,
+    supply::{Own, Supply},
+};
+use events::{
+    Decide, Decision, EventId, Fact, Health, HealthKind, Heard, Incident, IncidentClass, IncidentId,
+    IncidentKind, IncidentSaid, IncidentState, NodeHealth, NodeId, Noun, Order, RECALL_MS, RootCause, Say,
+    TenantId, Tier, Time, TimelineEntry, Timer, Urgency,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The key of the one timer a tenant has here.
+const WAKE: &str = "wake";
+/// Roots an incident names.
+const MOST_ROOTS: usize = 64;
+/// Lines a timeline keeps.
+const MOST_LINES: usize = 50;
+
+/// The decider behind correlator.
+#[derive(Default)]
+pub struct Correlation {
+    tenants: BTreeMap<TenantId, Tenant>,
+}
+
+impl Decide for Correlation {
+    const NAME: &'static str = "correlator";
+    const HEARS: &'static [Noun] = &[Noun::Health, Noun::Order, Noun::Due];
+    const SAYS: &'static [Noun] = &[Noun::Incident];
+
+    fn recall(&mut self, heard: &Heard) {
+        let tenant = self.tenants.entry(heard.tenant).or_default();
+        match &heard.fact {
+            Fact::Inventory(_) | Fact::Part(_) | Fact::Revision(_) => tenant.network.hear(heard),
+            Fact::Health(said) => tenant.hear_health(heard, &said.now, said.kind),
+            Fact::Order(said) => match &said.order {
+                Order::Acknowledge { incident } | Order::CloseAsWrong { incident } => {
+                    let wrong = matches!(said.order, Order::CloseAsWrong { .. });
+                    let given = Given { heard: heard.heard, event: heard.id, by: said.by.clone(), wrong };
+                    tenant.orders.insert(*incident, given);
+                    tenant.ordered.insert(*incident);
+                }
+                Order::LiveCheck { .. } => {}
+            },
+            Fact::Due(due) if due.service == Self::NAME => tenant.armed = None,
+            Fact::Due(_)
+            | Fact::Access(_)
+            | Fact::Signal(_)
+            | Fact::Answer(_)
+            | Fact::Ask(_)
+            | Fact::Suspicion(_)
+            | Fact::Downtime(_)
+            | Fact::Incident(_)
+            | Fact::Notice(_)
+            | Fact::Delivery(_)
+            | Fact::Cut(_) => {}
+        }
+    }
+
+    fn apply(&mut self, said: &Say) {
+        if let Fact::Incident(incident) = &said.fact {
+            self.tenants.entry(said.tenant).or_default().apply(&incident.now, said.id);
+        }
+    }
+
+    fn decide(&mut self, now: Time, room: usize) -> Decision {
+        let mut decision = Decision::default();
+        for (id, tenant) in &mut self.tenants {
+            let left = room.saturating_sub(decision.said.len() + decision.timers.len());
+            if left < 2 {
+                decision.owed = true;
+                break;
+            }
+            let mut out = Out { tenant: *id, now, room: left - 1, said: Vec::new() };
+            decision.owed |= tenant.decide(&mut out);
+            decision.said.append(&mut out.said);
+            if let Some(timer) = tenant.wake(now) {
+                decision.timers.push((*id, timer));
+            }
+        }
+        decision
+    }
+
+    fn digest(&self) -> u64 {
+        let tenants =
+            self.tenants.iter().map(|(id, t)| (id, t.network.revision, &t.open, &t.news, &t.orders));
+        crate::digest_of(&tenants.collect::<Vec<_>>())
+    }
+}
+
+struct Out {
+    tenant: TenantId,
+    now: Time,
+    room: usize,
+    said: Vec<Say>,
+}
+
+impl Out {
+    fn is_full(&self) -> bool {
+        self.said.len() + 4 > self.room && !self.said.is_empty()
+    }
+}
+
+/// What was heard last of a node that may be a root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct News {
+    heard: Time,
+    event: EventId,
+    gone: bool,
+    now: NodeHealth,
+}
+
+/// What a person ordered about an incident.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Given {
+    heard: Time,
+    event: EventId,
+    by: String,
+    wrong: bool,
+}
+
+#[derive(Default)]
+struct Tenant {
+    network: Network,
+    /// The supply of a graph in which nothing is broken but the roots of open incidents.
+    supply: Supply,
+    /// Incidents that are not over, and those closed by a person while a root is still down.
+    open: BTreeMap<IncidentId, (Incident, EventId)>,
+    root_of: BTreeMap<NodeId, IncidentId>,
+    news: BTreeMap<NodeId, News>,
+    dirty: BTreeSet<NodeId>,
+    orders: BTreeMap<IncidentId, Given>,
+    ordered: BTreeSet<IncidentId>,
+    armed: Option<Time>,
+    armed_version: u32,
+}
+
+impl Tenant {
+    fn refresh(&mut self) {
+        if self.network.refresh().is_none() {
+            return;
+        }
+        let graph = &self.network.graph;
+        let down: BTreeSet<Index> = self
+            .open
+            .values()
+            .flat_map(|(incident, _)| incident.roots.iter().filter(|r| r.down))
+            .filter_map(|r| graph.index_of(r.node))
+            .collect();
+        self.supply = Supply::with(graph, |i| if down.contains(&i) { Own::Broken } else { Own::Follows });
+    }
+
+    fn hear_health(&mut self, heard: &Heard, now: &NodeHealth, kind: HealthKind) {
+        self.refresh();
+        let gone = kind == HealthKind::Retired;
+        let matters = gone
+            || self.network.graph.index_of(now.node).is_some_and(|i| self.network.graph.opens_incidents(i));
+        if matters {
+            self.news.insert(now.node, News { heard: heard.heard, event: heard.id, gone, now: now.clone() });
+            self.dirty.insert(now.node);
+        }
+    }
+
+    fn apply(&mut self, incident: &Incident, event: EventId) {
+        self.refresh();
+        let live = match incident.state {
+            IncidentState::Open | IncidentState::Recovering => true,
+            IncidentState::Closed => incident.roots.iter().any(|r| r.down),
+            IncidentState::Resolved | IncidentState::Merged => false,
+        };
+        let before = self.open.remove(&incident.id).map(|(i, _)| i.roots).unwrap_or_default();
+        for root in &before {
+            if self.root_of.get(&root.node) == Some(&incident.id) {
+                self.root_of.remove(&root.node);
+            }
+        }
+        if live {
+            for root in &incident.roots {
+                self.root_of.insert(root.node, incident.id);
+            }
+            self.open.insert(incident.id, (incident.clone(), event));
+        }
+        for node in before.iter().chain(&incident.roots).map(|r| r.node).collect::<BTreeSet<_>>() {
+            let down = self
+                .root_of
+                .get(&node)
+                .and_then(|id| self.open.get(id))
+                .is_some_and(|(incident, _)| incident.roots.iter().any(|r| r.node == node && r.down));
+            if let Some(index) = self.network.graph.index_of(node) {
+                self.supply.set(&self.network.graph, index, if down { Own::Broken } else { Own::Follows });
+            }
+        }
+        self.supply.settle(&self.network.graph, &mut |_, _| {});
+    }
+
+    fn decide(&mut self, out: &mut Out) -> bool {
+        self.refresh();
+        let from = out.now.plus_ms(-RECALL_MS);
+        self.news.retain(|_, n| n.heard >= from);
+        self.orders.retain(|_, o| o.heard >= from);
+        let graph = &self.network.graph;
+        let rank = |id: &NodeId| graph.index_of(*id).map_or(0, |i| graph.rank(i));
+        let mut nodes: Vec<NodeId> = std::mem::take(&mut self.dirty).into_iter().collect();
+        nodes.sort_by_key(|id| (rank(id), *id));
+        let mut nodes = nodes.into_iter();
+        for node in nodes.by_ref() {
+            if out.is_full() {
+                self.dirty.insert(node);
+                break;
+            }
+            if let Some(news) = self.news.get(&node).cloned() {
+                self.hear_of(&news, out);
+            }
+        }
+        self.dirty.extend(nodes);
+        for id in std::mem::take(&mut self.ordered) {
+            if let Some(given) = self.orders.get(&id).cloned() {
+                self.obey(id, &given, out);
+            }
+        }
+        self.look_at_holds(out);
+        !self.dirty.is_empty()
+    }
+
+    /// What follows from the health of one possible root.
+    fn hear_of(&mut self, news: &News, out: &mut Out) {
+        let node = news.now.node;
+        let mine = self.root_of.get(&node).copied();
+        if news.gone {
+            if let Some(id) = mine {
+                self.drop_root(id, node, news, "removed", out);
+            }
+            return;
+        }
+        match (news.now.health, mine) {
+            (Health::Down, Some(id)) => {
+                let relapsed = self.open[&id].0.roots.iter().any(|r| r.node == node && !r.down);
+                if relapsed {
+                    self.relapse(id, news, out);
+                }
+            }
+            (Health::Down, None) => self.root_came(news, out),
+            (Health::Up | Health::Degraded, Some(id)) => self.root_is_back(id, news, out),
+            (Health::Impacted, Some(id)) => {
+                self.drop_root(id, node, news, "explained by a higher cause", out);
+            }
+            // Missing word is no recovery: the hold must not run out on it.
+            (Health::Unknown, Some(id)) => {
+                if self.open[&id].0.roots.iter().any(|r| r.node == node && !r.down) {
+                    self.relapse(id, news, out);
+                }
+            }
+            (Health::Up | Health::Degraded | Health::Impacted | Health::Unknown, None) => {}
+        }
+    }
+
+    fn cause_of(&self, news: &News) -> Option<RootCause> {
+        let index = self.network.graph.index_of(news.now.node)?;
+        let node = self.network.graph.node(index)?;
+        Some(RootCause {
+            node: node.id,
+            name: node.name.clone(),
+            tier: node.tier,
+            primary: true,
+            down: true,
+            since: news.now.since,
+            quiet: node.maintenance.iter().any(|w| w.from <= news.now.since && news.now.since < w.until),
+            confidence: news.now.evidence.iter().map(|e| e.weight).sum::<u32>().min(100),
+            evidence: news.now.evidence.clone(),
+        })
+    }
+
+    /// A root that no open incident has: it joins those it shares somebody with, or opens one of its own.
+    fn root_came(&mut self, news: &News, out: &mut Out) {
+        let Some(cause) = self.cause_of(news) else { return };
+        let Some(index) = self.network.graph.index_of(cause.node) else { return };
+        self.supply.set(&self.network.graph, index, Own::Broken);
+        self.supply.settle(&self.network.graph, &mut |_, _| {});
+        let mut connected = self.connected_with(index);
+        connected.sort_by_key(|id| (self.open[id].0.opened_at, *id));
+        match connected.first().copied() {
+            None => {
+                let mut incident = self.fresh(news, &cause);
+                incident.roots = vec![cause];
+                self.say(IncidentKind::Opened, incident, news.event, "", out);
+            }
+            Some(oldest) => {
+                for lower in connected.iter().skip(1) {
+                    let moved = self.open[lower].0.roots.clone();
+                    self.merge(*lower, oldest, news.event, out);
+                    let mut upper = self.open[&oldest].0.clone();
+                    upper.roots.extend(moved);
+                    self.say(IncidentKind::Changed, upper, news.event, "is part of this", out);
+                }
+                let mut incident = self.open[&oldest].0.clone();
+                let line = format!("{} is down too", cause.name);
+                incident.roots.push(cause);
+                incident.state = IncidentState::Open;
+                self.say(IncidentKind::Changed, incident, news.event, &line, out);
+            }
+        }
+    }
+
+    /// The open incidents with a root that cuts off somebody whom `index` cuts off too.
+    fn connected_with(&self, index: Index) -> Vec<IncidentId> {
+        let graph = &self.network.graph;
+        let mine = blast(graph, &self.supply, index);
+        if mine.is_empty() {
+            return Vec::new();
+        }
+        let shares = |root: &RootCause| {
+            root.down
+                && graph
+                    .index_of(root.node)
+                    .is_some_and(|r| r != index && !blast(graph, &self.supply, r).is_disjoint(&mine))
+        };
+        let live = self.open.iter().filter(|(_, (i, _))| i.state != IncidentState::Closed);
+        live.filter(|(_, (incident, _))| incident.roots.iter().any(shares)).map(|(id, _)| *id).collect()
+    }
+
+    fn fresh(&self, news: &News, cause: &RootCause) -> Incident {
+        let graph = &self.network.graph;
+        let site = graph.index_of(cause.node).and_then(|i| graph.place_of(i));
+        let owner = graph.index_of(cause.node).and_then(|i| graph.node(i)).and_then(|n| n.owner.clone());
+        Incident {
+            id: IncidentId::of(news.event),
+            state: IncidentState::Open,
+            class: IncidentClass::Outage,
+            title: String::new(),
+            urgency: Urgency::Normal,
+            tier: cause.tier,
+            site: site.map(|s| s.id),
+            site_name: site.map(|s| s.name.clone()),
+            site_address: site.and_then(|s| s.address.clone()),
+            roots: Vec::new(),
+            impact: events::Impact::default(),
+            opened_at: news.now.since,
+            ended_at: None,
+            ended_because: None,
+            merged_into: None,
+            acknowledged_by: None,
+            hold: 0,
+            timeline: Vec::new(),
+            owner,
+        }
+    }
+
+    fn relapse(&mut self, id: IncidentId, news: &News, out: &mut Out) {
+        let mut incident = self.open[&id].0.clone();
+        let Some(cause) = self.cause_of(news) else { return };
+        let line = format!("{} is down again", cause.name);
+        for root in incident.roots.iter_mut().filter(|r| r.node == cause.node) {
+            *root = cause.clone();
+        }
+        let kind = match incident.state {
+            IncidentState::Closed => IncidentKind::Changed,
+            IncidentState::Open
+            | IncidentState::Recovering
+            | IncidentState::Resolved
+            | IncidentState::Merged => {
+                incident.state = IncidentState::Open;
+                IncidentKind::Relapsed
+            }
+        };
+        self.say(kind, incident, news.event, &line, out);
+    }
+
+    fn root_is_back(&mut self, id: IncidentId, news: &News, out: &mut Out) {
+        let mut incident = self.open[&id].0.clone();
+        let Some(root) = incident.roots.iter_mut().find(|r| r.node == news.now.node && r.down) else {
+            return;
+        };
+        root.down = false;
+        root.since = news.heard;
+        let line = format!("{} is back", root.name);
+        let all_back = incident.roots.iter().all(|r| !r.down);
+        let kind = match incident.state {
+            IncidentState::Open if all_back => {
+                incident.state = IncidentState::Recovering;
+                incident.hold += 1;
+                IncidentKind::Recovering
+            }
+            IncidentState::Open
+            | IncidentState::Recovering
+            | IncidentState::Resolved
+            | IncidentState::Merged
+            | IncidentState::Closed => IncidentKind::Changed,
+        };
+        self.say(kind, incident, news.event, &line, out);
+    }
+
+    /// A root that is none any more: something higher explains it, or it left the inventory.
+    fn drop_root(&mut self, id: IncidentId, node: NodeId, news: &News, why: &str, out: &mut Out) {
+        let mut incident = self.open[&id].0.clone();
+        let Some(at) = incident.roots.iter().position(|r| r.node == node) else { return };
+        let dropped = incident.roots.remove(at);
+        if !incident.roots.is_empty() {
+            let line = format!("{}: {why}", dropped.name);
+            if incident.state == IncidentState::Open && incident.roots.iter().all(|r| !r.down) {
+                incident.state = IncidentState::Recovering;
+                incident.hold += 1;
+            }
+            self.say(IncidentKind::Changed, incident, news.event, &line, out);
+            return;
+        }
+        let upper =
+            news.now.roots.iter().find_map(|root| self.root_of.get(root)).copied().filter(|u| *u != id);
+        match upper.filter(|_| !news.gone && self.open[&id].0.state != IncidentState::Closed) {
+            Some(upper) => self.merge(id, upper, news.event, out),
+            None => {
+                incident.roots.push(RootCause { down: false, since: out.now, ..dropped });
+                incident.state = IncidentState::Resolved;
+                incident.ended_at = Some(out.now);
+                incident.ended_because = Some(why.to_owned());
+                self.say(IncidentKind::Resolved, incident, news.event, why, out);
+            }
+        }
+    }
+
+    fn merge(&mut self, lower: IncidentId, upper: IncidentId, event: EventId, out: &mut Out) {
+        let mut incident = self.open[&lower].0.clone();
+        incident.state = IncidentState::Merged;
+        incident.merged_into = Some(upper);
+        incident.ended_at = Some(out.now);
+        let line = format!("part of: {}", self.open[&upper].0.title);
+        self.say(IncidentKind::Merged, incident, event, &line, out);
+    }
+
+    fn obey(&mut self, id: IncidentId, given: &Given, out: &mut Out) {
+        let Some((incident, _)) = self.open.get(&id) else { return };
+        let mut incident = incident.clone();
+        match incident.state {
+            IncidentState::Open | IncidentState::Recovering => {}
+            IncidentState::Resolved | IncidentState::Merged | IncidentState::Closed => return,
+        }
+        if given.wrong {
+            incident.state = IncidentState::Closed;
+            incident.ended_at = Some(out.now);
+            incident.ended_because = Some(format!("closed as wrong by {}", given.by));
+            self.say(
+                IncidentKind::Closed,
+                incident,
+                given.event,
+                &format!("closed as wrong by {}", given.by),
+                out,
+            );
+        } else if incident.acknowledged_by.is_none() {
+            incident.acknowledged_by = Some(given.by.clone());
+            self.say(
+                IncidentKind::Acknowledged,
+                incident,
+                given.event,
+                &format!("acknowledged by {}", given.by),
+                out,
+            );
+        }
+    }
+
+    /// When an incident may be resolved: its roots have been up for the hold time.
+    fn hold_ends(&self, incident: &Incident) -> Option<Time> {
+        let last = incident.roots.iter().map(|r| r.since).max()?;
+        (incident.state == IncidentState::Recovering)
+            .then(|| last.plus_ms(i64::from(self.network.policy.resolve_hold_ms)))
+    }
+
+    /// The next moment at which a root's maintenance begins or ends.
+    fn window_turns(&self, incident: &Incident, now: Time) -> Option<Time> {
+        let graph = &self.network.graph;
+        let nodes =
+            incident.roots.iter().filter(|r| r.down).filter_map(|r| graph.node(graph.index_of(r.node)?));
+        nodes.flat_map(|n| n.maintenance.iter().flat_map(|w| [w.from, w.until])).filter(|t| *t > now).min()
+    }
+
+    fn look_at_holds(&mut self, out: &mut Out) {
+        let ids: Vec<IncidentId> = self.open.keys().copied().collect();
+        for id in ids {
+            let (incident, event) = self.open[&id].clone();
+            if self.hold_ends(&incident).is_some_and(|end| end <= out.now) {
+                let mut over = incident;
+                over.state = IncidentState::Resolved;
+                over.ended_at = Some(out.now);
+                self.say(IncidentKind::Resolved, over, event, "resolved", out);
+            } else if incident.state == IncidentState::Open && self.is_quiet_otherwise(&incident, out.now) {
+                self.say(IncidentKind::Changed, incident, event, "a maintenance window began or ended", out);
+            }
+        }
+    }
+
+    fn quiet_now(&self, node: NodeId, now: Time) -> bool {
+        let graph = &self.network.graph;
+        let found = graph.index_of(node).and_then(|i| graph.node(i));
+        found.is_some_and(|n| n.maintenance.iter().any(|w| w.from <= now && now < w.until))
+    }
+
+    fn is_quiet_otherwise(&self, incident: &Incident, now: Time) -> bool {
+        incident.roots.iter().any(|r| r.down && r.quiet != self.quiet_now(r.node, now))
+    }
+
+    fn wake(&mut self, now: Time) -> Option<Timer> {
+        let ends = self.open.values().flat_map(|(i, _)| [self.hold_ends(i), self.window_turns(i, now)]);
+        let at = ends.flatten().filter(|at| *at > now).min()?;
+        if self.armed.is_some_and(|armed| armed > now && armed <= at) {
+            return None;
+        }
+        self.armed = Some(at);
+        self.armed_version = self.armed_version.wrapping_add(1);
+        Some(Timer { key: WAKE.into(), at: Some(at), version: self.armed_version })
+    }
+
+    /// Says an incident as it stands now: with class, impact, title and urgency worked out again.
+    fn say(&mut self, kind: IncidentKind, mut incident: Incident, cause: EventId, line: &str, out: &mut Out) {
+        let graph = &self.network.graph;
+        incident.roots.truncate(MOST_ROOTS);
+        for root in &mut incident.roots {
+            if root.down {
+                root.quiet = graph
+                    .index_of(root.node)
+                    .and_then(|i| graph.node(i))
+                    .is_some_and(|n| n.maintenance.iter().any(|w| w.from <= out.now && out.now < w.until));
+            }
+        }
+        if incident.state == IncidentState::Open {
+            self.measure(&mut incident);
+        }
+        if !line.is_empty() || incident.timeline.is_empty() {
+            let what = if line.is_empty() { incident.title.clone() } else { line.to_owned() };
+            incident.timeline.push(TimelineEntry { at: out.now, what });
+            let surplus = incident.timeline.len().saturating_sub(MOST_LINES);
+            incident.timeline.drain(..surplus);
+        }
+        let what = format!("{kind:?} {} {:x}", incident.id, crate::digest_of(&incident));
+        let id = EventId::following(cause, Correlation::NAME, &what);
+        let fact = Fact::Incident(IncidentSaid { kind, now: incident });
+        let say = Say { id, tenant: out.tenant, at: out.now, cause: Some(cause), fact };
+        if let Fact::Incident(said) = &say.fact {
+            self.apply(&said.now, say.id);
+        }
+        out.said.push(say);
+    }
+
+    fn measure(&self, incident: &mut Incident) {
+        let graph = &self.network.graph;
+        let down: Vec<Index> =
+            incident.roots.iter().filter(|r| r.down).filter_map(|r| graph.index_of(r.node)).collect();
+        let mut supply = self.supply.clone();
+        for &i in &down {
+            supply.set(graph, i, Own::Broken);
+        }
+        supply.settle(graph, &mut |_, _| {});
+        incident.impact = impact_of(graph, &supply, &down);
+        let primary = primary_of(graph, &supply, &down);
+        for root in &mut incident.roots {
+            let at = graph.index_of(root.node).and_then(|i| down.iter().position(|d| *d == i));
+            root.primary = at.is_some_and(|at| primary[at]);
+        }
+        let cut_off = incident.impact.by_tier.values().sum::<u32>();
+        incident.class = match (cut_off, incident.impact.at_risk) {
+            (0, 1..) => IncidentClass::Redundancy,
+            (_, _) => IncidentClass::Outage,
+        };
+        let loud: Vec<&RootCause> = incident.roots.iter().filter(|r| r.down && !r.quiet).collect();
+        let tiers = |roots: &mut dyn Iterator<Item = &RootCause>| roots.map(|r| r.tier).min();
+        incident.tier =
+            tiers(&mut loud.iter().copied()).or(tiers(&mut incident.roots.iter())).unwrap_or(incident.tier);
+        incident.urgency = match (incident.class, incident.tier) {
+            _ if loud.is_empty() => Urgency::Low,
+            (IncidentClass::Redundancy, _) => Urgency::Low,
+            (_, Tier::Core | Tier::Site) => Urgency::Urgent,
+            (_, Tier::Sector | Tier::Station | Tier::Subscriber) => Urgency::Normal,
+        };
+        incident.title = title_of(incident);
+    }
+}
+
+/// "Core-3 at Mill Hill is down: 10 sites, 3,150 subscribers".
+fn title_of(incident: &Incident) -> String {
+    let down: Vec<&RootCause> = incident.roots.iter().filter(|r| r.down).collect();
+    let place = incident.site_name.as_ref().map(|s| format!(" at {s}")).unwrap_or_default();
+    let who = match down.as_slice() {
+        [] => "Something".to_owned(),
+        [one] => format!("{}{place}", one.name),
+        [one, other] => format!("{}{place} and {}", one.name, other.name),
+        [one, others @ ..] => format!("{}{place} and {} more", one.name, others.len()),
+    };
+    let is = if down.len() > 1 { "are" } else { "is" };
+    let impact = &incident.impact;
+    let cut_off = impact.by_tier.values().sum::<u32>();
+    let effect = if cut_off == 0 && impact.at_risk > 0 {
+        format!("nothing is cut off, {} would be by one more failure", counted(impact.at_risk, "node"))
+    } else if impact.subscribers > 0 {
+        format!("{}, {}", counted(impact.sites, "site"), counted(impact.subscribers, "subscriber"))
+    } else if cut_off > 0 {
+        format!("{} cut off, no subscribers", counted(cut_off, "node"))
+    } else {
+        "nothing else is cut off".to_owned()
+    };
+    format!("{who} {is} down: {effect}")
+}

@@ -1,0 +1,570 @@
+//! What is broken: the decider behind diagnostician.
+//!
+//! Hears the inventory, claims, answers and orders; says suspicions, health and asks. What it said
+//! last of a node is its belief about it; what it heard lately is held against that, node by node,
+//! with whatever a node needs before the node itself. The judging is in `judge`.
+
+use crate::{
+    graph::Index,
+    network::Network,
+    recent::{ClaimHeard, Look, Recent, Seen, UNASKED_SLACK_MS},
+    supply::{Own, Supply},
+};
+use events::{
+    About, Answer, Asked, Decide, Decision, EventId, Fact, Flag, Health, HealthKind, HealthSaid, Heard,
+    NodeHealth, NodeId, Noun, Outcome, RollCall, Say, SessionState, Signal, Suspicion, SuspicionKind,
+    SuspicionSaid, TenantId, Time, Timer, Vantage,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The key of the one timer a tenant has here.
+const WAKE: &str = "wake";
+
+/// The decider behind diagnostician.
+#[derive(Default)]
+pub struct Diagnosis {
+    tenants: BTreeMap<TenantId, Tenant>,
+}
+
+impl Decide for Diagnosis {
+    const NAME: &'static str = "diagnostician";
+    const HEARS: &'static [Noun] = &[Noun::Signal, Noun::Answer, Noun::Due];
+    const SAYS: &'static [Noun] = &[Noun::Suspicion, Noun::Health];
+
+    fn recall(&mut self, heard: &Heard) {
+        let tenant = self.tenants.entry(heard.tenant).or_default();
+        match &heard.fact {
+            Fact::Inventory(_) | Fact::Part(_) | Fact::Revision(_) => tenant.network.hear(heard),
+            Fact::Signal(signal) => tenant.hear_signal(heard, signal),
+            Fact::Answer(answer) => tenant.hear_answer(heard, answer),
+            Fact::Due(due) if due.service == Self::NAME => tenant.armed = None,
+            Fact::Due(_)
+            | Fact::Access(_)
+            | Fact::Order(_)
+            | Fact::Ask(_)
+            | Fact::Suspicion(_)
+            | Fact::Health(_)
+            | Fact::Downtime(_)
+            | Fact::Incident(_)
+            | Fact::Notice(_)
+            | Fact::Delivery(_)
+            | Fact::Cut(_) => {}
+        }
+    }
+
+    fn apply(&mut self, said: &Say) {
+        self.tenants.entry(said.tenant).or_default().apply(said);
+    }
+
+    fn decide(&mut self, now: Time, room: usize) -> Decision {
+        let mut decision = Decision::default();
+        for (id, tenant) in &mut self.tenants {
+            let left = room.saturating_sub(decision.said.len() + decision.timers.len());
+            if left < 2 {
+                decision.owed = true;
+                break;
+            }
+            let mut out = Out { tenant: *id, now, room: left - 1, said: Vec::new() };
+            decision.owed |= tenant.decide(&mut out);
+            decision.said.append(&mut out.said);
+            if let Some(timer) = tenant.wake(now) {
+                decision.timers.push((*id, timer));
+            }
+        }
+        decision
+    }
+
+    fn digest(&self) -> u64 {
+        let tenants = self.tenants.iter().map(|(id, t)| (id, t.digest()));
+        crate::digest_of(&tenants.collect::<Vec<_>>())
+    }
+}
+
+impl Diagnosis {
+    /// What is believed of a node now; nothing when nothing was ever said of it.
+    pub fn health_of(&self, tenant: TenantId, node: NodeId) -> Option<&NodeHealth> {
+        let tenant = self.tenants.get(&tenant)?;
+        tenant.standing[tenant.network.graph.index_of(node)? as usize].health.as_ref().map(|(now, _)| now)
+    }
+}
+
+/// What one decision has said so far, and how much more it may say.
+pub(crate) struct Out {
+    pub(crate) tenant: TenantId,
+    pub(crate) now: Time,
+    room: usize,
+    pub(crate) said: Vec<Say>,
+}
+
+impl Out {
+    /// How many more messages there is room for.
+    pub(crate) fn left(&self) -> usize {
+        self.room.saturating_sub(self.said.len())
+    }
+
+    /// Says something that follows from `cause`.
+    pub(crate) fn say(&mut self, cause: EventId, what: &str, at: Time, fact: Fact) -> Say {
+        let id = EventId::following(cause, Diagnosis::NAME, &format!("{what} {}", self.now.us()));
+        let say = Say { id, tenant: self.tenant, at, cause: Some(cause), fact };
+        self.said.push(say.clone());
+        say
+    }
+}
+
+/// What was said last of one node.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Standing {
+    /// What is believed, and the event that said so.
+    pub(crate) health: Option<(NodeHealth, EventId)>,
+    /// What is being checked.
+    pub(crate) suspicion: Option<Box<Suspicion>>,
+}
+
+/// An ask whose answer is awaited, or was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct InFlight {
+    pub(crate) at: Time,
+    pub(crate) deadline: Time,
+    pub(crate) round: u32,
+}
+
+/// One tenant's nodes and what is believed of them.
+#[derive(Default)]
+pub(crate) struct Tenant {
+    pub(crate) network: Network,
+    pub(crate) supply: Supply,
+    pub(crate) recent: Recent,
+    pub(crate) standing: Vec<Standing>,
+    /// What was said of nodes that the network does not have (any more).
+    strays: BTreeMap<NodeId, Standing>,
+    /// Who is to be judged, whatever is needed first.
+    pub(crate) dirty: BTreeSet<(u32, Index)>,
+    /// Of each node, how many that need it are suspects.
+    pub(crate) suspects_below: Vec<u32>,
+    /// Of each router, how many of those it sees are suspects.
+    pub(crate) suspects_seen: Vec<u32>,
+    pub(crate) in_flight: BTreeMap<(Index, bool), InFlight>,
+    /// Who waits for a look at a node.
+    pub(crate) waiting: BTreeMap<Index, BTreeSet<Index>>,
+    pub(crate) wakes: BTreeSet<(Time, Index)>,
+    rolls: BTreeMap<Index, RollSoFar>,
+    armed: Option<Time>,
+    armed_version: u32,
+}
+
+/// The chunks of a roll call that have come in.
+#[derive(Debug, Default)]
+struct RollSoFar {
+    asked_at: Time,
+    chunks: BTreeSet<u32>,
+    told: BTreeSet<Index>,
+}
+
+impl Tenant {
+    fn decide(&mut self, out: &mut Out) -> bool {
+        self.refresh();
+        self.recent.forget(out.now);
+        while let Some(&(at, index)) = self.wakes.first() {
+            if at > out.now {
+                break;
+            }
+            self.wakes.pop_first();
+            self.soil(index);
+        }
+        self.retire(out);
+        while let Some((rank, index)) = self.dirty.pop_first() {
+            if out.left() < 2 {
+                self.dirty.insert((rank, index));
+                return true;
+            }
+            self.judge(index, out);
+        }
+        let put_off = self.wakes.first().is_some_and(|(at, _)| *at <= out.now);
+        put_off || !self.strays.is_empty()
+    }
+
+    /// The timer to arm, when somebody has to be looked at earlier than one is armed for.
+    fn wake(&mut self, now: Time) -> Option<Timer> {
+        let at = self.wakes.iter().map(|(at, _)| *at).find(|at| *at > now)?;
+        let still_armed = self.armed.is_some_and(|armed| armed > now && armed <= at);
+        if still_armed {
+            return None;
+        }
+        self.armed = Some(at);
+        self.armed_version = self.armed_version.wrapping_add(1);
+        Some(Timer { key: WAKE.into(), at: Some(at), version: self.armed_version })
+    }
+
+    /// Marks a node to be judged.
+    pub(crate) fn soil(&mut self, index: Index) {
+        if self.network.graph.node(index).is_some() {
+            self.dirty.insert((self.network.graph.rank(index), index));
+        }
+    }
+
+    /// Puts a revision in force: nodes that went are retired, nodes that came are judged.
+    fn refresh(&mut self) {
+        let Some(changes) = self.network.refresh() else { return };
+        let n = self.network.graph.len();
+        for (index, id) in changes.taken {
+            let standing = self.standing.get_mut(index as usize).map(std::mem::take).unwrap_or_default();
+            if standing != Standing::default() {
+                self.strays.insert(id, standing);
+            }
+            self.recent.drop_node(index);
+        }
+        self.standing.resize_with(n, Standing::default);
+        for index in changes.put {
+            let Some(node) = self.network.graph.node(index) else { continue };
+            if let Some(standing) = self.strays.remove(&node.id) {
+                self.standing[index as usize] = standing;
+            }
+        }
+        let own: Vec<Own> = (0..n as Index).map(|i| self.own_of(i)).collect();
+        self.supply = Supply::with(&self.network.graph, |i| own[i as usize]);
+        self.count_suspects();
+        self.in_flight.clear();
+        self.waiting.clear();
+        self.wakes.clear();
+        self.dirty.clear();
+        for index in self.network.graph.indexes().collect::<Vec<_>>() {
+            self.note_asked(index);
+            self.soil(index);
+        }
+    }
+
+    fn count_suspects(&mut self) {
+        let n = self.network.graph.len();
+        self.suspects_below = vec![0; n];
+        self.suspects_seen = vec![0; n];
+        for i in 0..n as Index {
+            if self.standing[i as usize].suspicion.is_some() {
+                self.count_suspect(i, true);
+            }
+        }
+    }
+
+    /// Counts a suspect, or no longer, with everything it needs and with the router that sees it.
+    fn count_suspect(&mut self, index: Index, more: bool) {
+        let Some(node) = self.network.graph.node(index) else { return };
+        let router = node.seen_by.and_then(|id| self.network.graph.index_of(id));
+        let step = |count: &mut u32| *count = if more { *count + 1 } else { count.saturating_sub(1) };
+        if let Some(router) = router {
+            step(&mut self.suspects_seen[router as usize]);
+        }
+        for above in self.network.graph.all_above(index) {
+            step(&mut self.suspects_below[above as usize]);
+            let half_silent = more
+                && self
+                    .recent
+                    .of(above)
+                    .and_then(|r| r.silence())
+                    .is_some_and(|l| matches!(l.seen, Seen::Silent(..)));
+            if half_silent {
+                self.soil(above);
+            }
+        }
+    }
+
+    fn retire(&mut self, out: &mut Out) {
+        let gone: Vec<NodeId> = self.strays.keys().copied().take(out.left()).collect();
+        for id in gone {
+            let Some(Standing { health: Some((mut now, cause)), .. }) = self.strays.remove(&id) else {
+                continue;
+            };
+            now.since = out.now;
+            now.asked.clear();
+            out.say(
+                cause,
+                &format!("retired {id}"),
+                out.now,
+                Fact::Health(HealthSaid { kind: HealthKind::Retired, now }),
+            );
+        }
+    }
+
+    fn hear_signal(&mut self, heard: &Heard, signal: &Signal) {
+        self.refresh();
+        let index = match signal.about {
+            About::Node(id) => self.network.graph.index_of(id),
+            About::Session(key) => self.network.graph.index_of_claim(key),
+        };
+        let Some(index) = index else { return };
+        let claim = ClaimHeard {
+            heard: heard.heard,
+            at: heard.at,
+            says: signal.says,
+            source: signal.source,
+            sender: signal.sender,
+            boot: signal.boot.clone(),
+            seq: signal.seq,
+            event: heard.id,
+        };
+        self.recent.claim(index, claim);
+        self.soil(index);
+    }
+
+    fn hear_answer(&mut self, heard: &Heard, answer: &Answer) {
+        self.refresh();
+        let Some(target) = self.network.graph.index_of(answer.target) else { return };
+        let asked = answer.asked_at.is_some();
+        // What nobody asked for and was seen alive was seen before it was heard; a silence lasts until then.
+        let alive_at = answer.asked_at.unwrap_or(heard.heard.plus_ms(-UNASKED_SLACK_MS));
+        let silent_at = answer.asked_at.unwrap_or(heard.heard);
+        let look = |asked_at, seen| Look { heard: heard.heard, asked_at, asked, seen, event: heard.id };
+        let router = match answer.via {
+            Vantage::Through(router) => self.network.graph.index_of(router),
+            Vantage::Direct => None,
+        };
+        match &answer.outcome {
+            Outcome::Replied { .. } => self.look(target, look(alive_at, Seen::Up)),
+            Outcome::Silent { tries, last } => {
+                self.look(target, look(silent_at, Seen::Silent(*tries, *last)));
+            }
+            Outcome::RouterSilent { tries, last } => {
+                if let Some(router) = router {
+                    self.look(router, look(silent_at, Seen::Silent(*tries, *last)));
+                }
+                if *last {
+                    self.look(target, look(silent_at, Seen::Nothing));
+                }
+                return;
+            }
+            Outcome::Unanswered { .. } => self.look(target, look(silent_at, Seen::Nothing)),
+            Outcome::Session { state: SessionState::Present } => self.look(target, look(alive_at, Seen::Up)),
+            Outcome::Session { state: SessionState::Absent } => {
+                self.look(target, look(silent_at, Seen::RouterSaysDown));
+            }
+            Outcome::RollCall(roll) => self.hear_roll(target, roll, alive_at, silent_at, &look),
+        }
+        if let Some(router) = router {
+            let proves_router = match &answer.outcome {
+                Outcome::Replied { .. } | Outcome::Silent { .. } | Outcome::Session { .. } => true,
+                Outcome::RouterSilent { .. } | Outcome::Unanswered { .. } | Outcome::RollCall(_) => false,
+            };
+            if proves_router {
+                self.look(router, look(alive_at, Seen::Up));
+            }
+        }
+    }
+
+    /// A router that was just booted knows nothing yet of those it does not see: it is blind, they are not down.
+    fn hear_roll(
+        &mut self,
+        router: Index,
+        roll: &RollCall,
+        alive_at: Time,
+        silent_at: Time,
+        look: &impl Fn(Time, Seen) -> Look,
+    ) {
+        let blind = roll.uptime_ms < u64::from(self.network.policy.blind_after_boot_ms);
+        let graph = &self.network.graph;
+        let nodes = |ids: &[NodeId]| ids.iter().filter_map(|id| graph.index_of(*id)).collect::<Vec<_>>();
+        let sessions = |keys: &[events::ClaimKey]| {
+            keys.iter().filter_map(|k| graph.index_of_claim(*k)).collect::<Vec<_>>()
+        };
+        let alive: Vec<Index> = nodes(&roll.up).into_iter().chain(sessions(&roll.present)).collect();
+        let (dead, gone) = (nodes(&roll.down), sessions(&roll.gone));
+        for &i in &alive {
+            self.look(i, look(alive_at, Seen::Up));
+        }
+        if !blind {
+            for &i in &dead {
+                self.look(i, look(silent_at, Seen::NetwatchDown));
+            }
+            for &i in &gone {
+                self.look(i, look(silent_at, Seen::RouterSaysDown));
+            }
+        }
+        let so_far = self.rolls.entry(router).or_default();
+        if so_far.asked_at != silent_at {
+            *so_far = RollSoFar { asked_at: silent_at, ..RollSoFar::default() };
+        }
+        so_far.chunks.insert(roll.chunk);
+        so_far.told.extend(alive);
+        so_far.told.extend(dead);
+        so_far.told.extend(gone);
+        if so_far.chunks.len() < roll.chunks as usize {
+            self.look(router, look(alive_at, Seen::Up));
+            return;
+        }
+        let told = std::mem::take(&mut so_far.told);
+        self.rolls.remove(&router);
+        if roll.whole && !blind {
+            let absent = |i: &Index| {
+                !told.contains(i) && self.network.graph.node(*i).is_some_and(|n| !n.claims.is_empty())
+            };
+            let missing: Vec<Index> =
+                self.network.graph.sees(router).iter().copied().filter(absent).collect();
+            for i in missing {
+                self.look(i, look(silent_at, Seen::RouterSaysDown));
+            }
+        }
+        self.look(router, look(alive_at, Seen::Told));
+    }
+
+    fn look(&mut self, index: Index, look: Look) {
+        self.recent.look(index, look);
+        self.soil(index);
+        let settles = match look.seen {
+            Seen::Up | Seen::Nothing | Seen::Told => true,
+            Seen::Silent(..) | Seen::RouterSaysDown | Seen::NetwatchDown => false,
+        };
+        if settles && let Some(waiting) = self.waiting.remove(&index) {
+            for suspect in waiting {
+                self.soil(suspect);
+            }
+        }
+    }
+
+    /// Remembers one thing said. The same said again changes nothing.
+    pub(crate) fn apply(&mut self, said: &Say) {
+        self.refresh();
+        match &said.fact {
+            Fact::Suspicion(s) => self.apply_suspicion(s),
+            Fact::Health(h) => self.apply_health(h, said.id),
+            Fact::Inventory(_)
+            | Fact::Part(_)
+            | Fact::Revision(_)
+            | Fact::Access(_)
+            | Fact::Order(_)
+            | Fact::Signal(_)
+            | Fact::Answer(_)
+            | Fact::Ask(_)
+            | Fact::Downtime(_)
+            | Fact::Incident(_)
+            | Fact::Notice(_)
+            | Fact::Delivery(_)
+            | Fact::Due(_)
+            | Fact::Cut(_) => {}
+        }
+    }
+
+    fn apply_suspicion(&mut self, said: &SuspicionSaid) {
+        let Some(index) = self.network.graph.index_of(said.now.node) else { return };
+        let open = match said.kind {
+            SuspicionKind::Raised | SuspicionKind::Pursued => Some(Box::new(said.now.clone())),
+            SuspicionKind::Settled => None,
+        };
+        self.set_suspicion(index, open);
+    }
+
+    fn set_suspicion(&mut self, index: Index, open: Option<Box<Suspicion>>) {
+        if self.standing[index as usize].suspicion == open {
+            return;
+        }
+        let before = self.standing[index as usize].suspicion.is_some();
+        let after = open.is_some();
+        self.standing[index as usize].suspicion = open;
+        if before != after {
+            self.count_suspect(index, after);
+        }
+        if after {
+            self.note_asked(index);
+        }
+        self.soil(index);
+    }
+
+    fn apply_health(&mut self, said: &HealthSaid, id: EventId) {
+        let node = said.now.node;
+        let Some(index) = self.network.graph.index_of(node) else {
+            match said.kind {
+                HealthKind::Retired => self.strays.remove(&node),
+                HealthKind::Changed | HealthKind::Noted | HealthKind::Restated => self
+                    .strays
+                    .insert(node, Standing { health: Some((said.now.clone(), id)), suspicion: None }),
+            };
+            return;
+        };
+        if self.standing[index as usize].health.as_ref().is_some_and(|(_, last)| *last == id) {
+            // Heard of already; but a suspicion said before it may just have been applied again.
+            if self.standing[index as usize].suspicion.take().is_some() {
+                self.count_suspect(index, false);
+            }
+            return;
+        }
+        let was_down = self.believed(index) == Some(Health::Down);
+        self.set_suspicion(index, None);
+        self.standing[index as usize].health = match said.kind {
+            HealthKind::Retired => None,
+            HealthKind::Changed | HealthKind::Noted | HealthKind::Restated => Some((said.now.clone(), id)),
+        };
+        self.note_asked(index);
+        self.supply.set(&self.network.graph, index, self.own_of(index));
+        let mut touched = Vec::new();
+        self.supply.settle(&self.network.graph, &mut |i, changed| touched.push((i, changed)));
+        for (i, changed) in touched {
+            if changed || self.network.graph.is_redundant(i) {
+                self.soil(i);
+            }
+        }
+        if was_down != (self.believed(index) == Some(Health::Down)) {
+            self.soil_impacted_below(index);
+        }
+    }
+
+    /// Those cut off below a node whose being down has changed may have other roots now.
+    fn soil_impacted_below(&mut self, index: Index) {
+        let (mut seen, mut open) = (BTreeSet::new(), vec![index]);
+        while let Some(i) = open.pop() {
+            for &b in self.network.graph.below(i) {
+                if seen.insert(b) {
+                    open.push(b);
+                    if self.believed(b) == Some(Health::Impacted) {
+                        self.dirty.insert((self.network.graph.rank(b), b));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes what a standing says was asked into the table of asks under way.
+    fn note_asked(&mut self, index: Index) {
+        let standing = &self.standing[index as usize];
+        let of_health = standing.health.iter().flat_map(|(now, _)| now.asked.iter());
+        let of_suspicion = standing.suspicion.iter().flat_map(|s| s.asked.iter());
+        let asked: Vec<Asked> = of_health.chain(of_suspicion).cloned().collect();
+        for Asked { target, at, deadline, round, roll_call, .. } in asked {
+            let Some(target) = self.network.graph.index_of(target) else { continue };
+            let known = self.in_flight.entry((target, roll_call)).or_insert(InFlight { at, deadline, round });
+            if known.at < at {
+                *known = InFlight { at, deadline, round };
+            }
+        }
+    }
+
+    /// What is believed of a node.
+    pub(crate) fn believed(&self, index: Index) -> Option<Health> {
+        self.standing[index as usize].health.as_ref().map(|(now, _)| now.health)
+    }
+
+    /// What the last word about a node means for those that need it.
+    fn own_of(&self, index: Index) -> Own {
+        let observable = self.network.graph.node(index).is_some_and(|n| n.is_observable());
+        match &self.standing[index as usize].health {
+            Some((now, _)) => match now.health {
+                Health::Up | Health::Degraded if now.flags.contains(&Flag::MapDisagrees) => Own::Proven,
+                Health::Up | Health::Degraded => Own::Follows,
+                Health::Down => Own::Broken,
+                Health::Impacted | Health::Unknown if observable => Own::Doubtful,
+                Health::Impacted | Health::Unknown => Own::Follows,
+            },
+            None if observable => Own::Doubtful,
+            None => Own::Follows,
+        }
+    }
+
+    fn digest(&self) -> u64 {
+        let standing: Vec<_> = self
+            .network
+            .graph
+            .indexes()
+            .filter_map(|i| {
+                let node = self.network.graph.node(i)?;
+                let standing = self.standing.get(i as usize).filter(|s| **s != Standing::default());
+                Some((node.id, standing))
+            })
+            .collect();
+        crate::digest_of(&(self.network.revision, standing, &self.strays, self.recent.digest()))
+    }
+}

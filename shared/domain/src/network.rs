@@ -1,0 +1,104 @@
+//! One tenant's inventory as a decider knows it: graph, policy and channels of the last revision.
+//!
+//! Things are staged until the revision that names them; so nobody ever decides on half a change.
+
+use crate::graph::{Graph, Index};
+use events::{Channel, ChannelId, Fact, Heard, Inventory, NodeId, Policy, RevisionSource, Tenant, Time};
+use std::collections::BTreeMap;
+
+/// What a revision changed, for those who keep something by index.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Changes {
+    /// Nodes that are new or other than before.
+    pub put: Vec<Index>,
+    /// Nodes that are gone.
+    pub taken: Vec<(Index, NodeId)>,
+}
+
+/// One tenant's inventory.
+#[derive(Debug, Default, Clone)]
+pub struct Network {
+    /// The dependency graph, and the sites.
+    pub graph: Graph,
+    /// How long things are held.
+    pub policy: Policy,
+    /// How people are reached.
+    pub channels: BTreeMap<ChannelId, Channel>,
+    /// What the tenant is called.
+    pub tenant: Option<Tenant>,
+    /// The number of the last revision.
+    pub revision: u64,
+    /// When it was heard.
+    pub revised_at: Time,
+    changes: Option<Changes>,
+    staged: Vec<Inventory>,
+    parts: BTreeMap<String, BTreeMap<u32, Vec<Inventory>>>,
+}
+
+impl Network {
+    /// Takes in a fact of the inventory. What a revision changes is in force after [`Network::refresh`].
+    pub fn hear(&mut self, heard: &Heard) {
+        match &heard.fact {
+            Fact::Inventory(thing) => self.staged.push(thing.clone()),
+            Fact::Part(part) => {
+                self.parts.entry(part.digest.clone()).or_default().insert(part.n, part.things.clone());
+            }
+            Fact::Revision(revision) => {
+                let staged = std::mem::take(&mut self.staged);
+                let mut things = match &revision.source {
+                    RevisionSource::Commit { .. } => Vec::new(),
+                    RevisionSource::Parts { digest, .. } => {
+                        self.parts.remove(digest).unwrap_or_default().into_values().flatten().collect()
+                    }
+                };
+                things.extend(staged);
+                self.revision = revision.number;
+                self.revised_at = heard.heard;
+                self.lay(things);
+            }
+            Fact::Access(_)
+            | Fact::Order(_)
+            | Fact::Signal(_)
+            | Fact::Answer(_)
+            | Fact::Ask(_)
+            | Fact::Suspicion(_)
+            | Fact::Health(_)
+            | Fact::Downtime(_)
+            | Fact::Incident(_)
+            | Fact::Notice(_)
+            | Fact::Delivery(_)
+            | Fact::Due(_)
+            | Fact::Cut(_) => {}
+        }
+    }
+
+    /// Lays things down. They are in force after [`Network::refresh`].
+    pub fn lay(&mut self, things: Vec<Inventory>) {
+        let changes = self.changes.get_or_insert_default();
+        for thing in things {
+            match thing {
+                Inventory::Tenant(tenant) => self.tenant = Some(tenant),
+                Inventory::Policy(policy) => self.policy = policy,
+                Inventory::Site(site) => self.graph.put_site(site),
+                Inventory::SiteRemoved { id } => self.graph.take_site(id),
+                Inventory::Channel(channel) => {
+                    self.channels.insert(channel.id, channel);
+                }
+                Inventory::ChannelRemoved { id } => {
+                    self.channels.remove(&id);
+                }
+                Inventory::Node(node) => changes.put.push(self.graph.put(*node)),
+                Inventory::NodeRemoved { id } => {
+                    changes.taken.extend(self.graph.take(id).map(|index| (index, id)));
+                }
+            }
+        }
+    }
+
+    /// Works the graph out again if anything was laid down since the last time, and says what changed.
+    pub fn refresh(&mut self) -> Option<Changes> {
+        let changes = self.changes.take()?;
+        self.graph.knit();
+        Some(changes)
+    }
+}

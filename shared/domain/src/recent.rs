@@ -1,0 +1,276 @@
+//! What was heard lately of each node: claims and looks of the last 15 minutes.
+//!
+//! Everything here is a function of the inputs of that window alone, never of what was decided:
+//! of each node the newest few of each kind within the window. So a start that reads the window
+//! again knows the same.
+
+use crate::graph::Index;
+use events::{Claim, EventId, NodeId, RECALL_MS, SignalSource, Time};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// How many claims and how many looks are remembered of one node.
+const MOST: usize = 16;
+/// How many words of one sender are remembered, to know which of its boots is the present one.
+const MOST_BOOTS: usize = 64;
+/// An answer nobody asked for tells of a moment before it was heard; by at most this, milliseconds:
+/// the deadline of a probe and what the way into the log may take.
+pub const UNASKED_SLACK_MS: i64 = 5_000;
+
+/// A claim that was heard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimHeard {
+    /// When.
+    pub heard: Time,
+    /// When it was so, as its source says.
+    pub at: Time,
+    /// What it says.
+    pub says: Claim,
+    /// What made it.
+    pub source: SignalSource,
+    /// Who sent it.
+    pub sender: Option<NodeId>,
+    /// The sender's boot.
+    pub boot: Option<String>,
+    /// The sender's sequence.
+    pub seq: Option<u64>,
+    /// The event.
+    pub event: EventId,
+}
+
+/// What a look at a node showed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seen {
+    /// It is alive.
+    Up,
+    /// So many tries went unanswered; whether the probe has ended.
+    Silent(u8, bool),
+    /// Its router's session table says that it is not there.
+    RouterSaysDown,
+    /// Its router's netwatch says down: as of its last test, which may be a whole interval ago.
+    NetwatchDown,
+    /// The look ended without a word about it.
+    Nothing,
+    /// It is alive and told all it knows of those it sees.
+    Told,
+}
+
+/// A look at a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Look {
+    /// When the answer was heard.
+    pub heard: Time,
+    /// What it proves, it proves for after this.
+    pub asked_at: Time,
+    /// Whether it was asked for.
+    pub asked: bool,
+    /// What it showed.
+    pub seen: Seen,
+    /// The event.
+    pub event: EventId,
+}
+
+/// What was heard lately of one node.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NodeRecent {
+    /// The newest claims about it.
+    pub claims: VecDeque<ClaimHeard>,
+    /// The newest looks at it.
+    pub looks: VecDeque<Look>,
+}
+
+/// What was heard lately.
+#[derive(Debug, Default)]
+pub struct Recent {
+    nodes: BTreeMap<Index, NodeRecent>,
+    boots: BTreeMap<NodeId, VecDeque<(Time, String)>>,
+    /// Where something may have to be forgotten, by the oldest thing remembered there.
+    expiry: BTreeSet<(Time, What)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum What {
+    Node(Index),
+    Sender(NodeId),
+}
+
+fn remember<T>(queue: &mut VecDeque<T>, most: usize, thing: T) {
+    if queue.len() == most {
+        queue.pop_front();
+    }
+    queue.push_back(thing);
+}
+
+impl Recent {
+    /// Remembers a claim.
+    pub fn claim(&mut self, node: Index, claim: ClaimHeard) {
+        if let (Some(sender), Some(boot)) = (claim.sender, &claim.boot) {
+            let boots = self.boots.entry(sender).or_default();
+            if boots.is_empty() {
+                self.expiry.insert((claim.heard, What::Sender(sender)));
+            }
+            remember(boots, MOST_BOOTS, (claim.heard, boot.clone()));
+        }
+        let recent = self.node_mut(node, claim.heard);
+        remember(&mut recent.claims, MOST, claim);
+    }
+
+    /// Remembers a look.
+    pub fn look(&mut self, node: Index, look: Look) {
+        remember(&mut self.node_mut(node, look.heard).looks, MOST, look);
+    }
+
+    fn node_mut(&mut self, node: Index, heard: Time) -> &mut NodeRecent {
+        self.nodes.entry(node).or_insert_with(|| {
+            self.expiry.insert((heard, What::Node(node)));
+            NodeRecent::default()
+        })
+    }
+
+    /// Forgets what was heard longer ago than the window.
+    pub fn forget(&mut self, now: Time) {
+        let from = now.plus_ms(-RECALL_MS);
+        while let Some(&(oldest, what)) = self.expiry.first() {
+            if oldest >= from {
+                break;
+            }
+            self.expiry.pop_first();
+            let left = match what {
+                What::Node(index) => self.forget_node(index, from),
+                What::Sender(sender) => self.forget_sender(sender, from),
+            };
+            if let Some(oldest) = left {
+                self.expiry.insert((oldest, what));
+            }
+        }
+    }
+
+    fn forget_node(&mut self, index: Index, from: Time) -> Option<Time> {
+        let node = self.nodes.get_mut(&index)?;
+        node.claims.retain(|c| c.heard >= from);
+        node.looks.retain(|l| l.heard >= from);
+        let oldest =
+            node.claims.front().map(|c| c.heard).into_iter().chain(node.looks.front().map(|l| l.heard)).min();
+        if oldest.is_none() {
+            self.nodes.remove(&index);
+        }
+        oldest
+    }
+
+    fn forget_sender(&mut self, sender: NodeId, from: Time) -> Option<Time> {
+        let boots = self.boots.get_mut(&sender)?;
+        boots.retain(|(heard, _)| *heard >= from);
+        let oldest = boots.front().map(|(heard, _)| *heard);
+        if oldest.is_none() {
+            self.boots.remove(&sender);
+        }
+        oldest
+    }
+
+    /// Forgets a node that is no more.
+    pub fn drop_node(&mut self, node: Index) {
+        self.nodes.remove(&node);
+    }
+
+    /// Everything remembered of a node.
+    pub fn of(&self, node: Index) -> Option<&NodeRecent> {
+        self.nodes.get(&node)
+    }
+
+    /// The nodes something is remembered of.
+    pub fn known(&self) -> impl Iterator<Item = Index> + '_ {
+        self.nodes.keys().copied()
+    }
+
+    /// The newest claim about a node that no newer word of the same sender about the same thing has overtaken.
+    ///
+    /// A word is overtaken by one with the same boot and a higher sequence, and by any word of a later boot.
+    pub fn standing_claim(&self, node: Index) -> Option<&ClaimHeard> {
+        let claims = &self.nodes.get(&node)?.claims;
+        claims.iter().rev().find(|c| !claims.iter().any(|other| self.overtakes(other, c)))
+    }
+
+    fn overtakes(&self, other: &ClaimHeard, claim: &ClaimHeard) -> bool {
+        if other.sender != claim.sender || other.source != claim.source || other.sender.is_none() {
+            return false;
+        }
+        let (Some(sender), Some(boot), Some(seq)) = (claim.sender, &claim.boot, claim.seq) else {
+            return false;
+        };
+        match (&other.boot, other.seq) {
+            (Some(other_boot), Some(other_seq)) if other_boot == boot => other_seq > seq,
+            (Some(other_boot), Some(_)) => self.boot_is_later(sender, other_boot, boot),
+            _ => false,
+        }
+    }
+
+    /// Whether a sender's boot `a` was first heard of after its boot `b`.
+    fn boot_is_later(&self, sender: NodeId, a: &str, b: &str) -> bool {
+        let Some(boots) = self.boots.get(&sender) else { return false };
+        let first = |boot: &str| boots.iter().position(|(_, known)| known == boot);
+        match (first(a), first(b)) {
+            (Some(a), Some(b)) => a > b,
+            (Some(_), None) => true,
+            (None, _) => false,
+        }
+    }
+
+    /// A digest of everything remembered.
+    pub fn digest(&self) -> u64 {
+        crate::digest_of(&(&self.nodes, &self.boots))
+    }
+}
+
+impl NodeRecent {
+    /// The latest moment for which a look proves it alive.
+    pub fn alive_at(&self) -> Option<(Time, EventId)> {
+        self.looks
+            .iter()
+            .filter(|l| matches!(l.seen, Seen::Up | Seen::Told))
+            .map(|l| (l.asked_at, l.event))
+            .max()
+    }
+
+    /// Whether a look asked for at `from` or later, and not after `until`, proves it alive.
+    pub fn is_alive_between(&self, from: Time, until: Option<Time>) -> bool {
+        let lives = |l: &&Look| matches!(l.seen, Seen::Up | Seen::Told);
+        self.looks
+            .iter()
+            .filter(lives)
+            .any(|l| l.asked_at >= from && until.is_none_or(|until| l.asked_at <= until))
+    }
+
+    /// The newest look that was not answered, if none later proves it alive.
+    pub fn silence(&self) -> Option<&Look> {
+        // A silence is ended by a sign of life heard after it was asked for, whoever asked for that.
+        let lives = self.looks.iter().filter(|l| matches!(l.seen, Seen::Up | Seen::Told));
+        let alive = lives.map(|l| if l.asked { l.asked_at } else { l.heard }).max();
+        self.looks
+            .iter()
+            .filter(|l| match l.seen {
+                Seen::Silent(..) | Seen::RouterSaysDown | Seen::NetwatchDown => {
+                    alive.is_none_or(|at| l.asked_at > at)
+                }
+                Seen::Up | Seen::Nothing | Seen::Told => false,
+            })
+            .max_by_key(|l| (l.asked_at, l.heard, strength(l.seen)))
+    }
+
+    /// What a look asked for at `at` or later ended with, if one has. A roll call ends when all is told.
+    pub fn ended_since(&self, at: Time, roll_call: bool) -> Option<Seen> {
+        let asked = self.looks.iter().rev().filter(|l| l.asked && l.asked_at >= at).map(|l| l.seen);
+        asked.into_iter().find(|seen| match seen {
+            Seen::Told | Seen::Silent(_, true) | Seen::Nothing => true,
+            Seen::Up | Seen::RouterSaysDown | Seen::NetwatchDown => !roll_call,
+            Seen::Silent(_, false) => false,
+        })
+    }
+}
+
+fn strength(seen: Seen) -> u8 {
+    match seen {
+        Seen::Up | Seen::Nothing | Seen::Told => 0,
+        Seen::NetwatchDown => 1,
+        Seen::Silent(tries, _) => tries,
+        Seen::RouterSaysDown => u8::MAX,
+    }
+}

@@ -1,0 +1,95 @@
+//! Who is told of an incident, and in what words.
+
+use crate::impact::counted;
+use events::{Audience, EvidenceKind, Incident, IncidentState, RootCause, Tier};
+use std::fmt::Write;
+
+/// Who is told: engineers of core and site, technicians of sectors and shared stations, nobody of a
+/// single subscriber (support sees it on its dashboard).
+pub const fn audience_of(tier: Tier) -> Option<Audience> {
+    match tier {
+        Tier::Core | Tier::Site => Some(Audience::Engineers),
+        Tier::Sector | Tier::Station => Some(Audience::Technicians),
+        Tier::Subscriber => None,
+    }
+}
+
+/// Whether anybody is to be told at all: not while every root is in maintenance.
+pub fn is_loud(incident: &Incident) -> bool {
+    incident.roots.iter().any(|r| !r.quiet)
+}
+
+fn clock(time: events::Time) -> String {
+    let text = time.to_string();
+    text.get(11..19).map_or(text.clone(), |t| format!("{t} UTC"))
+}
+
+fn why(root: &RootCause) -> String {
+    let mut reasons = Vec::new();
+    for e in &root.evidence {
+        let reason = match e.kind {
+            EvidenceKind::SilentTry => format!("{} unanswered", counted(e.count, "probe")),
+            EvidenceKind::DownClaim => format!("{} below it say they are down", counted(e.count, "node")),
+            EvidenceKind::ClaimedDown => "it was reported down".to_owned(),
+            EvidenceKind::RouterSaysDown => "its router sees it down".to_owned(),
+            EvidenceKind::SupplyAlive => "everything it needs answers".to_owned(),
+            EvidenceKind::Undetermined => "the cause could not be determined".to_owned(),
+        };
+        reasons.push(format!("{reason} ({})", e.weight));
+    }
+    format!("{}: {}; confidence {} %", root.name, reasons.join(", "), root.confidence)
+}
+
+/// The text under the title: where, who is cut off, why we think so.
+pub fn text_of(incident: &Incident) -> String {
+    let mut text = String::new();
+    let mut line = |s: &str| {
+        text.push_str(s);
+        text.push('\n');
+    };
+    if let Some(site) = &incident.site_name {
+        let address = incident.site_address.as_ref().map(|a| format!(", {a}")).unwrap_or_default();
+        line(&format!("Where: {site}{address}"));
+    }
+    line(&format!("Since: {}", clock(incident.opened_at)));
+    match incident.state {
+        IncidentState::Resolved => {
+            let end = incident.ended_at.map(clock).unwrap_or_default();
+            line(&format!(
+                "Over: {end}{}",
+                incident.ended_because.as_ref().map(|b| format!(" ({b})")).unwrap_or_default()
+            ));
+        }
+        IncidentState::Closed => line(incident.ended_because.as_deref().unwrap_or("Closed")),
+        IncidentState::Open | IncidentState::Recovering | IncidentState::Merged => {}
+    }
+    let impact = &incident.impact;
+    let mut tiers = String::new();
+    for (tier, n) in &impact.by_tier {
+        let name = match tier {
+            Tier::Core => "core router",
+            Tier::Site => "site router",
+            Tier::Sector => "sector",
+            Tier::Station => "station",
+            Tier::Subscriber => "subscriber",
+        };
+        let _ = write!(tiers, "{}{}", if tiers.is_empty() { "" } else { ", " }, counted(*n, name));
+    }
+    line(&format!("Cut off: {}", if tiers.is_empty() { "nothing" } else { &tiers }));
+    let largest = impact.largest_sites.iter().take(5);
+    let sites: Vec<String> =
+        largest.map(|s| format!("{} ({})", s.name, counted(s.subscribers, "subscriber"))).collect();
+    if !sites.is_empty() {
+        line(&format!("Most at: {}", sites.join(", ")));
+    }
+    for root in incident.roots.iter().take(5) {
+        let role = if root.primary { "Cause" } else { "Contributing" };
+        let quiet = if root.quiet { " [in maintenance]" } else { "" };
+        line(&format!("{role}{quiet}: {}", why(root)));
+    }
+    if let Some(owner) = &incident.owner {
+        let ticket = owner.ticket_url.as_ref().map(|t| format!(", {t}")).unwrap_or_default();
+        line(&format!("Account: {}{ticket}", owner.account));
+    }
+    text
+}

@@ -1,0 +1,498 @@
+//! One session per router, kept and renewed, however many ask.
+//!
+//! A [`Router`] connects when something is first asked, shares the session among all who ask, and
+//! connects again when it was lost. However many wait, one attempt is made for all of them. After a
+//! failure the next attempt waits, longer each time; after several the router rests: those who ask
+//! are told so at once instead of waiting, and told that nothing was tried, because an old failure
+//! is no evidence about now. Whoever needs evidence [knocks](Router::knock).
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use crate::command::{Command, Reply};
+use crate::login::Credentials;
+use crate::question::{Identity, Question, Unreadable};
+use crate::session::{CallError, ConnectError, Lost, Options, Rows, Session, after};
+
+/// Where a router is and how it is entered.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Target {
+    /// The API's address and port.
+    pub address: SocketAddr,
+    /// The address of ours to connect from.
+    pub source: Option<SocketAddr>,
+    /// Who we are there.
+    pub credentials: Credentials,
+    /// How its session behaves.
+    pub options: Options,
+}
+
+/// How patiently a lost router is tried again.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Policy {
+    /// The wait after a first failure. It doubles with each further one, and the wait really taken
+    /// is half of it to all of it, by chance, so that a thousand routers do not return as one.
+    pub wait_min: Duration,
+    /// The longest wait.
+    pub wait_max: Duration,
+    /// After this many failures in a row those who ask are refused during the wait.
+    pub rest_after_failures: u32,
+    /// The rest after a rejected login. Trying on would fill the router's log and may lock us out.
+    pub rejected_rest: Duration,
+    /// A session that lasted this long was a good one. One that ends sooner counts as a failure;
+    /// the first such is forgiven, so that one cut means one reconnect, at once.
+    pub good_after: Duration,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            wait_min: Duration::from_secs(1),
+            wait_max: Duration::from_secs(60),
+            rest_after_failures: 3,
+            rejected_rest: Duration::from_secs(300),
+            good_after: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Policy {
+    fn wait_after(&self, failures: u32) -> Duration {
+        let doublings = failures.saturating_sub(1).min(31);
+        let whole = self.wait_min.saturating_mul(1 << doublings).min(self.wait_max);
+        whole.mul_f64(rand::random_range(0.5..=1.0))
+    }
+}
+
+/// What last went wrong with a router.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Setback {
+    /// Connecting failed.
+    #[error(transparent)]
+    Connect(Arc<ConnectError>),
+    /// A session ended soon after it began.
+    #[error(transparent)]
+    Lost(Lost),
+}
+
+/// Why a router has not answered.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum RouterError {
+    /// An attempt to connect, made while this was asked, failed.
+    #[error("connecting")]
+    Connect(#[source] Arc<ConnectError>),
+    /// Nothing was tried: the last failures are too recent. It says nothing about now.
+    #[error("not tried, the next attempt is due in {retry_in:?}")]
+    NotTried {
+        /// When an attempt will be made again, if someone asks.
+        retry_in: Duration,
+        /// What went wrong last.
+        #[source]
+        why: Setback,
+    },
+    /// The attempt to connect was still going on when the time given was over.
+    #[error("still connecting after {after:?}")]
+    StillConnecting {
+        /// The time given.
+        after: Duration,
+    },
+    /// There was a session, and the command failed.
+    #[error(transparent)]
+    Call(CallError),
+    /// The reply does not hold what was asked for.
+    #[error(transparent)]
+    Unreadable(Unreadable),
+    /// We have closed this router's session for good.
+    #[error("this router is not spoken to any more")]
+    Closed,
+}
+
+/// What is known of a router's session at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// Whether there is a session that is not known to be lost.
+    pub is_connected: bool,
+    /// Logins that succeeded since this was made.
+    pub logins_count: u64,
+    /// Attempts to connect since this was made.
+    pub attempts_count: u64,
+    /// Failures since the last good session.
+    pub failures_count: u32,
+    /// Commands that the router works on.
+    pub in_flight_count: usize,
+}
+
+/// A router that can be asked at any time. Cheap to clone; the session ends with the last clone.
+#[derive(Clone)]
+pub struct Router {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    target: Target,
+    policy: Policy,
+    logins_count: AtomicU64,
+    attempts_count: AtomicU64,
+    door: Mutex<Door>,
+}
+
+struct Door {
+    state: State,
+    failures_count: u32,
+}
+
+/// How an attempt ended, once it has.
+type Outcome = Option<Result<Session, Arc<ConnectError>>>;
+
+enum State {
+    /// Nothing is under way and nothing speaks against an attempt.
+    Shut,
+    /// One attempt is under way, for all who wait.
+    Opening(watch::Receiver<Outcome>),
+    Open {
+        session: Session,
+        since: Instant,
+    },
+    /// The last attempts failed.
+    Waiting {
+        until: Instant,
+        why: Setback,
+        /// Those who ask are refused until then.
+        resting: bool,
+    },
+    Closed,
+}
+
+/// What someone who needs a session does next.
+enum Step {
+    Use(Session),
+    Await(watch::Receiver<Outcome>),
+    Pause(Instant),
+    Refuse(RouterError),
+}
+
+impl Router {
+    /// A router that has not been connected to yet.
+    pub fn new(target: Target, policy: Policy) -> Self {
+        let door = Mutex::new(Door { state: State::Shut, failures_count: 0 });
+        let (logins_count, attempts_count) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { inner: Arc::new(Inner { target, policy, logins_count, attempts_count, door }) }
+    }
+
+    /// Where it is and how it is entered.
+    pub fn target(&self) -> &Target {
+        &self.inner.target
+    }
+
+    /// Asks, and waits for the whole answer, `within` that time in all, connecting included.
+    ///
+    /// When the session breaks in between, a [repeatable](Command::is_repeatable) command, or one
+    /// that was never sent, is asked once more.
+    ///
+    /// # Errors
+    ///
+    /// [`RouterError`], which tells whether anything was tried.
+    pub async fn call(&self, command: &Command, within: Duration) -> Result<Reply, RouterError> {
+        let by = after(within);
+        let mut again = true;
+        loop {
+            let session = self.session(by, within, false).await?;
+            match session.call(command, by.saturating_duration_since(Instant::now())).await {
+                Err(CallError::Lost { sent, .. }) if again && (!sent || command.is_repeatable()) => {
+                    again = false;
+                }
+                Err(error) => return Err(RouterError::Call(error)),
+                Ok(reply) => return Ok(reply),
+            }
+        }
+    }
+
+    /// Asks, and hands out the rows as they come. Nothing is repeated.
+    ///
+    /// # Errors
+    ///
+    /// [`RouterError`]; what goes wrong later comes in place of a row.
+    pub async fn stream(&self, command: &Command, within: Duration) -> Result<Rows, RouterError> {
+        let by = after(within);
+        let session = self.session(by, within, false).await?;
+        let left = by.saturating_duration_since(Instant::now());
+        session.stream(command, left).await.map_err(RouterError::Call)
+    }
+
+    /// Asks what never ends by itself; see [`Session::listen`]. It ends with the session.
+    ///
+    /// # Errors
+    ///
+    /// [`RouterError`] when it cannot be begun `within` that time.
+    pub async fn listen(&self, command: &Command, within: Duration) -> Result<Rows, RouterError> {
+        let session = self.session(after(within), within, false).await?;
+        session.listen(command).await.map_err(RouterError::Call)
+    }
+
+    /// Asks a question and reads the answer, `within` that time in all.
+    ///
+    /// # Errors
+    ///
+    /// [`RouterError`], as [`Router::call`] or when the reply cannot be read.
+    pub async fn ask<Q: Question>(&self, question: &Q, within: Duration) -> Result<Q::Answer, RouterError> {
+        let by = after(within);
+        let reply = match self.call(&question.command(), within).await {
+            Err(RouterError::Call(CallError::Trap(trap))) => match question.otherwise(&trap) {
+                Some(command) => self.call(&command, by.saturating_duration_since(Instant::now())).await,
+                None => Err(RouterError::Call(CallError::Trap(trap))),
+            },
+            reply => reply,
+        };
+        question.read(&reply?).map_err(RouterError::Unreadable)
+    }
+
+    /// Finds out now whether the router serves its API, and returns how long that took.
+    ///
+    /// Over the standing session, or else by a fresh attempt, whatever failed before. A router that
+    /// refuses the question has answered it. Let [`Options::connect_within`] be shorter than
+    /// `within`, or a silent router is only [`RouterError::StillConnecting`].
+    ///
+    /// # Errors
+    ///
+    /// [`RouterError`], but never [`RouterError::NotTried`].
+    pub async fn knock(&self, within: Duration) -> Result<Duration, RouterError> {
+        let (began, by) = (Instant::now(), after(within));
+        let mut again = true;
+        loop {
+            let session = self.session(by, within, true).await?;
+            let left = by.saturating_duration_since(Instant::now());
+            match session.call(&Identity.command(), left).await {
+                Ok(_) | Err(CallError::Trap(_)) => return Ok(began.elapsed()),
+                Err(CallError::Lost { .. }) if again => again = false,
+                Err(error) => return Err(RouterError::Call(error)),
+            }
+        }
+    }
+
+    /// What is known of its session now.
+    pub fn standing(&self) -> Standing {
+        let door = self.inner.door();
+        let session = match &door.state {
+            State::Open { session, .. } if session.lost().is_none() => Some(session),
+            State::Open { .. } | State::Shut | State::Opening(_) | State::Waiting { .. } | State::Closed => {
+                None
+            }
+        };
+        Standing {
+            is_connected: session.is_some(),
+            logins_count: self.inner.logins_count.load(Ordering::Relaxed),
+            attempts_count: self.inner.attempts_count.load(Ordering::Relaxed),
+            failures_count: door.failures_count,
+            in_flight_count: session.map_or(0, Session::in_flight_count),
+        }
+    }
+
+    /// Ends the session for all clones and for good.
+    pub fn close(&self) {
+        let before = std::mem::replace(&mut self.inner.door().state, State::Closed);
+        if let State::Open { session, .. } = before {
+            session.close();
+        }
+    }
+
+    /// A session, made if need be.
+    async fn session(&self, by: Instant, within: Duration, now: bool) -> Result<Session, RouterError> {
+        let late = || RouterError::StillConnecting { after: within };
+        loop {
+            match Inner::step(&self.inner, by, now) {
+                Step::Use(session) => return Ok(session),
+                Step::Refuse(error) => return Err(error),
+                Step::Pause(until) => sleep_until(until).await,
+                Step::Await(mut attempt) => {
+                    let ended =
+                        timeout_at(by, attempt.wait_for(Option::is_some)).await.map_err(|_| late())?;
+                    match ended.as_deref() {
+                        Ok(Some(Ok(session))) => return Ok(session.clone()),
+                        Ok(Some(Err(error))) => return Err(RouterError::Connect(Arc::clone(error))),
+                        // The attempt ended without an outcome: the runtime is going down.
+                        Ok(None) | Err(_) => return Err(RouterError::Closed),
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Inner {
+    fn door(&self) -> MutexGuard<'_, Door> {
+        self.door.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Decides under the lock what one who needs a session does next; `now`: whatever failed before.
+    fn step(this: &Arc<Self>, by: Instant, now: bool) -> Step {
+        let mut door = this.door();
+        let moment = Instant::now();
+        let lost = match &door.state {
+            State::Open { session, since } => match session.lost() {
+                None => return Step::Use(session.clone()),
+                Some(lost) => Some((lost, moment.saturating_duration_since(*since))),
+            },
+            State::Shut | State::Opening(_) | State::Waiting { .. } | State::Closed => None,
+        };
+        if let Some((lost, lasted)) = lost {
+            this.note_loss(&mut door, lost, lasted);
+        }
+        match &door.state {
+            State::Opening(attempt) => Step::Await(attempt.clone()),
+            State::Waiting { until, why, resting } if moment < *until && !now => {
+                if *resting || *until > by {
+                    let retry_in = until.saturating_duration_since(moment);
+                    Step::Refuse(RouterError::NotTried { retry_in, why: why.clone() })
+                } else {
+                    Step::Pause(*until)
+                }
+            }
+            State::Shut | State::Waiting { .. } | State::Open { .. } => {
+                Step::Await(Self::begin(this, &mut door))
+            }
+            State::Closed => Step::Refuse(RouterError::Closed),
+        }
+    }
+
+    /// A session that `lasted` so long is over.
+    fn note_loss(&self, door: &mut Door, lost: Lost, lasted: Duration) {
+        if lasted >= self.policy.good_after {
+            door.failures_count = 0;
+            door.state = State::Shut;
+            return;
+        }
+        door.failures_count = door.failures_count.saturating_add(1);
+        door.state = if door.failures_count == 1 {
+            State::Shut
+        } else {
+            self.waiting(door.failures_count, Setback::Lost(lost))
+        };
+    }
+
+    fn waiting(&self, failures: u32, why: Setback) -> State {
+        let rejected = match &why {
+            Setback::Connect(error) => matches!(**error, ConnectError::LoginRejected { .. }),
+            Setback::Lost(_) => false,
+        };
+        let (wait, resting) = if rejected {
+            (self.policy.rejected_rest, true)
+        } else {
+            (self.policy.wait_after(failures), failures >= self.policy.rest_after_failures)
+        };
+        State::Waiting { until: after(wait), why, resting }
+    }
+
+    /// Begins the one attempt that all who need a session wait for. It goes on when they do not.
+    fn begin(this: &Arc<Self>, door: &mut Door) -> watch::Receiver<Outcome> {
+        let (ended, attempt) = watch::channel(None);
+        door.state = State::Opening(attempt.clone());
+        this.attempts_count.fetch_add(1, Ordering::Relaxed);
+        let this = Arc::clone(this);
+        tokio::spawn(async move {
+            let Target { address, source, credentials, options } = &this.target;
+            let outcome = Session::connect(*address, *source, credentials, options).await.map_err(Arc::new);
+            this.note_outcome(&outcome);
+            // Nobody may be waiting any more; the session is kept for the next one.
+            let _ = ended.send(Some(outcome));
+        });
+        attempt
+    }
+
+    fn note_outcome(&self, outcome: &Result<Session, Arc<ConnectError>>) {
+        let mut door = self.door();
+        if outcome.is_ok() {
+            self.logins_count.fetch_add(1, Ordering::Relaxed);
+        }
+        match (&door.state, outcome) {
+            (State::Closed, Ok(session)) => session.close(),
+            (State::Closed, Err(_)) => {}
+            (State::Shut | State::Opening(_) | State::Open { .. } | State::Waiting { .. }, Ok(session)) => {
+                door.state = State::Open { session: session.clone(), since: Instant::now() };
+            }
+            (State::Shut | State::Opening(_) | State::Open { .. } | State::Waiting { .. }, Err(error)) => {
+                door.failures_count = door.failures_count.saturating_add(1);
+                let why = Setback::Connect(Arc::clone(error));
+                door.state = self.waiting(door.failures_count, why);
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Router {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Router")
+            .field("address", &self.inner.target.address)
+            .field("standing", &self.standing())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The routers that are spoken to, each under the key by which its owner knows it.
+#[derive(Debug)]
+pub struct Pool<K> {
+    policy: Policy,
+    routers: Mutex<BTreeMap<K, Router>>,
+}
+
+impl<K: Ord> Pool<K> {
+    /// A pool without routers.
+    pub fn new(policy: Policy) -> Self {
+        Self { policy, routers: Mutex::default() }
+    }
+
+    fn routers(&self) -> MutexGuard<'_, BTreeMap<K, Router>> {
+        self.routers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The router under `key`. One whose target has changed is closed and begun anew.
+    pub fn router(&self, key: K, target: &Target) -> Router {
+        let mut routers = self.routers();
+        if let Some(router) = routers.get(&key) {
+            if router.target() == target {
+                return router.clone();
+            }
+            router.close();
+        }
+        let router = Router::new(target.clone(), self.policy);
+        routers.insert(key, router.clone());
+        router
+    }
+
+    /// The router under `key`, if there is one.
+    pub fn get(&self, key: &K) -> Option<Router> {
+        self.routers().get(key).cloned()
+    }
+
+    /// Closes routers that are not `wanted` any more.
+    pub fn retain(&self, mut wanted: impl FnMut(&K) -> bool) {
+        self.routers().retain(|key, router| {
+            let keep = wanted(key);
+            if !keep {
+                router.close();
+            }
+            keep
+        });
+    }
+
+    /// How many routers there are.
+    pub fn len(&self) -> usize {
+        self.routers().len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Logins of the routers that are in the pool now.
+    pub fn logins_count(&self) -> u64 {
+        self.routers().values().map(|router| router.standing().logins_count).sum()
+    }
+}

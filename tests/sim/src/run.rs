@@ -1,0 +1,735 @@
+//! One story from beginning to end.
+//!
+//! Import, script, until nothing more is said; then one undisturbed roll call of every router that
+//! answers, and again until nothing more is said. Then the oracle judges.
+
+use crate::{
+    agenda::Agenda,
+    bus::{Bus, Place},
+    crew::{Member, Mind},
+    fault::Faults,
+    net::{Net, SECOND_US},
+    oracle,
+    probe::Poller,
+    rng::Rng,
+    script::Script,
+    story::{Part, Story},
+    trace,
+    world::World,
+};
+use events::{
+    Decision, Delivery, DeliveryKind, DeliverySaid, EventId, Fact, IncidentId, Notice, NoticeId, NoticeKind,
+    Noun, Order, OrderId, OrderSaid, Part as ImportPart, Phase, Revision, RevisionSource, Say, TenantId,
+    Time,
+};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use uuid::Uuid;
+
+/// Which network of a run.
+pub type NetNo = u8;
+
+/// When every run begins: 2026-11-20T09:46:40Z.
+const START_US: i64 = 1_795_168_000_000_000;
+/// Nothing said for so long, and no timer due so soon: quiet. More than escalation and recall take.
+const QUIET_US: i64 = 17 * 60 * SECOND_US;
+/// Quiet must come within so long.
+const QUIET_WITHIN_US: i64 = 8 * 3_600 * SECOND_US;
+/// Things of an import that go into one part: about half of 64 KiB.
+const THINGS_PER_PART: usize = 50;
+/// What fits into one commit of the console.
+const THINGS_PER_COMMIT: usize = 890;
+
+/// What can happen next.
+#[allow(missing_docs, reason = "the fields are named after what they number")]
+#[derive(Debug)]
+pub enum Ev {
+    /// A step of a script.
+    Step { net: NetNo, step: usize },
+    /// Something reaches the log.
+    Publish(Box<Say>),
+    /// A router looks at a child, or a session ends or begins.
+    Look { net: NetNo, thing: u32 },
+    /// A router's netwatch begins after its boot.
+    NetwatchStarts { net: NetNo, thing: u32 },
+    /// A heartbeat.
+    Beat { net: NetNo, thing: u32 },
+    /// A heartbeat that was not answered ends.
+    Beaten { net: NetNo, thing: u32 },
+    /// A heartbeat's last result is said again.
+    Attest { net: NetNo, thing: u32 },
+    /// A router sends what it kept.
+    Unpark { net: NetNo, thing: u32 },
+    /// The poller takes a roll call by itself.
+    RollCall { net: NetNo, thing: u32, again: bool },
+    /// A try of a probe leaves.
+    Try { probe: u32, n: u8 },
+    /// A decider reads and decides.
+    Turn { decider: u8 },
+    /// What it decided is stored.
+    Commit { decider: u8 },
+    /// It dies before that.
+    Crash { decider: u8 },
+    /// It starts again.
+    Restart { decider: u8 },
+    /// One of its timers fires.
+    Fire { decider: u8, turn: u32 },
+    /// A notice is about to leave.
+    Deliver { tenant: TenantId, notice: NoticeId, attempts: u32 },
+    /// The other side answered.
+    Delivered { tenant: TenantId, notice: NoticeId, attempts: u32, took: bool },
+    /// Somebody acknowledges.
+    Acknowledge { tenant: TenantId, incident: IncidentId },
+}
+
+/// One thing that did not hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// Which property.
+    pub property: &'static str,
+    /// How.
+    pub what: String,
+}
+
+/// How a run went.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// What did not hold; empty when all is well.
+    pub failures: Vec<Failure>,
+    /// Messages in the log.
+    pub messages: usize,
+    /// Things in the worlds.
+    pub things: usize,
+    /// Reloads of deciders.
+    pub reloads: usize,
+    /// Incidents opened.
+    pub incidents: usize,
+    /// Notices delivered.
+    pub notices: usize,
+    /// Asks.
+    pub asks: usize,
+    /// A digest of everything the log holds about incidents.
+    pub incidents_digest: u64,
+    /// Seconds from the breaking of a root to the delivery of the first notice that names it.
+    pub told_after_s: Vec<f64>,
+    /// The story told line by line, if that was wanted.
+    pub trace: Vec<String>,
+}
+
+/// What a decider is doing.
+#[derive(Debug, PartialEq, Eq)]
+enum Doing {
+    Nothing,
+    TurnPlanned,
+    Committing,
+    Dead,
+}
+
+struct Seat {
+    member: Member,
+    mind: Option<Box<dyn Mind>>,
+    place: Place,
+    doing: Doing,
+    held: Option<(Decision, Place)>,
+    expected: Option<(Place, u64)>,
+}
+
+/// A run under way.
+pub struct Run {
+    pub(crate) agenda: Agenda<Ev>,
+    pub(crate) nets: Vec<Net>,
+    pub(crate) bus: Bus,
+    scripts: Vec<Script>,
+    seats: Vec<Seat>,
+    poller: Poller,
+    faults: Faults,
+    rng: Rng,
+    failures: Vec<Failure>,
+    said_us: i64,
+    said: usize,
+    reloads: usize,
+    drawn: u64,
+    said_most: usize,
+    /// Something failed after which going on means nothing.
+    hopeless: bool,
+}
+
+/// The story of `seed`.
+pub fn story_of(seed: u64, size: fn(&mut Rng) -> usize) -> Story {
+    let rng = Rng::new(seed);
+    let mut world_rng = rng.fork(1);
+    let mut size = size(&mut world_rng);
+    let faults = Faults::any(&mut rng.fork(3), seed);
+    if faults.crashes >= 1_000 {
+        size = size.min(300);
+    }
+    let tenants = if rng.fork(4).chance(50) && size < 300 { 2 } else { 1 };
+    let parts = (0..tenants)
+        .map(|i| {
+            let world = World::any(&mut world_rng, ["hillside", "valley"][i], size);
+            let script = Script::any(&mut rng.fork(20 + i as u64), &world);
+            Part { world, script }
+        })
+        .collect();
+    Story { why: String::new(), seed, parts, faults }
+}
+
+/// Plays `story` with `crew`; with a trace when `telling`.
+pub fn play(story: &Story, crew: &[Member], telling: bool) -> Outcome {
+    let mut run = Run::new(story, crew);
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| run.play())) {
+        let what = panic
+            .downcast_ref::<String>()
+            .cloned()
+            .or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()))
+            .unwrap_or_else(|| "with no message".into());
+        run.failures.push(Failure { property: "panic", what });
+    }
+    run.outcome(telling)
+}
+
+impl Run {
+    fn new(story: &Story, crew: &[Member]) -> Self {
+        let rng = Rng::new(story.seed).fork(5);
+        let nets: Vec<Net> = story
+            .parts
+            .iter()
+            .enumerate()
+            .map(|(no, part)| Net::new(no as NetNo, part.world.clone(), &story.faults, START_US, &rng))
+            .collect();
+        let seat = |member: &Member| Seat {
+            member: *member,
+            mind: Some((member.build)()),
+            place: Place::default(),
+            doing: Doing::Nothing,
+            held: None,
+            expected: None,
+        };
+        let things: usize = nets.iter().map(|n| n.ids.len()).sum();
+        let steps: usize = story.parts.iter().map(|p| p.script.steps.len()).sum();
+        Self {
+            agenda: Agenda::new(START_US),
+            nets,
+            bus: Bus::new(crew),
+            scripts: story.parts.iter().map(|p| p.script.clone()).collect(),
+            seats: crew.iter().map(seat).collect(),
+            poller: Poller::default(),
+            faults: story.faults.clone(),
+            rng,
+            failures: vec![],
+            said_us: START_US,
+            said: 0,
+            reloads: 0,
+            drawn: 0,
+            said_most: 5_000 + things * (100 + 20 * steps),
+            hopeless: false,
+        }
+    }
+
+    fn play(&mut self) {
+        for no in 0..self.nets.len() {
+            self.import(no);
+            self.nets[no].begin(&mut self.agenda, &self.faults);
+            for (step, s) in self.scripts[no].steps.iter().enumerate() {
+                let net = no as NetNo;
+                self.agenda.at(START_US + s.at_ms * 1_000, Ev::Step { net, step });
+            }
+        }
+        let end = self.scripts.iter().map(Script::ends_ms).max().unwrap_or(0);
+        self.until(START_US + end * 1_000);
+        if self.hopeless || !self.until_quiet() {
+            return;
+        }
+        self.faults = Faults {
+            crashes: self.faults.crashes,
+            commits_lost: self.faults.commits_lost,
+            rooms_small: self.faults.rooms_small,
+            deliveries_slow: self.faults.deliveries_slow,
+            through_json: self.faults.through_json,
+            chunk: self.faults.chunk,
+            ..Faults::default()
+        };
+        self.call_the_roll();
+        if !self.until_quiet() {
+            return;
+        }
+        self.end();
+    }
+
+    fn import(&mut self, no: usize) {
+        let net = &self.nets[no];
+        let tenant = net.tenant;
+        let things = net.world.inventory(Time::from_us(START_US));
+        let now = self.agenda.now_us();
+        let mut facts: Vec<Fact> = vec![];
+        let source = if things.len() <= THINGS_PER_COMMIT && !net.world.in_parts {
+            let count = things.len() as u32;
+            facts.extend(things.into_iter().map(Fact::Inventory));
+            RevisionSource::Commit { count }
+        } else {
+            let digest = format!("{:064x}", tenant.0.as_u128());
+            let parts = things.chunks(THINGS_PER_PART).enumerate();
+            facts.extend(parts.map(|(n, things)| {
+                Fact::Part(ImportPart { digest: digest.clone(), n: n as u32, things: things.to_vec() })
+            }));
+            RevisionSource::Parts { count: facts.len() as u32, digest }
+        };
+        facts.push(Fact::Revision(Revision { number: 1, source, file_digest: None, by: "sim".into() }));
+        for fact in facts {
+            let say = self.as_the_world(tenant, fact);
+            self.bus.store(now, None, say);
+        }
+    }
+
+    fn as_the_world(&mut self, tenant: TenantId, fact: Fact) -> Say {
+        self.drawn += 1;
+        let id = EventId(Uuid::from_u64_pair(0x0017_d000_0000_0000, self.drawn));
+        Say { id, tenant, at: Time::from_us(self.agenda.now_us()), cause: None, fact }
+    }
+
+    /// Lets everything happen that is planned up to `until_us`.
+    fn until(&mut self, until_us: i64) {
+        self.wake();
+        while let Some(ev) = self.agenda.next(until_us) {
+            self.happen(ev);
+            self.wake();
+            if self.said > self.said_most {
+                self.fail("bounds", format!("{} things said for {} in the world", self.said, self.things()));
+                self.hopeless = true;
+            }
+            if self.hopeless {
+                return;
+            }
+        }
+    }
+
+    fn things(&self) -> usize {
+        self.nets.iter().map(|n| n.ids.len()).sum()
+    }
+
+    /// Lets time run until nothing is said any more; `false` when that does not come to pass.
+    fn until_quiet(&mut self) -> bool {
+        let began = self.agenda.now_us();
+        loop {
+            self.until(self.agenda.now_us() + 60 * SECOND_US);
+            let now = self.agenda.now_us();
+            if self.hopeless {
+                return false;
+            }
+            let soon = self.bus.next_timer(Time::from_us(now + QUIET_US));
+            let settled = self.nets.iter().all(Net::is_settled);
+            let idle = (0..self.seats.len())
+                .all(|d| self.seats[d].doing == Doing::Nothing && !self.bus.has_news(d as u8));
+            if idle && settled && soon.is_none() && now - self.said_us > QUIET_US && now - began > QUIET_US {
+                return true;
+            }
+            if now - began > QUIET_WITHIN_US {
+                let why = match soon {
+                    Some((at, key)) => format!("timer `{key}` is due at {at}"),
+                    None if !settled => "the network itself is not settled".to_owned(),
+                    None if !idle => "a decider is never done".to_owned(),
+                    None => "something is said again and again".to_owned(),
+                };
+                self.fail("quiet", format!("not quiet within 8 hours: {why}"));
+                return false;
+            }
+        }
+    }
+
+    fn fail(&mut self, property: &'static str, what: String) {
+        self.failures.push(Failure { property, what });
+    }
+
+    /// Every router that answers tells everything it knows, and the heartbeats are said again.
+    fn call_the_roll(&mut self) {
+        for net in &mut self.nets {
+            let mut routers: Vec<u32> = net.routers.keys().copied().collect();
+            routers.sort_unstable();
+            for router in routers {
+                if net.supply.works[router as usize] {
+                    Poller::roll_call(&mut self.agenda, net, None, router, true, &self.faults, &mut self.rng);
+                }
+            }
+        }
+    }
+
+    /// Every decider that has something to read and does nothing plans to.
+    fn wake(&mut self) {
+        for decider in 0..self.seats.len() as u8 {
+            if self.seats[usize::from(decider)].doing == Doing::Nothing && self.bus.has_news(decider) {
+                self.seats[usize::from(decider)].doing = Doing::TurnPlanned;
+                let delay = self.rng.between(500, 15_000);
+                self.agenda.after(delay, Ev::Turn { decider });
+            }
+        }
+    }
+
+    fn happen(&mut self, ev: Ev) {
+        let agenda = &mut self.agenda;
+        match ev {
+            Ev::Step { net, step } => {
+                let step = self.scripts[usize::from(net)].steps[step];
+                self.nets[usize::from(net)].step(agenda, step, &self.faults);
+            }
+            Ev::Publish(say) => {
+                self.bus.store(agenda.now_us(), None, *say);
+            }
+            Ev::Look { net, thing } => self.nets[usize::from(net)].look(agenda, thing, &self.faults),
+            Ev::NetwatchStarts { net, thing } => self.nets[usize::from(net)].netwatch_starts(agenda, thing),
+            Ev::Beat { net, thing } => self.nets[usize::from(net)].beat(agenda, thing, false),
+            Ev::Beaten { net, thing } => self.nets[usize::from(net)].beat(agenda, thing, true),
+            Ev::Attest { net, thing } => self.nets[usize::from(net)].attest(agenda, thing),
+            Ev::Unpark { net, thing } => self.nets[usize::from(net)].unpark(agenda, thing),
+            Ev::RollCall { net, thing, again } => {
+                let in_net = &mut self.nets[usize::from(net)];
+                if in_net.supply.works[thing as usize] {
+                    Poller::roll_call(agenda, in_net, None, thing, !again, &self.faults, &mut self.rng);
+                }
+                if again && self.faults.roll_calls_every_s > 0 {
+                    let every = i64::from(self.faults.roll_calls_every_s) * SECOND_US;
+                    agenda.after(every, Ev::RollCall { net, thing, again });
+                }
+            }
+            Ev::Try { probe, n } => {
+                let net = self.poller.net_of(probe);
+                let net = &mut self.nets[net];
+                self.poller.attempt(agenda, net, probe, n, &self.faults, &mut self.rng);
+            }
+            Ev::Turn { decider } => self.turn(decider),
+            Ev::Commit { decider } => self.commit(decider),
+            Ev::Crash { decider } => self.crash(decider),
+            Ev::Restart { decider } => self.restart(decider),
+            Ev::Fire { decider, turn } => self.bus.fire(agenda.now_us(), decider, turn),
+            Ev::Deliver { tenant, notice, attempts } => self.deliver(tenant, notice, attempts),
+            Ev::Delivered { tenant, notice, attempts, took } => {
+                self.delivered(tenant, notice, attempts, took);
+            }
+            Ev::Acknowledge { tenant, incident } => {
+                let id = OrderId::of(EventId(incident.0));
+                let order = Order::Acknowledge { incident };
+                let fact = Fact::Order(OrderSaid { id, order, by: "someone".into() });
+                let say = self.as_the_world(tenant, fact);
+                self.bus.store(self.agenda.now_us(), None, say);
+            }
+        }
+    }
+
+    fn turn(&mut self, decider: u8) {
+        let seat = &mut self.seats[usize::from(decider)];
+        if seat.doing == Doing::Dead {
+            return;
+        }
+        let Some(mind) = seat.mind.as_mut() else { return };
+        let dies = self.rng.chance(self.faults.commits_lost);
+        if dies && seat.place == self.bus.cut(decider) {
+            seat.expected = Some((seat.place, mind.digest()));
+        }
+        // Inputs and owed commits take turns, in no fixed order.
+        let most = if seat.place.owed && self.rng.chance(500) {
+            0
+        } else {
+            self.rng.between(1, i64::from(self.faults.chunk.max(1))) as usize
+        };
+        let mut place = seat.place;
+        for index in self.bus.take(decider, most) {
+            let heard = &self.bus.log[index as usize].heard;
+            mind.recall(heard);
+            place.position = heard.seq;
+            place.now = place.now.max(heard.heard);
+        }
+        let room =
+            if self.rng.chance(self.faults.rooms_small) { self.rng.between(16, 100) as usize } else { 899 };
+        let decision = mind.decide(place.now, room);
+        place.owed = decision.owed;
+        self.bus.examine(decider, &decision, place.now, room);
+        if dies {
+            seat.doing = Doing::Dead;
+            self.agenda.after(1_000, Ev::Crash { decider });
+            return;
+        }
+        let nothing = decision.said.is_empty() && decision.timers.is_empty();
+        if nothing && place.owed {
+            let name = seat.member.name;
+            self.fail("idle", format!("{name} owes something but says nothing with room for {room}"));
+            self.hopeless = true;
+            return;
+        }
+        if nothing && self.rng.chance(500) {
+            // Nothing to store: the cut follows with the next commit.
+            seat.place = place;
+            seat.doing = Doing::Nothing;
+            return;
+        }
+        seat.held = Some((decision, place));
+        seat.doing = Doing::Committing;
+        self.agenda.after(self.rng.between(300, 8_000), Ev::Commit { decider });
+    }
+
+    fn commit(&mut self, decider: u8) {
+        let seat = &mut self.seats[usize::from(decider)];
+        let Some((decision, place)) = seat.held.take() else { return };
+        let late_us = self.rng.between(0, SECOND_US);
+        let stored = self.bus.commit(&mut self.agenda, decider, &decision, place, late_us);
+        if let Some(mind) = seat.mind.as_mut() {
+            for say in &decision.said {
+                mind.apply(say);
+            }
+        }
+        seat.place = place;
+        seat.doing = Doing::Nothing;
+        if !decision.said.is_empty() {
+            self.said_us = self.agenda.now_us();
+            self.said += decision.said.len();
+        }
+        let crashes = self.faults.crashes;
+        if self.rng.chance(crashes) {
+            seat.expected = seat.mind.as_ref().map(|mind| (place, mind.digest()));
+            seat.doing = Doing::Dead;
+            self.agenda.after(100, Ev::Crash { decider });
+        } else if place.owed {
+            seat.doing = Doing::TurnPlanned;
+            self.agenda.after(self.rng.between(300, 2_000), Ev::Turn { decider });
+        }
+        for index in stored {
+            self.answer_to(index);
+        }
+    }
+
+    /// What the poller, the delivering half and people do about what was said.
+    fn answer_to(&mut self, index: u32) {
+        let heard = &self.bus.log[index as usize].heard;
+        let tenant = heard.tenant;
+        match &heard.fact {
+            Fact::Ask(ask) => {
+                let Some(net) = self.nets.iter_mut().find(|n| n.tenant == tenant) else {
+                    let what = format!("asked for tenant {tenant}, which nobody knows");
+                    return self.fail("bounds", what);
+                };
+                self.poller.hear(&mut self.agenda, net, ask, &self.faults, &mut self.rng);
+            }
+            Fact::Notice(said) if said.kind == NoticeKind::Addressed => {
+                let slow = self.rng.chance(self.faults.deliveries_slow);
+                let most = if slow { 120 * SECOND_US } else { 2 * SECOND_US };
+                let delay = self.rng.between(50_000, most);
+                let notice = said.now.id;
+                self.agenda.after(delay, Ev::Deliver { tenant, notice, attempts: 1 });
+                if said.now.phase == Phase::Opened && self.rng.chance(self.faults.acknowledged) {
+                    let delay = self.rng.between(5, 1_200) * SECOND_US;
+                    let incident = said.now.about.id;
+                    self.agenda.after(delay, Ev::Acknowledge { tenant, incident });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn crash(&mut self, decider: u8) {
+        let always = self.faults.crashes >= 1_000;
+        let seat = &mut self.seats[usize::from(decider)];
+        seat.mind = None;
+        seat.held = None;
+        seat.doing = Doing::Dead;
+        let delay = if always {
+            self.rng.between(1_000, 20_000)
+        } else {
+            self.rng.log_between(10_000, 5 * SECOND_US)
+        };
+        self.agenda.after(delay, Ev::Restart { decider });
+    }
+
+    fn restart(&mut self, decider: u8) {
+        self.reloads += 1;
+        let mind = self.bus.load(decider, self.faults.through_json);
+        let seat = &mut self.seats[usize::from(decider)];
+        seat.place = self.bus.cut(decider);
+        if let Some((place, digest)) = seat.expected.take()
+            && place == seat.place
+            && digest != mind.digest()
+        {
+            let name = seat.member.name;
+            let seq = place.position;
+            self.fail("digest", format!("{name}, loaded at {seq}, remembers otherwise than it did"));
+        }
+        let seat = &mut self.seats[usize::from(decider)];
+        seat.mind = Some(mind);
+        seat.doing = Doing::Nothing;
+        if seat.place.owed {
+            seat.doing = Doing::TurnPlanned;
+            self.agenda.after(1_000, Ev::Turn { decider });
+        }
+    }
+
+    fn notice(&self, tenant: TenantId, id: NoticeId) -> Option<(&Notice, NoticeKind)> {
+        match &self.bus.last(tenant, Noun::Notice, id.0)?.heard.fact {
+            Fact::Notice(said) => Some((&said.now, said.kind)),
+            _ => None,
+        }
+    }
+
+    fn deliver(&mut self, tenant: TenantId, id: NoticeId, attempts: u32) {
+        let now = Time::from_us(self.agenda.now_us());
+        let leaves = match self.notice(tenant, id) {
+            Some((_, NoticeKind::Withdrawn)) | None => false,
+            Some((notice, NoticeKind::Addressed)) => notice.expires > now,
+        };
+        let kind = if leaves { DeliveryKind::Attempted } else { DeliveryKind::Dropped };
+        if !self.say_delivery(tenant, id, attempts, kind) || !leaves {
+            return;
+        }
+        let took = !self.rng.chance(self.faults.deliveries_slow / 4);
+        let delay = self.rng.between(20_000, 800_000);
+        self.agenda.after(delay, Ev::Delivered { tenant, notice: id, attempts, took });
+    }
+
+    /// Says it unless somebody was faster (compare-and-set): a first attempt happens once.
+    fn say_delivery(&mut self, tenant: TenantId, id: NoticeId, attempts: u32, kind: DeliveryKind) -> bool {
+        let now = Delivery { notice: id, attempts, answer: None, possibly_repeated: false };
+        let fact = Fact::Delivery(DeliverySaid { kind, now });
+        let before = self.bus.last(tenant, Noun::Delivery, id.0).map(|entry| match &entry.heard.fact {
+            Fact::Delivery(said) => said.now.attempts,
+            _ => 0,
+        });
+        let begins = matches!(kind, DeliveryKind::Attempted | DeliveryKind::Dropped);
+        if begins && before.is_some_and(|before| before >= attempts) {
+            return false;
+        }
+        let say = self.as_the_world(tenant, fact);
+        self.bus.store(self.agenda.now_us(), None, say);
+        true
+    }
+
+    fn delivered(&mut self, tenant: TenantId, id: NoticeId, attempts: u32, took: bool) {
+        let kind = if took { DeliveryKind::Delivered } else { DeliveryKind::Deferred };
+        self.say_delivery(tenant, id, attempts, kind);
+        if !took {
+            let delay = self.rng.between(2, 20) * SECOND_US;
+            self.agenda.after(delay, Ev::Deliver { tenant, notice: id, attempts: attempts + 1 });
+        }
+    }
+
+    /// Everything is said: nobody may owe anything, and a start now must know what is known.
+    fn end(&mut self) {
+        for decider in 0..self.seats.len() as u8 {
+            let seat = &mut self.seats[usize::from(decider)];
+            let name = seat.member.name;
+            let Some(mind) = seat.mind.as_mut() else { continue };
+            let digest = mind.digest();
+            let decision = mind.decide(seat.place.now, 899);
+            if decision.owed || !decision.said.is_empty() || !decision.timers.is_empty() {
+                let what = format!("{name} has more to say when asked again: {decision:?}");
+                self.fail("idle", what.chars().take(600).collect());
+            }
+            if self.bus.has_news(decider) {
+                self.fail("idle", format!("{name} has not read everything"));
+            }
+            let place = self.seats[usize::from(decider)].place;
+            self.bus.move_cut(decider, place);
+            let loaded = self.bus.load(decider, true);
+            if loaded.digest() != digest {
+                self.fail("digest", format!("{name}, loaded at the end, remembers otherwise than it does"));
+            }
+        }
+        self.failures.extend(oracle::judge(&self.nets, &self.bus));
+    }
+
+    fn outcome(mut self, telling: bool) -> Outcome {
+        let trace =
+            if telling { trace::tell(&self.nets, &self.bus, &self.scripts, START_US) } else { vec![] };
+        self.failures.append(&mut self.bus.violations);
+        let count = |noun: Noun| self.bus.log.iter().filter(|e| e.heard.fact.noun() == noun).count();
+        Outcome {
+            messages: self.bus.log.len(),
+            things: self.things(),
+            reloads: self.reloads,
+            incidents: self.bus.standing(Noun::Incident).len(),
+            notices: count(Noun::Notice),
+            asks: count(Noun::Ask),
+            incidents_digest: oracle::incidents_digest(&self.bus),
+            told_after_s: oracle::told_after_s(&self.nets, &self.bus),
+            failures: self.failures,
+            trace,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        script::{Step, What},
+        toy::{Counting, Opening, Telling, flat},
+        world::ordinary_size,
+    };
+
+    fn toys() -> [Member; 3] {
+        [Member::of::<Counting>(), Member::of::<Opening>(), Member::of::<Telling>()]
+    }
+
+    fn flat_story(seed: u64) -> Story {
+        let rng = Rng::new(seed);
+        let world = flat(3 + seed as usize % 9);
+        let script = Script::any(&mut rng.fork(1), &world);
+        let faults = Faults { crashes: 200, commits_lost: 200, ..Faults::any(&mut rng.fork(2), seed) };
+        Story { why: String::new(), seed, parts: vec![Part { world, script }], faults }
+    }
+
+    #[test]
+    fn simple_deciders_are_right_where_nothing_needs_anything() {
+        let mut reloads = 0;
+        let mut notices = 0;
+        for seed in 0..150 {
+            let outcome = play(&flat_story(seed), &toys(), true);
+            // They resolve on a fixed minute and say nothing of impact; everything else must hold.
+            assert_eq!(outcome.failures, [], "seed {seed}:\n{}", outcome.trace.join("\n"));
+            reloads += outcome.reloads;
+            notices += outcome.notices;
+        }
+        assert!(reloads > 1_000 && notices > 200, "{reloads} reloads, {notices} notices");
+    }
+
+    #[test]
+    fn and_wrong_where_something_does() {
+        let wrong = (0..60)
+            .filter(|seed| {
+                let story = story_of(*seed, ordinary_size);
+                story.parts[0].script.left_broken(&story.parts[0].world).contains(&true)
+            })
+            .filter(|seed| !play(&story_of(*seed, ordinary_size), &toys(), false).failures.is_empty())
+            .count();
+        assert!(wrong >= 10, "{wrong}");
+    }
+
+    #[test]
+    fn the_same_story_gives_the_same_log() {
+        for seed in 0..20 {
+            let (a, b) = (play(&flat_story(seed), &toys(), true), play(&flat_story(seed), &toys(), true));
+            assert_eq!(a.trace, b.trace);
+            assert_eq!(a.incidents_digest, b.incidents_digest);
+        }
+    }
+
+    #[test]
+    fn a_panic_in_a_decider_fails_its_story_alone() {
+        #[derive(Default)]
+        struct Panicking;
+        impl events::Decide for Panicking {
+            const NAME: &'static str = "panicking";
+            const HEARS: &'static [Noun] = &[Noun::Answer];
+            const SAYS: &'static [Noun] = &[];
+            fn recall(&mut self, heard: &events::Heard) {
+                assert!(heard.fact.noun() != Noun::Answer, "an answer");
+            }
+            fn apply(&mut self, _: &Say) {}
+            fn decide(&mut self, _: Time, _: usize) -> Decision {
+                Decision::default()
+            }
+            fn digest(&self) -> u64 {
+                0
+            }
+        }
+        let mut story = flat_story(1);
+        story.parts[0].script.steps = vec![Step { at_ms: 1, thing: 0, what: What::Break { power: true } }];
+        let outcome = play(&story, &[Member::of::<Panicking>()], false);
+        assert_eq!(outcome.failures.len(), 1);
+        assert_eq!((outcome.failures[0].property, &*outcome.failures[0].what), ("panic", "an answer"));
+    }
+}
