@@ -294,7 +294,7 @@ impl Log {
         .await
     }
 
-    async fn declare_leases(&self, replicas: usize) -> Result<(), LogError> {
+    pub(crate) async fn declare_leases(&self, replicas: usize) -> Result<(), LogError> {
         self.insist(LEASES, || {
             let context = self.inner.context.clone();
             async move {
@@ -470,7 +470,7 @@ fn note(event: &Event, broke: &watch::Sender<u64>) {
             tracing::warn!("the connection to the log broke");
         }
         Event::LameDuckMode | Event::Draining | Event::Closed => {
-            tracing::info!(%event, "the log's server says")
+            tracing::info!(%event, "the log's server says");
         }
         Event::SlowConsumer(_) => tracing::warn!(%event, "messages were dropped, reading again"),
         // A denied publish is silent to its caller: this is the only place that knows.

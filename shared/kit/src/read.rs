@@ -203,6 +203,11 @@ impl Reader {
         self.pending
     }
 
+    /// Makes its consumer, so that [`Reader::next_chunk`] has something to look at.
+    pub(crate) async fn prepare(&mut self) -> Result<(), LogError> {
+        if self.ended || self.consumer.is_some() { Ok(()) } else { self.consume().await }
+    }
+
     /// The next message; none at the end of a bounded reader. Can be dropped and asked again.
     ///
     /// # Errors
