@@ -71,6 +71,12 @@ impl Api {
         Self { http: reqwest::Client::new(), base, token, tenant }
     }
 
+    /// The same connection, speaking of one tenant.
+    #[must_use]
+    pub fn as_tenant(&self, tenant: &str) -> Self {
+        Self { tenant: Some(tenant.to_owned()), ..self.clone() }
+    }
+
     /// Sends a request and gives its answer whole; an error answer becomes an error that says what is wrong.
     ///
     /// # Errors
@@ -79,7 +85,8 @@ impl Api {
     pub async fn call(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> anyhow::Result<Value> {
         let response = self.send(method, path, body).await?;
         let status = response.status();
-        let text = response.text().await.with_context(|| format!("reading the console's answer to {path}"))?;
+        let text =
+            response.text().await.with_context(|| format!("reading the console's answer to {path}"))?;
         if status.is_success() {
             return Ok(serde_json::from_str(&text).unwrap_or(Value::Null));
         }
@@ -91,7 +98,12 @@ impl Api {
     /// # Errors
     ///
     /// When the console is not reached.
-    pub async fn send(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> anyhow::Result<reqwest::Response> {
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Vec<u8>>,
+    ) -> anyhow::Result<reqwest::Response> {
         let url = format!("{}{path}", self.base);
         let mut request = self.http.request(method, &url).bearer_auth(&self.token);
         if let Some(tenant) = &self.tenant {
@@ -101,7 +113,10 @@ impl Api {
             request = request.body(body);
         }
         request.send().await.with_context(|| {
-            format!("reaching the console at {}: is `mastwatch up` running, and is --console right?", self.base)
+            format!(
+                "reaching the console at {}: is `mastwatch up` running, and is --console right?",
+                self.base
+            )
         })
     }
 
@@ -117,7 +132,9 @@ impl Api {
 
 /// What a problem+json answer says, every single fault on a line of its own.
 fn refusal(status: StatusCode, text: &str) -> String {
-    let Ok(problem) = serde_json::from_str::<Value>(text) else { return format!("the console answered {status}") };
+    let Ok(problem) = serde_json::from_str::<Value>(text) else {
+        return format!("the console answered {status}");
+    };
     let title = problem["detail"].as_str().or(problem["title"].as_str()).unwrap_or("no reason given");
     let mut said = format!("{title} ({status})");
     let faults = ["problems", "errors"].iter().find_map(|key| problem[*key].as_array());

@@ -36,7 +36,8 @@ pub async fn play(
     bar: &ProgressBar,
 ) -> anyhow::Result<()> {
     let (inbox, mut notices) = mpsc::channel(64);
-    let sink = kit::http::listen(SocketAddr::from(([127, 0, 0, 1], 0))).await.context("opening the notice sink")?;
+    let sink =
+        kit::http::listen(SocketAddr::from(([127, 0, 0, 1], 0))).await.context("opening the notice sink")?;
     let notices_to = format!("http://{}/notices", sink.local_addr()?);
     let routes = Router::new().route("/notices", post(receive)).with_state(inbox);
     tokio::spawn(async move { axum::serve(sink, routes).await });
@@ -55,7 +56,8 @@ pub async fn play(
     };
     bar.set_message("starting the simulated ISP");
     let lab = lab::Lab::start(lab::network::Network::from_file(&file)?, settings).await?;
-    let token = std::fs::read_to_string(api::token_file(data)).context("reading the administrator's token")?;
+    let token =
+        std::fs::read_to_string(api::token_file(data)).context("reading the administrator's token")?;
     let console = format!("http://{}", doors.console);
     let api = Api::new(console, token.trim().to_owned(), Some(file.tenant.slug.clone()));
     bar.set_message("importing its network");
@@ -70,7 +72,9 @@ pub async fn play(
     if network.is_none() {
         outage(&lab, &mut notices, stop).await?;
     }
-    show::line("The simulated ISP goes on. Break and mend things by `mastwatch lab`; Ctrl-C stops everything.");
+    show::line(
+        "The simulated ISP goes on. Break and mend things by `mastwatch lab`; Ctrl-C stops everything.",
+    );
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
@@ -132,7 +136,10 @@ async fn outage(
     Ok(())
 }
 
-async fn next(notices: &mut mpsc::Receiver<Value>, stop: &CancellationToken) -> anyhow::Result<Option<Value>> {
+async fn next(
+    notices: &mut mpsc::Receiver<Value>,
+    stop: &CancellationToken,
+) -> anyhow::Result<Option<Value>> {
     tokio::select! {
         () = stop.cancelled() => Ok(None),
         notice = notices.recv() => Ok(notice),
@@ -143,7 +150,11 @@ async fn next(notices: &mut mpsc::Receiver<Value>, stop: &CancellationToken) -> 
 /// Shows a notice as people get it.
 fn tell(notice: &Value) {
     let data = &notice["data"];
-    show::line(format!("  [{}] {}", notice["type"].as_str().unwrap_or_default(), data["title"].as_str().unwrap_or_default()));
+    show::line(format!(
+        "  [{}] {}",
+        notice["type"].as_str().unwrap_or_default(),
+        data["title"].as_str().unwrap_or_default()
+    ));
     for line in data["text"].as_str().unwrap_or_default().lines() {
         show::line(format!("      {line}"));
     }

@@ -40,7 +40,12 @@ pub async fn run(server: &Server, json: bool) -> anyhow::Result<ExitCode> {
         if json {
             show::json(finding);
         } else {
-            show::line(format!("{}  {:<16} {}", if finding.good { "ok  " } else { "FAIL" }, finding.what, finding.says));
+            show::line(format!(
+                "{}  {:<16} {}",
+                if finding.good { "ok  " } else { "FAIL" },
+                finding.what,
+                finding.says
+            ));
         }
     }
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -31,7 +31,11 @@ pub async fn run(args: &ImportArgs, api: &Api, json: bool) -> anyhow::Result<()>
     let path = format!("/api/v1/import?dry_run={}", args.dry_run);
     let bar = indicatif::ProgressBar::new_spinner();
     bar.enable_steady_tick(std::time::Duration::from_millis(120));
-    bar.set_message(format!("importing {} devices and {} subscribers", network.nodes.len(), network.subscribers.len()));
+    bar.set_message(format!(
+        "importing {} devices and {} subscribers",
+        network.nodes.len(),
+        network.subscribers.len()
+    ));
     let answer = api.call(Method::POST, &path, Some(network.to_yaml().into_bytes())).await;
     bar.finish_and_clear();
     let answer = answer?;

@@ -81,7 +81,13 @@ pub async fn find(start: &str, api: &Api) -> anyhow::Result<String> {
         let after = next.map(|n| format!("&after={n}")).unwrap_or_default();
         let page = api.get(&format!("/api/v1/incidents?state=all{after}")).await?;
         let items = page["items"].as_array().context("reading the list of incidents")?;
-        found.extend(items.iter().filter_map(|i| i["id"].as_str()).filter(|id| id.starts_with(start)).map(str::to_owned));
+        found.extend(
+            items
+                .iter()
+                .filter_map(|i| i["id"].as_str())
+                .filter(|id| id.starts_with(start))
+                .map(str::to_owned),
+        );
         next = page["next"].as_str().map(str::to_owned);
         if next.is_none() {
             break;
@@ -101,7 +107,12 @@ async fn one(id: &str, api: &Api, json: bool) -> anyhow::Result<()> {
         return Ok(());
     }
     show::line(text(&incident, "title"));
-    show::line(format!("{} · {} · since {}", text(&incident, "state"), text(&incident, "class"), clock(&text(&incident, "opened_at"))));
+    show::line(format!(
+        "{} · {} · since {}",
+        text(&incident, "state"),
+        text(&incident, "class"),
+        clock(&text(&incident, "opened_at"))
+    ));
     for cause in incident["causes"].as_array().into_iter().flatten() {
         let role = if cause["is_primary"].as_bool() == Some(true) { "cause" } else { "contributing" };
         show::line(format!("  {role}: {} ({} %)", text(cause, "name"), cause["confidence_percent"]));

@@ -12,8 +12,10 @@ use reqwest::Method;
 /// When the console is not reached or knows no such node.
 pub async fn run(device: &str, api: &Api, json: bool) -> anyhow::Result<()> {
     let found = api.get(&format!("/api/v1/inventory/nodes?file_id={device}")).await?;
-    let node = found["items"].as_array().into_iter().flatten().find(|n| n["file_id"].as_str() == Some(device));
-    let id = node.and_then(|n| n["id"].as_str()).with_context(|| format!("finding `{device}`: no such node"))?;
+    let node =
+        found["items"].as_array().into_iter().flatten().find(|n| n["file_id"].as_str() == Some(device));
+    let id =
+        node.and_then(|n| n["id"].as_str()).with_context(|| format!("finding `{device}`: no such node"))?;
     let response = api.send(Method::POST, &format!("/api/v1/nodes/{id}/live-check"), None).await?;
     if !response.status().is_success() {
         bail!("the console refused the live check: {}", response.status());
@@ -28,7 +30,10 @@ pub async fn run(device: &str, api: &Api, json: bool) -> anyhow::Result<()> {
             if json {
                 show::json(&hop);
             } else if hop["name"].is_string() {
-                let rtt = hop["rtt_us"].as_u64().map(|us| format!("{:.1} ms", us as f64 / 1_000.0)).unwrap_or_default();
+                let rtt = hop["rtt_us"]
+                    .as_u64()
+                    .map(|us| format!("{:.1} ms", us as f64 / 1_000.0))
+                    .unwrap_or_default();
                 let state = hop["state"].as_str().unwrap_or_default();
                 show::line(format!("{:<28} {state:<12} {rtt}", hop["name"].as_str().unwrap_or_default()));
             }

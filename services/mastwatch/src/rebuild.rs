@@ -45,12 +45,16 @@ pub async fn run(args: &RebuildArgs, data: &Path, json: bool) -> anyhow::Result<
     let common = settings.common()?;
     let url = common.database_url.clone().context("finding Postgres: `database_url` is not given")?;
     let owner: Secret = common.database_owner_url.clone().unwrap_or_else(|| url.clone());
-    let log = Log::connect(LogConfig::new(common.nats_servers(), "rebuild")).await.context("connecting to the log")?;
+    let log = Log::connect(LogConfig::new(common.nats_servers(), "rebuild"))
+        .await
+        .context("connecting to the log")?;
     let pool = kit::postgres::pool(&url, "rebuild", 4)?;
     let before = projector::checksum(&pool).await.context("working out the checksum before")?;
     let service = kit::Service::alone("rebuild", common, log);
     let bar = indicatif::ProgressBar::new(0);
-    bar.set_style(indicatif::ProgressStyle::with_template("{bar:40} {pos}/{len} messages  {per_sec}  {eta}")?);
+    bar.set_style(indicatif::ProgressStyle::with_template(
+        "{bar:40} {pos}/{len} messages  {per_sec}  {eta}",
+    )?);
     let after = projector::rebuild(&owner, &service, &pool, |progress| {
         bar.set_length(progress.of);
         bar.set_position(progress.written);

@@ -6,7 +6,8 @@
 
 use anyhow::Context;
 use embedded::{
-    Durability, Nats, NatsOptions, Postgres, PostgresOptions, Programs, VictoriaMetrics, VictoriaMetricsOptions,
+    Durability, Nats, NatsOptions, Postgres, PostgresOptions, Programs, VictoriaMetrics,
+    VictoriaMetricsOptions,
 };
 use kit::config::Settings;
 use std::path::Path;
@@ -52,9 +53,11 @@ impl Servers {
             options.programs = programs.clone();
             let postgres = Postgres::start(options).await.context("starting Postgres")?;
             progress(format!("Postgres         127.0.0.1:{}", postgres.port()));
-            settings = settings
-                .with("database_url", postgres.url(), "the private Postgres")
-                .with("database_owner_url", postgres.superuser_url(), "the private Postgres");
+            settings = settings.with("database_url", postgres.url(), "the private Postgres").with(
+                "database_owner_url",
+                postgres.superuser_url(),
+                "the private Postgres",
+            );
             servers.postgres = Some(postgres);
         }
         if !given("MASTWATCH_VM_URL") {
@@ -67,7 +70,9 @@ impl Servers {
                     servers.victoria_metrics = Some(started);
                 }
                 // Everything but long history works without it.
-                Err(error) => progress(format!("VictoriaMetrics  not started: {:#}", anyhow::Error::from(error))),
+                Err(error) => {
+                    progress(format!("VictoriaMetrics  not started: {:#}", anyhow::Error::from(error)))
+                }
             }
         }
         Ok((servers, settings))

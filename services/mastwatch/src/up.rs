@@ -48,7 +48,8 @@ pub async fn run(args: &UpArgs, data: &Path) -> anyhow::Result<()> {
     let bar = spinner();
     bar.set_message("starting the private servers");
     let settings = Settings::load(args.config.as_deref()).context("reading the configuration")?;
-    let (servers, settings) = Servers::start(&data, settings, |line| bar.println(format!("  {line}"))).await?;
+    let (servers, settings) =
+        Servers::start(&data, settings, |line| bar.println(format!("  {line}"))).await?;
     let (settings, doors) = doors(with_keys(settings, &data)?)?;
     keep_administrator(&settings, &data).await?;
     keep_addresses(&settings, &data)?;
@@ -58,7 +59,8 @@ pub async fn run(args: &UpArgs, data: &Path) -> anyhow::Result<()> {
     bar.println(format!("  console          http://{}", doors.console));
     bar.println(format!("  webhooks         http://{}", doors.ingest));
     bar.println(format!("  health, metrics  http://{}", process.admin_address()));
-    std::fs::write(api::address_file(&data), format!("http://{}\n", doors.console)).context("keeping the address")?;
+    std::fs::write(api::address_file(&data), format!("http://{}\n", doors.console))
+        .context("keeping the address")?;
     let admin = process.admin_address();
     let running = tokio::spawn(process.run());
     let told = tokio::spawn({
@@ -145,26 +147,34 @@ fn keep(file: &Path, text: &str) -> anyhow::Result<()> {
 /// Makes the administrator's token at the first start and keeps it where only this user can read it.
 async fn keep_administrator(settings: &Settings, data: &Path) -> anyhow::Result<()> {
     let common = settings.common()?;
-    let log = Log::connect(LogConfig::new(common.nats_servers(), "mastwatch")).await.context("connecting to the log")?;
+    let log = Log::connect(LogConfig::new(common.nats_servers(), "mastwatch"))
+        .await
+        .context("connecting to the log")?;
     log.ensure().await.context("declaring the log")?;
     let file = api::token_file(data);
     let token = match console::first_administrator(&log).await.context("making the administrator's token")? {
         Some(token) => token,
         None if file.exists() => return Ok(()),
         // The log knows an administrator, the data directory has lost the token.
-        None => console::replace_administrator(&log).await.context("making the administrator's token anew")?,
+        None => {
+            console::replace_administrator(&log).await.context("making the administrator's token anew")?
+        }
     };
     keep(&file, token.as_str())
 }
 
 /// The master key of this installation, made at the first start.
 fn with_keys(settings: Settings, data: &Path) -> anyhow::Result<Settings> {
-    if std::env::var_os("MASTWATCH_MASTER_KEYS").is_some() || std::env::var_os("MASTWATCH_MASTER_KEYS_FILE").is_some() {
+    if std::env::var_os("MASTWATCH_MASTER_KEYS").is_some()
+        || std::env::var_os("MASTWATCH_MASTER_KEYS_FILE").is_some()
+    {
         let keys = match std::env::var("MASTWATCH_MASTER_KEYS") {
             Ok(keys) => keys,
             Err(_) => {
-                let file = std::env::var("MASTWATCH_MASTER_KEYS_FILE").context("reading the name of the key file")?;
-                std::fs::read_to_string(&file).with_context(|| format!("reading the master keys from {file}"))?
+                let file = std::env::var("MASTWATCH_MASTER_KEYS_FILE")
+                    .context("reading the name of the key file")?;
+                std::fs::read_to_string(&file)
+                    .with_context(|| format!("reading the master keys from {file}"))?
             }
         };
         return Ok(keyed(settings, keys.trim()));

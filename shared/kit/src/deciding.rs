@@ -38,7 +38,10 @@ async fn show(service: Service, stats: Arc<DeciderStats>) {
             Box::new(|s| s.inputs.load(Ordering::Relaxed)),
         ),
         (metrics.counter("said", "Facts said"), Box::new(|s| s.said.load(Ordering::Relaxed))),
-        (metrics.counter("timers", "Timers armed or disarmed"), Box::new(|s| s.timers.load(Ordering::Relaxed))),
+        (
+            metrics.counter("timers", "Timers armed or disarmed"),
+            Box::new(|s| s.timers.load(Ordering::Relaxed)),
+        ),
         (metrics.counter("commits", "Batches stored"), Box::new(|s| s.commits.load(Ordering::Relaxed))),
         (
             metrics.counter("conflicts", "Commits refused because another replica was faster"),
@@ -50,11 +53,15 @@ async fn show(service: Service, stats: Arc<DeciderStats>) {
         ),
         (metrics.counter("loads", "Memories loaded"), Box::new(|s| s.loads.load(Ordering::Relaxed))),
         (
-            metrics.counter("fold_stuck", "Facts put into the dead letters because nothing could be decided with them"),
+            metrics.counter(
+                "fold_stuck",
+                "Facts put into the dead letters because nothing could be decided with them",
+            ),
             Box::new(|s| s.stuck.load(Ordering::Relaxed)),
         ),
         (
-            metrics.counter("undecodable", "Messages put into the dead letters because they could not be read"),
+            metrics
+                .counter("undecodable", "Messages put into the dead letters because they could not be read"),
             Box::new(|s| s.undecodable.load(Ordering::Relaxed)),
         ),
     ];
