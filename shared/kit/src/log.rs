@@ -1,0 +1,594 @@
+//! The log: one stream, one order, for everything that happens.
+//!
+//! This module connects, declares the streams and reads single messages. How facts are written
+//! is in [`publish`](crate::publish), how they are read in order in [`read`](crate::read).
+//!
+//! Only this crate knows that the log is NATS JetStream. Reads that decide anything go to the
+//! stream's leader: a follower may lag.
+
+use crate::{
+    message::Raw,
+    publish::{PublishLimits, Publisher},
+};
+use async_nats::{
+    Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr,
+    connection::State,
+    jetstream::{
+        Context, ErrorCode, context, kv,
+        stream::{self, DiscardPolicy, LastRawMessageErrorKind, RetentionPolicy, StorageType},
+    },
+};
+use events::Time;
+use std::{fmt, sync::Arc, time::Duration};
+use tokio::sync::watch;
+
+/// The oldest server that can do everything the log needs: scheduled messages since 2.12, `eob`
+/// and compare-and-set on replicated streams since 2.14.
+const SERVER_FLOOR: (u64, u64) = (2, 14);
+
+/// The bucket that leases lie in.
+pub(crate) const LEASES: &str = "LEASES";
+
+/// Consumers a stream may have: every partition of every service reads by one of its own while it catches up.
+const CONSUMERS_MAX: i32 = 4_000;
+
+/// How long the server remembers message ids (design: 2 min; 225 bytes each).
+pub(crate) const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
+
+/// How long declaring a stream is tried while there is no leader.
+const ENSURE_WITHIN: Duration = Duration::from_secs(60);
+
+/// A user of the server.
+#[derive(Clone)]
+pub struct Credentials {
+    /// Its name.
+    pub user: String,
+    /// Its password.
+    pub password: String,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials").field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
+/// Where the log is and how it is to be kept.
+#[derive(Debug, Clone)]
+pub struct LogConfig {
+    /// Addresses: `nats://host:port`, one or all of a cluster's.
+    pub servers: Vec<String>,
+    /// As whom to connect; none when the server asks for none.
+    pub credentials: Option<Credentials>,
+    /// Whose connection it is: the service's name. Part of its inbox, so that permissions can be per service.
+    pub name: String,
+    /// The point of presence that asks go to: the second half of an ask's subject.
+    pub pop: String,
+    /// The stream that holds the facts: `LOG`.
+    pub stream: String,
+    /// How many servers keep a copy: 1 or 3.
+    pub replicas: usize,
+    /// How durable an acknowledgement is, as the operator calls it: `always` or `interval`.
+    pub durability: String,
+    /// How long to try to connect at first; none: for ever.
+    pub connect_within: Option<Duration>,
+    /// How long an acknowledgement or an answer may take before its outcome counts as unknown.
+    pub ack_timeout: Duration,
+    /// How long [`Log::publish`] tries before it answers that the log is unavailable.
+    pub publish_within: Duration,
+    /// What may wait to be published.
+    pub limits: PublishLimits,
+}
+
+impl LogConfig {
+    /// Everything as usual, for the service `name` on `servers`.
+    pub fn new(servers: impl IntoIterator<Item = impl Into<String>>, name: impl Into<String>) -> Self {
+        Self {
+            servers: servers.into_iter().map(Into::into).collect(),
+            credentials: None,
+            name: name.into(),
+            pop: "main".into(),
+            stream: "LOG".into(),
+            replicas: 1,
+            durability: "always".into(),
+            connect_within: None,
+            ack_timeout: Duration::from_secs(5),
+            publish_within: Duration::from_secs(10),
+            limits: PublishLimits::default(),
+        }
+    }
+}
+
+/// Why there is no log to work with.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// An address in the configuration is none.
+    #[error("`{0}` is no address of a server: nats://host:port")]
+    Address(String),
+    /// The name or the point of presence holds what a subject may not hold.
+    #[error("`{0}` cannot be used in subjects: only letters, digits, `_` and `-`")]
+    Name(String),
+    /// The server does not know us.
+    #[error("the server refuses the user it was given")]
+    Denied,
+    /// Nobody answers.
+    #[error("no server answered within {within:?}")]
+    Unreachable {
+        /// How long it was tried.
+        within: Duration,
+        /// The last attempt's end.
+        source: async_nats::ConnectError,
+    },
+    /// The server cannot do what the log needs.
+    #[error("nats-server {found} is too old: {}.{} or newer is needed", SERVER_FLOOR.0, SERVER_FLOOR.1)]
+    TooOld {
+        /// Its version.
+        found: String,
+    },
+    /// A stream could not be declared.
+    #[error("declaring the stream `{stream}`: {reason}")]
+    Declare {
+        /// Which stream.
+        stream: String,
+        /// What the server said.
+        reason: String,
+    },
+    /// A question about the log was not answered. Asking again is safe.
+    #[error("reading {what}: {reason}")]
+    Read {
+        /// What was asked for.
+        what: String,
+        /// What went wrong.
+        reason: String,
+    },
+}
+
+/// Where the log begins and ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogState {
+    /// The first sequence that is still there.
+    pub first_seq: u64,
+    /// The last sequence that was given.
+    pub last_seq: u64,
+    /// How many messages it holds.
+    pub messages: u64,
+    /// How many bytes it holds.
+    pub bytes: u64,
+    /// When the stream was made: positions in another stream mean nothing here.
+    pub made: Time,
+}
+
+/// The connection to the log. Cheap to clone; all clones share one connection and one queue.
+#[derive(Clone)]
+pub struct Log {
+    pub(crate) inner: Arc<Inner>,
+    pub(crate) within: Duration,
+}
+
+pub(crate) struct Inner {
+    pub(crate) client: Client,
+    pub(crate) context: Context,
+    pub(crate) config: LogConfig,
+    pub(crate) publisher: Publisher,
+    pub(crate) connection: Connection,
+}
+
+/// What is known of the connection: how often it broke. A break makes what was on its way unknown.
+#[derive(Clone)]
+pub(crate) struct Connection {
+    pub(crate) client: Client,
+    breaks: watch::Receiver<u64>,
+}
+
+impl Connection {
+    pub(crate) fn is_up(&self) -> bool {
+        self.client.connection_state() == State::Connected
+    }
+
+    /// Resolves when the connection breaks after this call.
+    pub(crate) async fn broken(&self) {
+        let mut breaks = self.breaks.clone();
+        breaks.mark_unchanged();
+        if breaks.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Log").field("config", &self.inner.config).finish_non_exhaustive()
+    }
+}
+
+fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+}
+
+impl Log {
+    /// Connects; tries again until a server answers or [`LogConfig::connect_within`] has passed.
+    ///
+    /// # Errors
+    ///
+    /// [`LogError::Address`], [`LogError::Name`]: the configuration is wrong. [`LogError::Denied`],
+    /// [`LogError::TooOld`]: the server is not for us. [`LogError::Unreachable`]: nobody answered in time.
+    pub async fn connect(config: LogConfig) -> Result<Log, LogError> {
+        for name in [&config.name, &config.pop, &config.stream] {
+            if !is_token(name) {
+                return Err(LogError::Name(name.clone()));
+            }
+        }
+        let servers = config
+            .servers
+            .iter()
+            .map(|server| server.parse::<ServerAddr>().map_err(|_| LogError::Address(server.clone())))
+            .collect::<Result<Vec<_>, _>>()?;
+        let (broke, breaks) = watch::channel(0_u64);
+        let client = first_connection(&config, &servers, &Arc::new(broke)).await?;
+        let found = client.server_info().version;
+        if version(&found) < SERVER_FLOOR {
+            return Err(LogError::TooOld { found });
+        }
+        let context = context::ContextBuilder::new()
+            .timeout(config.ack_timeout)
+            .ack_timeout(config.ack_timeout)
+            .build(client.clone());
+        let connection = Connection { client: client.clone(), breaks };
+        let publisher = Publisher::start(connection.clone(), context.clone(), &config);
+        let within = config.publish_within;
+        let inner = Inner { client, context, config, publisher, connection };
+        Ok(Log { inner: Arc::new(inner), within })
+    }
+
+    /// The same log, where publishing gives up after `within`.
+    #[must_use]
+    pub fn within(&self, within: Duration) -> Log {
+        Log { inner: self.inner.clone(), within }
+    }
+
+    /// How the log was configured.
+    pub fn config(&self) -> &LogConfig {
+        &self.inner.config
+    }
+
+    /// Whether the connection stands at this moment.
+    pub fn is_connected(&self) -> bool {
+        self.inner.connection.is_up()
+    }
+
+    /// What the server says its version is.
+    pub fn server_version(&self) -> String {
+        self.inner.client.server_info().version
+    }
+
+    /// How durable an acknowledgement is: for `/readyz` and benchmark lines.
+    pub fn durability(&self) -> &str {
+        &self.inner.config.durability
+    }
+
+    /// Declares the streams `LOG`, `METRICS`, `PERSONAL`, `DEAD` and the bucket of leases, or brings them up to date.
+    /// Can be called by everybody at every start. A missing leader is waited for, at most 60 s.
+    ///
+    /// # Errors
+    ///
+    /// [`LogError::Declare`]: what the server says.
+    pub async fn ensure(&self) -> Result<(), LogError> {
+        let replicas = self.inner.config.replicas;
+        for config in [
+            log_stream(&self.inner.config.stream, replicas),
+            metrics_stream(replicas),
+            personal_stream(replicas),
+            dead_stream(replicas),
+        ] {
+            self.declare(config).await?;
+        }
+        self.declare_leases(replicas).await
+    }
+
+    async fn declare(&self, config: stream::Config) -> Result<(), LogError> {
+        let name = config.name.clone();
+        self.insist(&name, || {
+            let (context, config) = (self.inner.context.clone(), config.clone());
+            async move { context.create_or_update_stream(config).await.map(|_| ()).map_err(chain) }
+        })
+        .await
+    }
+
+    pub(crate) async fn declare_leases(&self, replicas: usize) -> Result<(), LogError> {
+        self.insist(LEASES, || {
+            let context = self.inner.context.clone();
+            async move {
+                let config = kv::Config {
+                    bucket: LEASES.into(),
+                    history: 1,
+                    storage: StorageType::Memory,
+                    num_replicas: replicas,
+                    ..Default::default()
+                };
+                context.create_or_update_key_value(config).await.map(|_| ()).map_err(chain)
+            }
+        })
+        .await
+    }
+
+    async fn insist<F: Future<Output = Result<(), String>>>(
+        &self,
+        what: &str,
+        mut attempt: impl FnMut() -> F,
+    ) -> Result<(), LogError> {
+        let begun = tokio::time::Instant::now();
+        loop {
+            match attempt().await {
+                Ok(()) => return Ok(()),
+                Err(reason) if begun.elapsed() > ENSURE_WITHIN || is_final(&reason) => {
+                    return Err(LogError::Declare { stream: what.to_owned(), reason });
+                }
+                Err(reason) => {
+                    tracing::debug!(stream = what, reason, "not declared yet");
+                    tokio::time::sleep(Duration::from_millis(250)).await;
+                }
+            }
+        }
+    }
+
+    /// Where the log begins and ends, as its leader says.
+    ///
+    /// # Errors
+    ///
+    /// [`LogError::Read`]: no answer. Asking again is safe.
+    pub async fn state(&self) -> Result<LogState, LogError> {
+        let fail = |reason: String| LogError::Read { what: "the state of the log".into(), reason };
+        let stream = self.stream_handle(&self.inner.config.stream).await?;
+        let info = stream.get_info().await.map_err(|e| fail(chain(e)))?;
+        let made = info.created.unix_timestamp_nanos() / 1_000;
+        Ok(LogState {
+            first_seq: info.state.first_sequence,
+            last_seq: info.state.last_sequence,
+            messages: info.state.messages,
+            bytes: info.state.bytes,
+            made: Time::from_us(i64::try_from(made).unwrap_or(i64::MAX)),
+        })
+    }
+
+    /// The last message of a subject, read from the stream's leader. `mw.<part>.<tenant>.<noun>.<key>`.
+    ///
+    /// # Errors
+    ///
+    /// [`LogError::Read`]: no answer. Asking again is safe.
+    pub async fn last(&self, subject: &str) -> Result<Option<Raw>, LogError> {
+        self.last_in(&self.inner.config.stream, subject).await
+    }
+
+    pub(crate) async fn last_in(&self, stream: &str, subject: &str) -> Result<Option<Raw>, LogError> {
+        let fail =
+            |reason: String| LogError::Read { what: format!("the last message of `{subject}`"), reason };
+        let stream = self.stream_handle(stream).await?;
+        match stream.get_last_raw_message_by_subject(subject).await {
+            Ok(message) => Ok(Some(Raw::from_read(message))),
+            Err(e) if e.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(e) => Err(fail(chain(e))),
+        }
+    }
+
+    /// One message by its place, read from the stream's leader; none when it has expired.
+    ///
+    /// # Errors
+    ///
+    /// [`LogError::Read`]: no answer. Asking again is safe.
+    pub async fn at(&self, seq: u64) -> Result<Option<Raw>, LogError> {
+        let fail = |reason: String| LogError::Read { what: format!("message {seq}"), reason };
+        let stream = self.stream_handle(&self.inner.config.stream).await?;
+        match stream.raw_message_builder().sequence(seq).send().await {
+            Ok(message) => Ok(Some(Raw::from_read(message))),
+            Err(e) if e.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(e) => Err(fail(chain(e))),
+        }
+    }
+
+    /// The first sequence at or after `seq` under `filter`, as the stream's leader sees it.
+    pub(crate) async fn next_at(
+        &self,
+        stream: &str,
+        filter: &str,
+        seq: u64,
+    ) -> Result<Option<u64>, LogError> {
+        let fail =
+            |reason: String| LogError::Read { what: format!("what follows {seq} in `{filter}`"), reason };
+        let stream = self.stream_handle(stream).await?;
+        match stream.raw_message_builder().sequence(seq).next_by_subject(filter).send().await {
+            Ok(message) => Ok(Some(message.sequence)),
+            Err(e) if e.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(e) => Err(fail(chain(e))),
+        }
+    }
+
+    async fn stream_handle(&self, name: &str) -> Result<stream::Stream<()>, LogError> {
+        self.inner
+            .context
+            .get_stream_no_info(name)
+            .await
+            .map_err(|e| LogError::Read { what: format!("the stream `{name}`"), reason: chain(e) })
+    }
+}
+
+async fn first_connection(
+    config: &LogConfig,
+    servers: &[ServerAddr],
+    broke: &Arc<watch::Sender<u64>>,
+) -> Result<Client, LogError> {
+    let begun = tokio::time::Instant::now();
+    let mut wait = Duration::from_millis(50);
+    loop {
+        let source = match options(config, broke.clone()).connect(servers).await {
+            Ok(client) => return Ok(client),
+            Err(error) => error,
+        };
+        if matches!(
+            source.kind(),
+            ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation
+        ) {
+            return Err(LogError::Denied);
+        }
+        if let Some(within) = config.connect_within
+            && begun.elapsed() >= within
+        {
+            return Err(LogError::Unreachable { within, source });
+        }
+        tracing::info!(error = %source, "no server yet, trying again");
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(Duration::from_secs(2));
+    }
+}
+
+fn options(config: &LogConfig, broke: Arc<watch::Sender<u64>>) -> ConnectOptions {
+    let mut options = ConnectOptions::new()
+        .name(&config.name)
+        .custom_inbox_prefix(format!("_INBOX_{}", config.name))
+        .ping_interval(Duration::from_secs(5))
+        .connection_timeout(Duration::from_secs(5))
+        .request_timeout(Some(config.ack_timeout))
+        .client_capacity(16_384)
+        .reconnect_delay_callback(|attempts| {
+            let base = Duration::from_millis(20 << attempts.min(6));
+            base.mul_f64(0.5 + rand::random::<f64>() / 2.0)
+        })
+        .event_callback(move |event| {
+            let broke = broke.clone();
+            async move { note(&event, &broke) }
+        });
+    if let Some(Credentials { user, password }) = &config.credentials {
+        options = options.user_and_password(user.clone(), password.clone());
+    }
+    options
+}
+
+fn note(event: &Event, broke: &watch::Sender<u64>) {
+    match event {
+        Event::Connected => tracing::info!("connected to the log"),
+        Event::Disconnected => {
+            broke.send_modify(|n| *n += 1);
+            tracing::warn!("the connection to the log broke");
+        }
+        Event::LameDuckMode | Event::Draining | Event::Closed => {
+            tracing::info!(%event, "the log's server says");
+        }
+        Event::SlowConsumer(_) => tracing::warn!(%event, "messages were dropped, reading again"),
+        // A denied publish is silent to its caller: this is the only place that knows.
+        Event::ServerError(_) | Event::ClientError(_) => tracing::warn!(%event, "the log's server says"),
+    }
+}
+
+fn version(text: &str) -> (u64, u64) {
+    let mut numbers = text.split(['.', '-']).map(|n| n.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+fn log_stream(name: &str, replicas: usize) -> stream::Config {
+    stream::Config {
+        name: name.to_owned(),
+        subjects: vec!["mw.>".into()],
+        storage: StorageType::File,
+        num_replicas: replicas,
+        retention: RetentionPolicy::Limits,
+        // Without `max_bytes`: a full store then refuses, and drops nothing.
+        discard: DiscardPolicy::Old,
+        max_bytes: -1,
+        max_messages: -1,
+        max_messages_per_subject: -1,
+        allow_atomic_publish: true,
+        allow_message_ttl: true,
+        allow_message_schedules: true,
+        allow_rollup: true,
+        duplicate_window: DUPLICATE_WINDOW,
+        max_consumers: CONSUMERS_MAX,
+        allow_direct: true,
+        ..Default::default()
+    }
+}
+
+const DAY: Duration = Duration::from_secs(24 * 3_600);
+
+fn metrics_stream(replicas: usize) -> stream::Config {
+    stream::Config {
+        name: "METRICS".into(),
+        subjects: vec!["metrics.>".into()],
+        num_replicas: replicas,
+        max_age: 3 * DAY,
+        duplicate_window: DUPLICATE_WINDOW,
+        max_bytes: -1,
+        max_messages: -1,
+        max_messages_per_subject: -1,
+        ..Default::default()
+    }
+}
+
+fn personal_stream(replicas: usize) -> stream::Config {
+    stream::Config {
+        name: "PERSONAL".into(),
+        subjects: vec!["personal.>".into()],
+        num_replicas: replicas,
+        // One sealed message per subscriber; erasure purges it.
+        max_messages_per_subject: 1,
+        allow_direct: true,
+        duplicate_window: DUPLICATE_WINDOW,
+        max_bytes: -1,
+        max_messages: -1,
+        ..Default::default()
+    }
+}
+
+fn dead_stream(replicas: usize) -> stream::Config {
+    stream::Config {
+        name: crate::dead::STREAM.into(),
+        subjects: vec!["dead.>".into()],
+        num_replicas: replicas,
+        max_age: 30 * DAY,
+        allow_direct: true,
+        duplicate_window: DUPLICATE_WINDOW,
+        max_bytes: -1,
+        max_messages: -1,
+        max_messages_per_subject: -1,
+        ..Default::default()
+    }
+}
+
+/// Whether asking again cannot help: the server understood and says no.
+fn is_final(reason: &str) -> bool {
+    [ErrorCode::STREAM_INVALID_CONFIG.0, 10_058, 10_065, 10_025, 10_003].iter().any(|code| {
+        reason.contains(&format!("error code {code}")) || reason.contains(&format!("code: {code}"))
+    })
+}
+
+/// An error and all its causes, on one line.
+pub(crate) fn chain(error: impl std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_compared_as_numbers() {
+        assert!(version("2.9.10") < SERVER_FLOOR);
+        assert!(version("2.14.0-RC.1") >= SERVER_FLOOR);
+        assert!(version("2.15.1") >= SERVER_FLOOR);
+        assert!(version("3.0.0") >= SERVER_FLOOR);
+    }
+
+    #[test]
+    fn a_password_is_not_printed() {
+        let secret = Credentials { user: "ingest".into(), password: "hunter2".into() };
+        assert!(!format!("{secret:?}").contains("hunter2"));
+    }
+}

@@ -1,0 +1,691 @@
+//! Facts of many callers, stored together: group commit.
+//!
+//! A server that writes through to the disk before every acknowledgement stores a batch as fast as a single
+//! message. So whatever arrives while one commit is under way becomes the next commit. There
+//! is no timer: one that waits alone goes at once, as a plain message.
+//!
+//! The message id of a fact is its event id, and it is the same however often the fact is sent. Ids that are
+//! already in the group or were stored in the last two minutes are not sent again but answered with
+//! the place of the first. What the server knows and we do not (a restart of ours) makes it refuse the
+//! whole group; the group is then halved until the known ones are alone. An array is stored all or
+//! nothing even then: what is new of it goes in one commit.
+
+use crate::{
+    commit::{
+        BATCH_ID, COMMIT_MESSAGES_MAX, EXPECTED_LAST, EXPECTED_SUBJECT, Member, Outcome, batch_id, write,
+        write_as,
+    },
+    log::{Connection, DUPLICATE_WINDOW, Log, LogConfig},
+    message::{EncodeError, Encoded, HeaderPair, MESSAGE_ID, Outgoing},
+};
+use async_nats::{HeaderMap, jetstream::Context};
+use bytes::Bytes;
+use events::EventId;
+use futures::future::join_all;
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
+    time::Instant,
+};
+
+/// The largest array that is stored all or nothing. Source: the server's limit of a batch.
+pub const ARRAY_MAX: usize = 1_000;
+
+/// The bytes of a group, beside which it holds at most [`COMMIT_MESSAGES_MAX`] messages.
+const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// How many stored ids are remembered, whatever the window: 200,000 are about 10 MB.
+const REMEMBERED_MAX: usize = 200_000;
+
+/// How many plain messages are on their way at once while duplicates are told apart.
+const PIPELINE: usize = 64;
+
+/// How many times duplicates in one array are told apart before each message is sent by itself.
+const TELL_APART_MAX: u32 = 3;
+
+/// A subject nobody writes: a message to it whose condition never holds makes a batch fail after
+/// its other members were looked at.
+const NEVER_SUBJECT: &str = "mw.0.all.cut.never";
+
+/// What may wait to be published. At the bound the answer is [`PublishError::Busy`], at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PublishLimits {
+    /// Messages that wait or are under way.
+    pub messages_max: u32,
+    /// Their KiB.
+    pub kib_max: u32,
+}
+
+impl Default for PublishLimits {
+    fn default() -> Self {
+        Self { messages_max: 20_000, kib_max: 64 * 1024 }
+    }
+}
+
+/// Where a fact is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stored {
+    /// Its place in the log.
+    pub seq: u64,
+    /// It had been stored before; this is the first one's place.
+    pub duplicate: bool,
+    /// Its id.
+    pub id: EventId,
+}
+
+/// Why a fact did not reach the log.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// A fault in our own code; trying again would not help.
+    #[error("encoding an event")]
+    Encode(#[from] EncodeError),
+    /// An array larger than a commit.
+    #[error("{0} events are more than the log takes at once ({ARRAY_MAX})")]
+    TooMany(usize),
+    /// Too much waits already. Nothing was stored.
+    #[error("too many events wait to be stored")]
+    Busy,
+    /// No leader, no connection or no answer in time. It may have been stored: trying again with the
+    /// same event is safe.
+    #[error("the log cannot be reached: {0}")]
+    Unavailable(String),
+    /// The log's store is full. Nothing was stored.
+    #[error("the log's store is full: {0}")]
+    StoreFull(String),
+    /// The subject's last message is not the expected one: somebody else was faster. (Or, when an
+    /// acknowledgement was lost, ours was stored and something else after it.) Read it again.
+    #[error("`{subject}` has changed: its last message is {last_seq}")]
+    Conflict {
+        /// Which subject.
+        subject: String,
+        /// The place of its last message; 0 when there is none.
+        last_seq: u64,
+    },
+    /// The server does not want it.
+    #[error("the log refuses it: {text} ({code})")]
+    Refused {
+        /// JetStream's error code.
+        code: u64,
+        /// What it says.
+        text: String,
+    },
+}
+
+/// What group commit has done since the start.
+#[derive(Debug, Default)]
+pub struct PublishStats {
+    /// Messages stored for the first time.
+    pub stored: AtomicU64,
+    /// Messages answered with an earlier one's place.
+    pub duplicates: AtomicU64,
+    /// Writes that were acknowledged.
+    pub commits: AtomicU64,
+    /// Groups that were halved because the server knew a member.
+    pub halved: AtomicU64,
+    /// Publishes refused because too much waited.
+    pub busy: AtomicU64,
+    /// Writes without a known outcome, or that found nobody to ask.
+    pub retries: AtomicU64,
+}
+
+pub(crate) struct Publisher {
+    jobs: mpsc::UnboundedSender<Job>,
+    messages: Arc<Semaphore>,
+    kib: Arc<Semaphore>,
+    stats: Arc<PublishStats>,
+}
+
+struct Item {
+    id: EventId,
+    message: Encoded,
+}
+
+/// What one caller wants stored, all or nothing.
+struct Job {
+    items: Vec<Item>,
+    deadline: Instant,
+    answer: oneshot::Sender<Result<Vec<Stored>, PublishError>>,
+    _room: (OwnedSemaphorePermit, OwnedSemaphorePermit),
+}
+
+impl Publisher {
+    pub(crate) fn start(connection: Connection, context: Context, config: &LogConfig) -> Self {
+        let (jobs, queue) = mpsc::unbounded_channel();
+        let stats = Arc::new(PublishStats::default());
+        let writer = Writer {
+            connection,
+            context,
+            stream: config.stream.clone(),
+            ack_timeout: config.ack_timeout,
+            queue,
+            waiting: VecDeque::new(),
+            remembered: Remembered::default(),
+            stats: stats.clone(),
+        };
+        tokio::spawn(writer.run());
+        Self {
+            jobs,
+            messages: Arc::new(Semaphore::new(config.limits.messages_max as usize)),
+            kib: Arc::new(Semaphore::new(config.limits.kib_max as usize)),
+            stats,
+        }
+    }
+
+    fn room_for(&self, items: &[Item]) -> Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)> {
+        let bytes: usize = items.iter().map(|item| item.message.bytes()).sum();
+        let count = u32::try_from(items.len()).ok()?;
+        let kib = u32::try_from(bytes.div_ceil(1024)).ok()?;
+        let messages = self.messages.clone().try_acquire_many_owned(count).ok()?;
+        Some((messages, self.kib.clone().try_acquire_many_owned(kib).ok()?))
+    }
+}
+
+impl Log {
+    /// Stores one fact; the same fact again is answered with the first one's place.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError`]; never [`PublishError::Conflict`].
+    pub async fn publish(&self, out: Outgoing) -> Result<Stored, PublishError> {
+        let stored = self.publish_all(vec![out]).await?;
+        Ok(*stored.first().expect("one fact has one place"))
+    }
+
+    /// Stores an array of facts in one commit, all or nothing; answers in the same order.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError`]; never [`PublishError::Conflict`].
+    pub async fn publish_all(&self, outs: Vec<Outgoing>) -> Result<Vec<Stored>, PublishError> {
+        if outs.is_empty() {
+            return Ok(Vec::new());
+        }
+        if outs.len() > ARRAY_MAX {
+            return Err(PublishError::TooMany(outs.len()));
+        }
+        let items = self.encode_all(&outs)?;
+        let publisher = &self.inner.publisher;
+        let Some(room) = publisher.room_for(&items) else {
+            publisher.stats.busy.fetch_add(1, Ordering::Relaxed);
+            return Err(PublishError::Busy);
+        };
+        let (answer, answered) = oneshot::channel();
+        let deadline = Instant::now() + self.within;
+        let gone = || PublishError::Unavailable("the writer has ended".into());
+        publisher.jobs.send(Job { items, deadline, answer, _room: room }).map_err(|_| gone())?;
+        match tokio::time::timeout_at(deadline, answered).await {
+            Ok(answer) => answer.map_err(|_| gone())?,
+            Err(_) => Err(PublishError::Unavailable(format!("not acknowledged within {:?}", self.within))),
+        }
+    }
+
+    /// Stores one fact if the last message of its subject is `last_seq` (0: there is none).
+    ///
+    /// Said again after a lost acknowledgement, the server would call it a conflict; so on a
+    /// conflict the last message is read, and when it is this very fact, it was stored.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError`]; [`PublishError::Conflict`] when somebody else was faster.
+    pub async fn publish_if(&self, out: Outgoing, last_seq: u64) -> Result<Stored, PublishError> {
+        let subject = out.encode(&self.inner.config.pop)?.subject;
+        let stored = self.commit(vec![out], Some((&subject, last_seq))).await?;
+        Ok(*stored.first().expect("one fact has one place"))
+    }
+
+    /// Stores facts in one commit, all or nothing, if the last message of the subject in `expect` is the
+    /// given one (0: there is none). Without a condition it is [`Log::publish_all`].
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError`]; [`PublishError::Conflict`] when somebody else was faster.
+    pub async fn commit(
+        &self,
+        outs: Vec<Outgoing>,
+        expect: Option<(&str, u64)>,
+    ) -> Result<Vec<Stored>, PublishError> {
+        let Some((subject, last_seq)) = expect else { return self.publish_all(outs).await };
+        if outs.len() > ARRAY_MAX {
+            return Err(PublishError::TooMany(outs.len()));
+        }
+        let items = self.encode_all(&outs)?;
+        let Some(witness) =
+            items.iter().position(|item| item.message.subject == subject).or(items.len().checked_sub(1))
+        else {
+            return Ok(Vec::new());
+        };
+        let members = conditional(&items, witness, subject, last_seq);
+        let (n, deadline) = (items.len() as u64, Instant::now() + self.within);
+        let mut pause = Pause::default();
+        loop {
+            let inner = &self.inner;
+            let reason = match write(&inner.connection, inner.config.ack_timeout, &members).await {
+                Outcome::Stored { seq, duplicate } => return Ok(placed(&items, seq + 1 - n, duplicate)),
+                Outcome::Conflict | Outcome::Known => match self.last(subject).await {
+                    Ok(last) => return settled(&items, witness, subject, last.as_ref()),
+                    Err(error) => error.to_string(),
+                },
+                Outcome::Full(text) => return Err(PublishError::StoreFull(text)),
+                Outcome::Refused { code, text } => return Err(PublishError::Refused { code, text }),
+                Outcome::Away(reason) | Outcome::Unknown(reason) => reason,
+            };
+            inner.publisher.stats.retries.fetch_add(1, Ordering::Relaxed);
+            if !pause.before(deadline).await {
+                return Err(PublishError::Unavailable(reason));
+            }
+        }
+    }
+
+    /// What group commit has done since the start.
+    pub fn publish_stats(&self) -> &PublishStats {
+        &self.inner.publisher.stats
+    }
+
+    fn encode_all(&self, outs: &[Outgoing]) -> Result<Vec<Item>, PublishError> {
+        let pop = &self.inner.config.pop;
+        let encode = |out: &Outgoing| {
+            let mut message = out.encode(pop)?;
+            message.headers.push((MESSAGE_ID, out.say.id.to_string()));
+            Ok(Item { id: out.say.id, message })
+        };
+        outs.iter().map(encode).collect()
+    }
+}
+
+fn conditional<'a>(items: &'a [Item], witness: usize, subject: &str, last_seq: u64) -> Vec<Member<'a>> {
+    let condition = |item: &Item| {
+        let mut more: Vec<HeaderPair> = vec![(EXPECTED_LAST, last_seq.to_string())];
+        if item.message.subject != subject {
+            more.push((EXPECTED_SUBJECT, subject.to_owned()));
+        }
+        more
+    };
+    let member = |(i, item): (usize, &'a Item)| Member {
+        message: &item.message,
+        more: if i == witness { condition(item) } else { Vec::new() },
+    };
+    items.iter().enumerate().map(member).collect()
+}
+
+/// What a conflict means: our own earlier attempt, or somebody else's message.
+fn settled(
+    items: &[Item],
+    witness: usize,
+    subject: &str,
+    last: Option<&crate::message::Raw>,
+) -> Result<Vec<Stored>, PublishError> {
+    let last_seq = last.map_or(0, |raw| raw.seq);
+    let ours = items[witness].message.subject == subject
+        && last.and_then(|raw| raw.header(events::header::name::ID)) == Some(&items[witness].id.to_string());
+    if ours && last_seq > witness as u64 {
+        return Ok(placed(items, last_seq - witness as u64, true));
+    }
+    Err(PublishError::Conflict { subject: subject.to_owned(), last_seq })
+}
+
+fn placed(items: &[Item], first_seq: u64, duplicate: bool) -> Vec<Stored> {
+    items.iter().zip(first_seq..).map(|(item, seq)| Stored { seq, duplicate, id: item.id }).collect()
+}
+
+/// Growing pauses between tries: 20 ms to 1 s.
+#[derive(Default)]
+pub(crate) struct Pause {
+    tries: u32,
+}
+
+impl Pause {
+    pub(crate) fn next(&mut self) -> Duration {
+        self.tries = (self.tries + 1).min(6);
+        Duration::from_millis(10 << self.tries)
+            .min(Duration::from_secs(1))
+            .mul_f64(0.5 + rand::random::<f64>() / 2.0)
+    }
+
+    /// Waits; false when `deadline` would pass meanwhile.
+    async fn before(&mut self, deadline: Instant) -> bool {
+        let wait = self.next();
+        if Instant::now() + wait >= deadline {
+            return false;
+        }
+        tokio::time::sleep(wait).await;
+        true
+    }
+}
+
+/// Ids that were stored in the last two minutes, and where.
+#[derive(Default)]
+struct Remembered {
+    seqs: HashMap<EventId, u64>,
+    order: VecDeque<(Instant, EventId)>,
+}
+
+impl Remembered {
+    fn insert(&mut self, id: EventId, seq: u64) {
+        if self.seqs.insert(id, seq).is_none() {
+            self.order.push_back((Instant::now(), id));
+        }
+    }
+
+    fn forget_old(&mut self) {
+        while let Some((stored, id)) = self.order.front()
+            && (stored.elapsed() > DUPLICATE_WINDOW || self.order.len() > REMEMBERED_MAX)
+        {
+            self.seqs.remove(id);
+            self.order.pop_front();
+        }
+    }
+}
+
+/// One job in a group: what of it is still to be stored, by index.
+struct Unit {
+    job: Job,
+    new: Vec<usize>,
+}
+
+impl Unit {
+    fn members(&self) -> impl Iterator<Item = Member<'_>> {
+        self.new.iter().map(|i| Member { message: &self.job.items[*i].message, more: Vec::new() })
+    }
+}
+
+struct Writer {
+    connection: Connection,
+    context: Context,
+    stream: String,
+    ack_timeout: Duration,
+    queue: mpsc::UnboundedReceiver<Job>,
+    waiting: VecDeque<Job>,
+    remembered: Remembered,
+    stats: Arc<PublishStats>,
+}
+
+impl Writer {
+    /// Ends when the last clone of the log is dropped.
+    async fn run(mut self) {
+        loop {
+            if self.waiting.is_empty() {
+                let Some(job) = self.queue.recv().await else { return };
+                self.waiting.push_back(job);
+            }
+            while let Ok(job) = self.queue.try_recv() {
+                self.waiting.push_back(job);
+            }
+            let (group, leaning) = self.group();
+            self.store(group).await;
+            self.answer_leaning(leaning);
+            self.remembered.forget_old();
+        }
+    }
+
+    /// What goes into the next commit, and the jobs of which nothing has to be sent but that must wait for it.
+    fn group(&mut self) -> (Vec<Unit>, Vec<Job>) {
+        let (mut units, mut leaning) = (Vec::new(), Vec::new());
+        let mut ids: HashSet<EventId> = HashSet::new();
+        let (mut messages, mut bytes) = (0, 0);
+        while let Some(job) = self.waiting.pop_front() {
+            if job.answer.is_closed() {
+                continue; // Nobody waits for it any more; its sender repeats it if it matters.
+            }
+            let mut own: HashSet<EventId> = HashSet::new();
+            let is_new =
+                |item: &Item| !self.remembered.seqs.contains_key(&item.id) && !ids.contains(&item.id);
+            let new: Vec<usize> = (0..job.items.len())
+                .filter(|i| is_new(&job.items[*i]) && own.insert(job.items[*i].id))
+                .collect();
+            if new.is_empty() {
+                leaning.push(job);
+                continue;
+            }
+            let size: usize = new.iter().map(|i| job.items[*i].message.bytes()).sum();
+            let fits = messages + new.len() <= COMMIT_MESSAGES_MAX && bytes + size <= GROUP_BYTES_MAX;
+            if !units.is_empty() && !fits {
+                self.waiting.push_front(job);
+                break;
+            }
+            messages += new.len();
+            bytes += size;
+            ids.extend(own);
+            units.push(Unit { job, new });
+        }
+        (units, leaning)
+    }
+
+    async fn store(&mut self, group: Vec<Unit>) {
+        let mut stack = vec![(group, Vec::new())];
+        let mut pause = Pause::default();
+        while let Some((mut units, mut tried)) = stack.pop() {
+            let members: Vec<Member<'_>> = units.iter().flat_map(Unit::members).collect();
+            let Some(last) = members.last() else { continue };
+            let n = members.len() as u64;
+            let id = batch_id();
+            let mut outcome = write_as(&id, &self.connection, self.ack_timeout, &members).await;
+            if outcome == Outcome::Known
+                && let Some(seq) = self.stored_by(&tried, &last.message.subject).await
+            {
+                outcome = Outcome::Stored { seq, duplicate: false };
+            }
+            drop(members);
+            match outcome {
+                Outcome::Stored { seq, duplicate } => {
+                    self.stats.commits.fetch_add(1, Ordering::Relaxed);
+                    let mut next = seq + 1 - n;
+                    for unit in units {
+                        let first = next;
+                        next += unit.new.len() as u64;
+                        self.done(unit, first, duplicate);
+                    }
+                }
+                Outcome::Known if units.len() == 1 => {
+                    let unit = units.pop().expect("a group of one has one");
+                    if let Some(again) = self.tell_apart(unit).await {
+                        stack.push((vec![again], Vec::new()));
+                    }
+                }
+                Outcome::Known | Outcome::Refused { .. } if units.len() > 1 => {
+                    self.stats.halved.fetch_add(1, Ordering::Relaxed);
+                    let upper = units.split_off(units.len() / 2);
+                    stack.push((upper, Vec::new()));
+                    stack.push((units, Vec::new()));
+                }
+                Outcome::Full(text) => {
+                    for unit in units {
+                        fail(unit, PublishError::StoreFull(text.clone()));
+                    }
+                }
+                Outcome::Refused { code, text } => {
+                    for unit in units {
+                        fail(unit, PublishError::Refused { code, text: text.clone() });
+                    }
+                }
+                // Without a condition there is no conflict; the server's word for it is taken as a refusal.
+                Outcome::Conflict | Outcome::Known => {
+                    for unit in units {
+                        fail(
+                            unit,
+                            PublishError::Refused { code: 10_071, text: "an unexpected conflict".into() },
+                        );
+                    }
+                }
+                Outcome::Away(reason) | Outcome::Unknown(reason) => {
+                    self.stats.retries.fetch_add(1, Ordering::Relaxed);
+                    tokio::time::sleep(pause.next()).await;
+                    let now = Instant::now();
+                    let (late, still): (Vec<_>, Vec<_>) =
+                        units.into_iter().partition(|unit| unit.job.deadline <= now);
+                    if late.is_empty() {
+                        tried.push(id);
+                    } else {
+                        tried.clear(); // What is tried next is not what was tried.
+                    }
+                    for unit in late {
+                        fail(unit, PublishError::Unavailable(reason.clone()));
+                    }
+                    stack.push((still, tried));
+                }
+            }
+        }
+    }
+
+    /// Where the last member of this very group lies, if one of the batches `tried` stored it: a lost
+    /// acknowledgement, the usual reason why a whole group is known.
+    async fn stored_by(&self, tried: &[String], subject: &str) -> Option<u64> {
+        if tried.is_empty() {
+            return None;
+        }
+        let stream = self.context.get_stream_no_info(&self.stream).await.ok()?;
+        let last = stream.get_last_raw_message_by_subject(subject).await.ok()?;
+        let batch = last.headers.get(BATCH_ID)?;
+        tried.iter().any(|id| id == batch.as_str()).then_some(last.sequence)
+    }
+
+    /// `unit`'s new members lie from `first` on.
+    fn done(&mut self, unit: Unit, first: u64, duplicate: bool) {
+        let count = unit.new.len() as u64;
+        let counter = if duplicate { &self.stats.duplicates } else { &self.stats.stored };
+        counter.fetch_add(count, Ordering::Relaxed);
+        let fresh: HashSet<usize> =
+            if duplicate { HashSet::new() } else { unit.new.iter().copied().collect() };
+        for (i, seq) in unit.new.iter().zip(first..) {
+            self.remembered.insert(unit.job.items[*i].id, seq);
+        }
+        self.answer(unit.job, &fresh);
+    }
+
+    /// Answers a job all of whose ids are remembered; the others come again.
+    fn answer(&mut self, job: Job, fresh: &HashSet<usize>) {
+        let place = |(i, item): (usize, &Item)| {
+            let seq = *self.remembered.seqs.get(&item.id)?;
+            Some(Stored { seq, duplicate: !fresh.contains(&i), id: item.id })
+        };
+        let places: Option<Vec<Stored>> = job.items.iter().enumerate().map(place).collect();
+        match places {
+            // Whoever stopped waiting repeats with the same ids.
+            Some(places) => drop(job.answer.send(Ok(places))),
+            None => self.waiting.push_front(job),
+        }
+    }
+
+    fn answer_leaning(&mut self, leaning: Vec<Job>) {
+        for job in leaning.into_iter().rev() {
+            self.stats.duplicates.fetch_add(job.items.len() as u64, Ordering::Relaxed);
+            self.answer(job, &HashSet::new());
+        }
+    }
+
+    /// The server knows a member of this unit, and refused it whole. Finds out which, and gives
+    /// back what is left to store, none when everything is settled.
+    async fn tell_apart(&mut self, mut unit: Unit) -> Option<Unit> {
+        let mut known = unit.new.clone();
+        if unit.new.len() > 1 {
+            for _ in 0..TELL_APART_MAX {
+                known = self.known_of(&unit).await;
+                if !known.is_empty() {
+                    break;
+                }
+            }
+            if known.is_empty() {
+                known = unit.new.clone();
+            }
+        }
+        // The server answers a known id with the first one's place and stores nothing.
+        let places = self.one_by_one(&unit, &known).await;
+        for (i, outcome) in places {
+            match outcome {
+                Outcome::Stored { seq, duplicate } => {
+                    let counter = if duplicate { &self.stats.duplicates } else { &self.stats.stored };
+                    counter.fetch_add(1, Ordering::Relaxed);
+                    self.remembered.insert(unit.job.items[i].id, seq);
+                }
+                Outcome::Full(text) => return refuse(unit, PublishError::StoreFull(text)),
+                Outcome::Refused { code, text } => return refuse(unit, PublishError::Refused { code, text }),
+                Outcome::Conflict | Outcome::Known | Outcome::Away(_) | Outcome::Unknown(_) => {
+                    if unit.job.deadline <= Instant::now() {
+                        return refuse(
+                            unit,
+                            PublishError::Unavailable("telling repeated events apart".into()),
+                        );
+                    }
+                }
+            }
+        }
+        unit.new.retain(|i| !self.remembered.seqs.contains_key(&unit.job.items[*i].id));
+        if unit.new.is_empty() {
+            self.answer(unit.job, &HashSet::new());
+            return None;
+        }
+        Some(unit)
+    }
+
+    async fn one_by_one(&self, unit: &Unit, which: &[usize]) -> Vec<(usize, Outcome)> {
+        let mut outcomes = Vec::with_capacity(which.len());
+        for some in which.chunks(PIPELINE) {
+            let mut under_way = Vec::with_capacity(some.len());
+            for i in some {
+                under_way.push(self.alone(&unit.job.items[*i].message));
+            }
+            outcomes.extend(some.iter().copied().zip(join_all(under_way).await));
+        }
+        outcomes
+    }
+
+    async fn alone(&self, message: &Encoded) -> Outcome {
+        write(&self.connection, self.ack_timeout, &[Member { message, more: Vec::new() }]).await
+    }
+
+    /// Which members the server knows, found by halving with batches that are never stored: their last
+    /// member's condition does not hold, and ids are looked at before it.
+    async fn known_of(&self, unit: &Unit) -> Vec<usize> {
+        let (lower, upper) = unit.new.split_at(unit.new.len() / 2);
+        let (mut known, mut level) = (Vec::new(), vec![lower.to_vec(), upper.to_vec()]);
+        while !level.is_empty() {
+            let mut probes = Vec::with_capacity(level.len());
+            for part in &level {
+                probes.push(self.knows_any(unit, part));
+            }
+            let answers = join_all(probes).await;
+            let mut next = Vec::new();
+            for (part, has_known) in level.into_iter().zip(answers) {
+                match (has_known, part.len()) {
+                    (false, _) => {}
+                    (true, 1) => known.extend(part),
+                    (true, n) => {
+                        let (lower, upper) = part.split_at(n / 2);
+                        next.extend([lower.to_vec(), upper.to_vec()]);
+                    }
+                }
+            }
+            level = next;
+        }
+        known.sort_unstable();
+        known
+    }
+
+    async fn knows_any(&self, unit: &Unit, part: &[usize]) -> bool {
+        let never = Encoded {
+            subject: NEVER_SUBJECT.into(),
+            headers: vec![(EXPECTED_LAST, (u64::MAX / 2).to_string())],
+            body: Bytes::new(),
+            read_headers: HeaderMap::new(),
+        };
+        let mut members: Vec<Member<'_>> =
+            part.iter().map(|i| Member { message: &unit.job.items[*i].message, more: Vec::new() }).collect();
+        members.push(Member { message: &never, more: Vec::new() });
+        matches!(write(&self.connection, self.ack_timeout, &members).await, Outcome::Known)
+    }
+}
+
+fn fail(unit: Unit, error: PublishError) {
+    drop(unit.job.answer.send(Err(error)));
+}
+
+fn refuse(unit: Unit, error: PublishError) -> Option<Unit> {
+    fail(unit, error);
+    None
+}

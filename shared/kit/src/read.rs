@@ -1,0 +1,462 @@
+//! Reading the log in its order.
+//!
+//! A reader remembers how far it came; when its consumer is lost (a server died, a heartbeat was
+//! missed) it makes another one from there. So what it hands out is complete and in order, and each message
+//! comes once.
+//!
+//! A bounded reader ends at a place in the log and has then handed out everything up to there that was
+//! stored. In a cluster its consumer may live on a server that lags; so before it ends it asks the
+//! stream's leader whether anything is missing.
+
+use crate::log::{Log, LogError, chain};
+use crate::message::Raw;
+use async_nats::jetstream::{
+    Context,
+    consumer::{AckPolicy, DeliverPolicy, ReplayPolicy, pull},
+};
+use events::{Noun, TenantId, Time, partition_of};
+use futures::{FutureExt, StreamExt};
+use std::{fmt, time::Duration};
+
+/// How many messages a reader asks for at once.
+const BATCH: usize = 500;
+/// A consumer that says nothing for twice this long is lost.
+const HEARTBEAT: Duration = Duration::from_secs(2);
+/// How long one request for messages stands.
+const EXPIRES: Duration = Duration::from_secs(30);
+/// After how long the server forgets a consumer nobody reads by.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(30);
+/// How long a bounded reader waits for the next message before it asks whether there is one.
+const DOUBT_AFTER: Duration = Duration::from_millis(300);
+
+/// Which messages are read: part of the log's subjects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Filter {
+    part: Option<u16>,
+    tenant: Option<TenantId>,
+    noun: Noun,
+    key: Option<String>,
+}
+
+impl Filter {
+    /// Everything of a noun, of all tenants.
+    pub fn noun(noun: Noun) -> Self {
+        Self { part: None, tenant: None, noun, key: None }
+    }
+
+    /// Only of one partition.
+    #[must_use]
+    pub fn part(mut self, part: u16) -> Self {
+        self.part = Some(part);
+        self
+    }
+
+    /// Only of one tenant.
+    #[must_use]
+    pub fn tenant(mut self, tenant: TenantId) -> Self {
+        self.tenant = Some(tenant);
+        self.part = Some(partition_of(tenant));
+        self
+    }
+
+    /// Only the keys that begin with the token or tokens `key`; not the key `key` itself.
+    #[must_use]
+    pub fn below(mut self, key: impl Into<String>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+}
+
+impl fmt::Display for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("mw.")?;
+        match self.part {
+            Some(part) => write!(f, "{part}.")?,
+            None => f.write_str("*.")?,
+        }
+        match self.tenant {
+            Some(tenant) => write!(f, "{tenant}.")?,
+            None => f.write_str("*.")?,
+        }
+        f.write_str(self.noun.token())?;
+        match &self.key {
+            Some(key) => write!(f, ".{key}.>"),
+            None => f.write_str(".>"),
+        }
+    }
+}
+
+/// Where reading begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum From {
+    /// At the first message there is.
+    Start,
+    /// At this place or the next one after it.
+    Seq(u64),
+    /// At the first message that was stored at this time or later.
+    Time(Time),
+    /// With what is stored from now on.
+    New,
+    /// The last message of each subject as of now, in order; then what follows.
+    LastPerSubject,
+}
+
+/// Hands out messages in the order of the log.
+pub struct Reader {
+    context: Context,
+    log: Option<Log>,
+    stream: String,
+    filters: Vec<String>,
+    from: From,
+    to: Option<u64>,
+    headers_only: bool,
+    consumer: Option<Consumer>,
+    last_seq: u64,
+    pending: u64,
+    ended: bool,
+}
+
+struct Consumer {
+    name: String,
+    messages: pull::Stream,
+    /// How many messages it brought.
+    brought: u64,
+    /// Nothing at or below this place is for it.
+    floor: u64,
+    /// Nothing was there for it when it was made.
+    empty: bool,
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader")
+            .field("filters", &self.filters)
+            .field("last_seq", &self.last_seq)
+            .field("to", &self.to)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Log {
+    /// Reads what `filters` let through, from `from` to the place `to` (included), or without end.
+    /// Filters must not overlap.
+    pub fn read(&self, filters: &[Filter], from: From, to: Option<u64>) -> Reader {
+        self.read_subjects(filters.iter().map(ToString::to_string).collect(), from, to)
+    }
+
+    /// Reads the last message of each subject as of now, up to the end of the log as it is now.
+    ///
+    /// # Errors
+    ///
+    /// [`LogError::Read`] when the log does not say where it ends.
+    pub async fn last_per_subject(&self, filters: &[Filter]) -> Result<Reader, LogError> {
+        let end = self.state().await?.last_seq;
+        Ok(self.read(filters, From::LastPerSubject, Some(end)))
+    }
+
+    /// Reads what is stored from now on, without end.
+    pub fn tail(&self, filters: &[Filter]) -> Reader {
+        self.read(filters, From::New, None)
+    }
+
+    pub(crate) fn read_subjects(&self, filters: Vec<String>, from: From, to: Option<u64>) -> Reader {
+        self.read_stream(&self.inner.config.stream, filters, from, to)
+    }
+
+    pub(crate) fn read_stream(
+        &self,
+        stream: &str,
+        filters: Vec<String>,
+        from: From,
+        to: Option<u64>,
+    ) -> Reader {
+        let last_seq = match from {
+            From::Seq(seq) => seq.saturating_sub(1),
+            From::Start | From::Time(_) | From::New | From::LastPerSubject => 0,
+        };
+        let replicated = self.inner.config.replicas > 1;
+        Reader {
+            context: self.inner.context.clone(),
+            log: replicated.then(|| self.clone()),
+            stream: stream.to_owned(),
+            filters,
+            from,
+            to,
+            headers_only: false,
+            consumer: None,
+            last_seq,
+            pending: 0,
+            ended: to.is_some_and(|to| to <= last_seq),
+        }
+    }
+}
+
+impl Reader {
+    /// The headers alone; bodies come empty.
+    pub(crate) fn headers_only(mut self) -> Self {
+        self.headers_only = true;
+        self
+    }
+
+    /// How many messages were still before it when the last one was handed out.
+    pub fn pending(&self) -> u64 {
+        self.pending
+    }
+
+    /// Makes its consumer, so that [`Reader::next_chunk`] has something to look at.
+    pub(crate) async fn prepare(&mut self) -> Result<(), LogError> {
+        if self.ended || self.consumer.is_some() { Ok(()) } else { self.consume().await }
+    }
+
+    /// The next message; none at the end of a bounded reader. Can be dropped and asked again.
+    ///
+    /// # Errors
+    ///
+    /// [`LogError::Read`]: the stream does not exist, or a filter is none. Everything else is waited for.
+    pub async fn next(&mut self) -> Result<Option<Raw>, LogError> {
+        loop {
+            if self.ended {
+                self.release();
+                return Ok(None);
+            }
+            if self.consumer.is_none() {
+                self.consume().await?;
+                continue;
+            }
+            if let Some(raw) = self.step().await {
+                return Ok(Some(raw));
+            }
+        }
+    }
+
+    /// The next message and what is there behind it without waiting, at most `max`; empty at the end.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reader::next`].
+    pub async fn next_chunk(&mut self, max: usize) -> Result<Vec<Raw>, LogError> {
+        let mut chunk = Vec::new();
+        let Some(first) = self.next().await? else { return Ok(chunk) };
+        chunk.push(first);
+        while chunk.len() < max && !self.ended {
+            let Some(consumer) = &mut self.consumer else { break };
+            match consumer.messages.next().now_or_never() {
+                Some(Some(Ok(message))) => chunk.extend(self.take(message)),
+                Some(Some(Err(_)) | None) => {
+                    self.release();
+                    break;
+                }
+                None => break,
+            }
+        }
+        Ok(chunk)
+    }
+
+    async fn step(&mut self) -> Option<Raw> {
+        let consumer = self.consumer.as_mut()?;
+        let next = if self.to.is_some() {
+            match tokio::time::timeout(DOUBT_AFTER, consumer.messages.next()).await {
+                Ok(next) => next,
+                Err(_) => {
+                    self.doubt().await;
+                    return None;
+                }
+            }
+        } else {
+            consumer.messages.next().await
+        };
+        match next {
+            Some(Ok(message)) => {
+                let raw = self.take(message);
+                if self.pending == 0 && self.to.is_some() && !self.ended {
+                    self.finish().await;
+                }
+                raw
+            }
+            Some(Err(error)) => {
+                tracing::debug!(%error, "a reader lost its consumer, reading on from {}", self.last_seq);
+                self.release();
+                None
+            }
+            None => {
+                self.release();
+                None
+            }
+        }
+    }
+
+    fn take(&mut self, message: async_nats::jetstream::Message) -> Option<Raw> {
+        if let Some(consumer) = &mut self.consumer {
+            consumer.brought += 1;
+        }
+        let raw = Raw::from_stream(message)?;
+        if raw.seq <= self.last_seq {
+            return None;
+        }
+        if self.to.is_some_and(|to| raw.seq > to) {
+            self.ended = true;
+            return None;
+        }
+        self.last_seq = raw.seq;
+        self.pending = raw.pending;
+        if self.to == Some(raw.seq) {
+            self.ended = true;
+        }
+        Some(raw)
+    }
+
+    /// Nothing came for a while though something should: it may have expired meanwhile.
+    async fn doubt(&mut self) {
+        let Some(consumer) = &self.consumer else { return };
+        let info = match self
+            .context
+            .get_consumer_from_stream::<pull::Config, _, _>(&consumer.name, &self.stream)
+            .await
+        {
+            Ok(found) => found.cached_info().clone(),
+            Err(error) => {
+                tracing::debug!(error = chain(error), "a reader's consumer is gone");
+                self.release();
+                return;
+            }
+        };
+        if info.num_pending == 0 && info.delivered.consumer_sequence <= consumer.brought {
+            self.finish().await;
+        }
+    }
+
+    /// The consumer has nothing more. Is that all there is? The leader knows.
+    async fn finish(&mut self) {
+        let (Some(log), Some(to)) = (&self.log, self.to) else {
+            self.ended = true;
+            return;
+        };
+        let floor = self.consumer.as_ref().map_or(0, |consumer| consumer.floor).max(self.last_seq);
+        for filter in &self.filters {
+            let next = loop {
+                match log.next_at(&self.stream, filter, floor + 1).await {
+                    Ok(next) => break next,
+                    Err(error) => {
+                        tracing::debug!(%error, "asking whether a reader is complete");
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
+                }
+            };
+            if next.is_some_and(|seq| seq <= to) {
+                // Its server lags behind the leader: read on by another consumer.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                self.release();
+                return;
+            }
+        }
+        self.ended = true;
+    }
+
+    async fn consume(&mut self) -> Result<(), LogError> {
+        let mut wait = Duration::from_millis(20);
+        loop {
+            match self.make().await {
+                Ok(consumer) => {
+                    let empty = consumer.empty;
+                    self.consumer = Some(consumer);
+                    if empty && self.to.is_some() {
+                        self.finish().await;
+                    }
+                    return Ok(());
+                }
+                Err(reason) if is_final(&reason) => {
+                    return Err(LogError::Read { what: format!("{:?}", self.filters), reason });
+                }
+                Err(reason) => tracing::debug!(reason, "no consumer yet"),
+            }
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(Duration::from_secs(1));
+        }
+    }
+
+    async fn make(&mut self) -> Result<Consumer, String> {
+        let config = pull::Config {
+            deliver_policy: self.policy(),
+            ack_policy: AckPolicy::None,
+            replay_policy: ReplayPolicy::Instant,
+            filter_subjects: self.filters.clone(),
+            headers_only: self.headers_only,
+            memory_storage: true,
+            num_replicas: 1,
+            inactive_threshold: FORGOTTEN_AFTER,
+            ..Default::default()
+        };
+        let consumer = self.context.create_consumer_on_stream(config, &self.stream).await.map_err(chain)?;
+        let info = consumer.cached_info();
+        let (name, empty, floor) = (info.name.clone(), info.num_pending == 0, info.delivered.stream_sequence);
+        if self.from == From::New && self.last_seq == 0 {
+            // From here on "new" has a place, so that a lost consumer loses nothing.
+            self.last_seq = floor;
+        }
+        let messages = consumer
+            .stream()
+            .max_messages_per_batch(BATCH)
+            .expires(EXPIRES)
+            .heartbeat(HEARTBEAT)
+            .messages()
+            .await
+            .map_err(chain)?;
+        Ok(Consumer { name, messages, brought: 0, floor, empty })
+    }
+
+    fn policy(&self) -> DeliverPolicy {
+        match self.from {
+            // The last of each subject comes in order too, so it can be begun again; what
+            // came already is skipped.
+            From::LastPerSubject => DeliverPolicy::LastPerSubject,
+            _ if self.last_seq > 0 => DeliverPolicy::ByStartSequence { start_sequence: self.last_seq + 1 },
+            From::Start | From::Seq(_) => DeliverPolicy::All,
+            From::New => DeliverPolicy::New,
+            From::Time(time) => match async_nats::datetime::from_nanos(i128::from(time.us()) * 1_000) {
+                Ok(start_time) => DeliverPolicy::ByStartTime { start_time },
+                Err(_) => DeliverPolicy::All,
+            },
+        }
+    }
+
+    /// Lets the server forget the consumer at once instead of after a while.
+    fn release(&mut self) {
+        let Some(consumer) = self.consumer.take() else { return };
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let (context, stream) = (self.context.clone(), self.stream.clone());
+        runtime.spawn(async move {
+            let name = consumer.name.clone();
+            drop(consumer);
+            drop(context.delete_consumer_from_stream(name, stream).await);
+        });
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+fn is_final(reason: &str) -> bool {
+    // Stream not found, no valid filter, filters overlap.
+    ["10059", "10093", "10136", "10138"].iter().any(|code| reason.contains(code))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_is_part_of_the_subjects() {
+        let tenant = TenantId::of("hillside");
+        let part = partition_of(tenant);
+        assert_eq!(Filter::noun(Noun::Signal).to_string(), "mw.*.*.signal.>");
+        assert_eq!(Filter::noun(Noun::Health).part(7).to_string(), "mw.7.*.health.>");
+        assert_eq!(
+            Filter::noun(Noun::Health).tenant(tenant).to_string(),
+            format!("mw.{part}.{tenant}.health.>")
+        );
+        assert_eq!(Filter::noun(Noun::Ask).below("main.3").to_string(), "mw.*.*.ask.main.3.>");
+    }
+}
