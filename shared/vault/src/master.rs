@@ -1,0 +1,341 @@
+//! Master keys: where they come from, and wrapping tenants' keys under them.
+//!
+//! Several may be given, newest first: the newest wraps, all open. To rotate, put a new key in
+//! front, wrap every tenant's keys again ([`MasterKeys::rewrapped`]), then drop the old one.
+
+use crate::{
+    TenantKeys,
+    digest::{hex, keyed},
+    seal::{OpenError, SealKey},
+};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use events::{LookUpKey, Sealed, TenantId};
+use rand::TryRng;
+use std::{
+    fmt, fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+/// The version of wrapped keys.
+const WRAPPED: &str = "k1";
+
+/// Why there is no master key.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The environment variable is not set or is no text.
+    #[error("reading the master key from the environment variable `{variable}`")]
+    Environment {
+        /// Which variable.
+        variable: String,
+        /// Why.
+        source: std::env::VarError,
+    },
+    /// The file could not be read.
+    #[error("reading the master key from {}", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file could not be made, perhaps because it is there already.
+    #[error("writing a new master key to {}", path.display())]
+    Write {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The text holds no key at all.
+    #[error("no master key is given; make one with `openssl rand -base64 32`")]
+    None,
+    /// One of the keys is not 32 bytes in base64.
+    #[error("master key number {number} is not 32 bytes in base64; make one with `openssl rand -base64 32`")]
+    Malformed {
+        /// Which one, from 1.
+        number: usize,
+    },
+}
+
+/// 32 bytes that wrap every tenant's keys. Wiped when dropped; never printed.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct MasterKey([u8; 32]);
+
+impl fmt::Debug for MasterKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MasterKey(…)")
+    }
+}
+
+impl MasterKey {
+    /// A new one from the operating system's randomness.
+    pub fn random() -> Self {
+        Self(random())
+    }
+
+    /// The one in `text`: base64 of 32 bytes, with or without padding; `None` when it is not that.
+    pub fn from_base64(text: &str) -> Option<Self> {
+        let padded = Zeroizing::new(format!("{}=", text.trim().trim_end_matches('=')));
+        let bytes = Zeroizing::new(STANDARD.decode(padded.as_bytes()).ok()?);
+        bytes.as_slice().try_into().ok().map(Self)
+    }
+
+    /// Its base64 text, to be written where keys are kept.
+    pub fn to_base64(&self) -> Zeroizing<String> {
+        Zeroizing::new(STANDARD.encode(self.0))
+    }
+
+    /// By what wrapped keys name it: says nothing of the key.
+    fn id(&self) -> String {
+        hex(&keyed(&self.0, &[b"mastwatch master key id"])[..4])
+    }
+
+    fn seal_key(&self) -> SealKey {
+        SealKey::of(&self.0)
+    }
+}
+
+/// Every master key that is configured, newest first; at least one.
+#[derive(Debug, Clone)]
+pub struct MasterKeys {
+    newest: MasterKey,
+    older: Vec<MasterKey>,
+}
+
+impl MasterKeys {
+    /// `newest` wraps; it and `older` open.
+    pub fn new(newest: MasterKey, older: Vec<MasterKey>) -> Self {
+        Self { newest, older }
+    }
+
+    /// Those in `text`: base64, newest first, separated by white space or commas.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::None`] when there is none, [`KeyError::Malformed`] when one is not 32 bytes in base64.
+    pub fn parse(text: &str) -> Result<Self, KeyError> {
+        let mut keys = Vec::new();
+        let words = text.split(|c: char| c.is_whitespace() || c == ',').filter(|word| !word.is_empty());
+        for (n, word) in words.enumerate() {
+            keys.push(MasterKey::from_base64(word).ok_or(KeyError::Malformed { number: n + 1 })?);
+        }
+        if keys.is_empty() {
+            return Err(KeyError::None);
+        }
+        let newest = keys.remove(0);
+        Ok(Self { newest, older: keys })
+    }
+
+    /// Those in the environment variable `variable`, in the form of [`Self::parse`].
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::Environment`], and those of [`Self::parse`].
+    pub fn from_environment(variable: &str) -> Result<Self, KeyError> {
+        let text = std::env::var(variable)
+            .map_err(|source| KeyError::Environment { variable: variable.to_owned(), source })?;
+        Self::parse(&Zeroizing::new(text))
+    }
+
+    /// Those in the file at `path`, in the form of [`Self::parse`].
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::Read`], and those of [`Self::parse`].
+    pub fn from_file(path: &Path) -> Result<Self, KeyError> {
+        let text =
+            fs::read_to_string(path).map_err(|source| KeyError::Read { path: path.to_owned(), source })?;
+        Self::parse(&Zeroizing::new(text))
+    }
+
+    /// A random one, written to a new file at `path` that only its owner may read.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::Write`]; also when the file is there already: a key is never overwritten.
+    pub fn create_file(path: &Path) -> Result<Self, KeyError> {
+        let key = MasterKey::random();
+        let text = Zeroizing::new(format!("{}\n", key.to_base64().as_str()));
+        let mut options = fs::OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let write = || -> io::Result<()> {
+            let mut file = options.open(path)?;
+            file.write_all(text.as_bytes())?;
+            file.sync_all()
+        };
+        write().map_err(|source| KeyError::Write { path: path.to_owned(), source })?;
+        Ok(Self::new(key, Vec::new()))
+    }
+
+    /// Draws the keys of a new tenant: to use, and wrapped for the log.
+    pub fn new_tenant(&self, tenant: TenantId) -> (TenantKeys, LookUpKey) {
+        let (data, look_up) = (Zeroizing::new(random()), Zeroizing::new(random()));
+        let wrapped = LookUpKey {
+            look_up: self.wrap(tenant, "look-up", &look_up),
+            data: self.wrap(tenant, "data", &data),
+        };
+        (TenantKeys::of(tenant, &data, &look_up), wrapped)
+    }
+
+    /// Opens a tenant's wrapped keys.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`]: malformed, wrapped under a key that is not here, altered, or another tenant's.
+    pub fn open_tenant(&self, tenant: TenantId, wrapped: &LookUpKey) -> Result<TenantKeys, OpenError> {
+        let data = self.unwrap_key(tenant, "data", &wrapped.data)?;
+        let look_up = self.unwrap_key(tenant, "look-up", &wrapped.look_up)?;
+        Ok(TenantKeys::of(tenant, &data, &look_up))
+    }
+
+    /// The same tenant's keys under the newest master key; `None` when they are already.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::open_tenant`].
+    pub fn rewrapped(&self, tenant: TenantId, wrapped: &LookUpKey) -> Result<Option<LookUpKey>, OpenError> {
+        let data = self.unwrap_key(tenant, "data", &wrapped.data)?;
+        let look_up = self.unwrap_key(tenant, "look-up", &wrapped.look_up)?;
+        let now = LookUpKey {
+            look_up: self.wrap(tenant, "look-up", &look_up),
+            data: self.wrap(tenant, "data", &data),
+        };
+        Ok((now != *wrapped).then_some(now))
+    }
+
+    fn wrap(&self, tenant: TenantId, what: &str, key: &[u8; 32]) -> Sealed {
+        let sealed = self.newest.seal_key().seal(&wrap_context(tenant, what), key);
+        Sealed(format!("{WRAPPED}.{}.{sealed}", self.newest.id()))
+    }
+
+    fn unwrap_key(
+        &self,
+        tenant: TenantId,
+        what: &str,
+        wrapped: &Sealed,
+    ) -> Result<Zeroizing<[u8; 32]>, OpenError> {
+        let mut parts = wrapped.0.splitn(3, '.');
+        let (Some(WRAPPED), Some(id), Some(text)) = (parts.next(), parts.next(), parts.next()) else {
+            return Err(OpenError::Malformed);
+        };
+        let key = std::iter::once(&self.newest)
+            .chain(&self.older)
+            .find(|key| key.id() == id)
+            .ok_or(OpenError::UnknownMasterKey)?;
+        let plain = key.seal_key().open(&wrap_context(tenant, what), text)?;
+        plain.as_slice().try_into().map(Zeroizing::new).map_err(|_| OpenError::Malformed)
+    }
+}
+
+fn wrap_context(tenant: TenantId, what: &str) -> Vec<u8> {
+    format!("mastwatch wrap v1/{tenant}/{what}").into_bytes()
+}
+
+/// 32 bytes of the operating system's randomness.
+pub(crate) fn random() -> [u8; 32] {
+    let mut bytes = [0; 32];
+    rand::rngs::SysRng.try_fill_bytes(&mut bytes).expect("the operating system gives random bytes");
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Field;
+    use events::NodeId;
+
+    fn tenant() -> TenantId {
+        TenantId::of("hillside")
+    }
+
+    #[test]
+    fn a_tenants_keys_survive_their_wrapping() {
+        let master = MasterKeys::new(MasterKey::random(), vec![]);
+        let (keys, wrapped) = master.new_tenant(tenant());
+        let again = master.open_tenant(tenant(), &wrapped).unwrap();
+        let field = Field::Login(NodeId::of(tenant(), "core-1"));
+        assert_eq!(again.open(field, &keys.seal(field, b"x")).unwrap().as_slice(), b"x");
+    }
+
+    #[test]
+    fn keys_wrapped_for_one_tenant_or_purpose_open_for_no_other() {
+        let master = MasterKeys::new(MasterKey::random(), vec![]);
+        let (_, wrapped) = master.new_tenant(tenant());
+        assert_eq!(master.open_tenant(TenantId::of("valley"), &wrapped).unwrap_err(), OpenError::Refused);
+        let swapped = LookUpKey { look_up: wrapped.data.clone(), data: wrapped.look_up };
+        assert_eq!(master.open_tenant(tenant(), &swapped).unwrap_err(), OpenError::Refused);
+    }
+
+    #[test]
+    fn after_a_rotation_old_wrappings_open_and_new_ones_need_only_the_new_key() {
+        let (old, new) = (MasterKey::random(), MasterKey::random());
+        let (keys, wrapped) = MasterKeys::new(old.clone(), vec![]).new_tenant(tenant());
+        let both = MasterKeys::new(new.clone(), vec![old]);
+        let field = Field::Login(NodeId::of(tenant(), "core-1"));
+        let sealed = keys.seal(field, b"x");
+        assert!(both.open_tenant(tenant(), &wrapped).unwrap().open(field, &sealed).is_ok());
+
+        let rewrapped = both.rewrapped(tenant(), &wrapped).unwrap().expect("the old key wrapped it");
+        assert_eq!(both.rewrapped(tenant(), &rewrapped).unwrap(), None);
+        let only_new = MasterKeys::new(new, vec![]);
+        assert_eq!(only_new.open_tenant(tenant(), &wrapped).unwrap_err(), OpenError::UnknownMasterKey);
+        let reopened = only_new.open_tenant(tenant(), &rewrapped).unwrap();
+        assert_eq!(reopened.open(field, &sealed).unwrap().as_slice(), b"x");
+    }
+
+    #[test]
+    fn keys_are_read_newest_first_from_text_and_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("master.key");
+        let made = MasterKeys::create_file(&path).unwrap();
+        assert!(matches!(MasterKeys::create_file(&path), Err(KeyError::Write { .. })));
+        let (_, wrapped) = made.new_tenant(tenant());
+        let read = MasterKeys::from_file(&path).unwrap();
+        assert!(read.open_tenant(tenant(), &wrapped).is_ok());
+
+        let newer = MasterKey::random();
+        let text = format!("{}, {}\n", newer.to_base64().as_str(), fs::read_to_string(&path).unwrap().trim());
+        let both = MasterKeys::parse(&text).unwrap();
+        assert_eq!(both.newest.0, newer.0);
+        assert!(both.open_tenant(tenant(), &wrapped).is_ok());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_new_key_file_is_its_owners_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("master.key");
+        MasterKeys::create_file(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn bad_master_keys_are_named_by_number_and_never_shown() {
+        assert!(matches!(MasterKeys::parse(" \n"), Err(KeyError::None)));
+        let good = MasterKey::random().to_base64();
+        let error = MasterKeys::parse(&format!("{} tooshort", good.as_str())).unwrap_err();
+        assert!(matches!(error, KeyError::Malformed { number: 2 }));
+        assert!(!error.to_string().contains("tooshort"));
+        assert!(matches!(
+            MasterKeys::from_environment("MASTWATCH_NO_SUCH_VARIABLE"),
+            Err(KeyError::Environment { .. })
+        ));
+        let unpadded = good.trim_end_matches('=');
+        assert!(MasterKey::from_base64(unpadded).is_some());
+    }
+
+    #[test]
+    fn no_key_prints_itself() {
+        let key = MasterKey([b'A'; 32]);
+        let keys = MasterKeys::new(key.clone(), vec![key.clone()]);
+        let (tenant_keys, _) = keys.new_tenant(tenant());
+        assert_eq!(format!("{key:?}"), "MasterKey(…)");
+        assert_eq!(format!("{keys:?}"), "MasterKeys { newest: MasterKey(…), older: [MasterKey(…)] }");
+        assert_eq!(format!("{tenant_keys:?}"), format!("TenantKeys({}, …)", tenant()));
+    }
+}
