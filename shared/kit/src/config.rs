@@ -111,6 +111,10 @@ pub struct Common {
     pub nats_user: Option<String>,
     /// That user's password.
     pub nats_password: Option<Secret>,
+    /// How many of the servers keep each message: 1, 3 or 5.
+    pub nats_replicas: usize,
+    /// Whether this process declares the streams. Off where its user may not.
+    pub declare_streams: bool,
     /// The point of presence this process works at: letters, digits, `_`, `-`.
     pub pop: String,
     /// Postgres, as the services use it. Needed by projector and console only.
@@ -141,6 +145,8 @@ impl Default for Common {
             nats_url: "nats://127.0.0.1:4222".into(),
             nats_user: None,
             nats_password: None,
+            nats_replicas: 1,
+            declare_streams: true,
             pop: "main".into(),
             database_url: None,
             database_owner_url: None,
@@ -183,6 +189,7 @@ impl Common {
             "nats_user",
             "needs `nats_password` beside it, and the other way round",
         );
+        check.holds([1, 3, 5].contains(&self.nats_replicas), "nats_replicas", "must be 1, 3 or 5");
         check.holds(
             !self.pop.is_empty()
                 && self.pop.len() <= 32

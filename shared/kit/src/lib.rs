@@ -11,12 +11,14 @@ pub mod lease;
 pub mod log;
 pub mod message;
 pub mod postgres;
+pub mod projection;
 pub mod publish;
 pub mod quota;
 pub mod read;
 pub mod run;
 pub mod telemetry;
 pub mod timer;
+pub mod worker;
 
 pub use crate::{
     decider::{Decider, DeciderError, DeciderOptions, DeciderStats, Leasing, Observe, Then},
@@ -24,7 +26,10 @@ pub use crate::{
     lease::{Lease, LeaseConfig, Slots},
     log::{Credentials, Log, LogConfig, LogError, LogState},
     message::{EncodeError, Outgoing, Raw, Undecodable},
+    postgres::{Place, as_tenant, move_position},
+    projection::{Chunk, Project, Projection, ProjectionError, Told},
     publish::{ARRAY_MAX, PublishError, PublishLimits, PublishStats, Stored},
     read::{Filter, From, Reader},
-    run::Service,
+    run::{Process, Restart, Service},
+    worker::{Job, Verdict, Worker, WorkerError},
 };

@@ -9,12 +9,13 @@ use crate::{
     admin::{self, Board, Build, Metrics, Readiness},
     config::Common,
     http::{self, Limits},
+    log::{Credentials, Log, LogConfig, LogError},
     telemetry::Telemetry,
 };
 use anyhow::anyhow;
 use futures::{FutureExt, future::BoxFuture};
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     fmt, io,
     net::SocketAddr,
     panic::AssertUnwindSafe,
@@ -30,6 +31,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
+/// How often the connection to the log is looked at.
+const WATCH_EVERY: Duration = Duration::from_millis(500);
+
 /// What a service is given.
 #[derive(Debug, Clone)]
 pub struct Service {
@@ -37,6 +41,8 @@ pub struct Service {
     pub name: &'static str,
     /// What concerns every service.
     pub common: Arc<Common>,
+    /// Where facts are heard and said. One connection for the whole process.
+    pub log: Log,
     /// Cancelled when it is to end: take nothing new, finish what was begun, return.
     pub stop: CancellationToken,
     /// Whether it can work. Not until it says so.
@@ -88,6 +94,9 @@ pub enum OpenError {
 /// Why a process did not end well.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
+    /// The log is not for us. A log that is merely away is waited for.
+    #[error("connecting to the log")]
+    Log(#[source] LogError),
     /// A service failed, and was not to be started again.
     #[error("running {service}")]
     Failed {
@@ -228,26 +237,75 @@ impl Process {
             };
             async move { http::serve(admin, routes, limits, &metrics, stop).await }
         });
-        tracing::info!(%admin_address, durability = %common.durability, services = ?services.keys().collect::<Vec<_>>(), "running");
+        let names: Vec<&'static str> = services.keys().copied().collect();
+        tracing::info!(%admin_address, durability = %common.durability, services = ?names, "running");
 
-        let mut running: BTreeMap<&'static str, Service> = BTreeMap::new();
+        let log_stands = board.condition("log");
+        let connected = tokio::select! {
+            () = stop.cancelled() => None,
+            () = told_to_stop(&mut signals) => None,
+            connected = connect(&common, &names) => Some(connected),
+        };
+        let outcome = match connected {
+            None => {
+                board.drain();
+                Ok(())
+            }
+            Some(Err(error)) => Err(RunError::Log(error)),
+            Some(Ok(log)) => {
+                let watching = tokio::spawn(watch(log.clone(), log_stands, admin_stop.clone()));
+                let crew = Crew { common, board, metrics, stop, restart, log };
+                let outcome = crew.live(services, &mut signals).await;
+                watching.abort();
+                outcome
+            }
+        };
+        admin_stop.cancel();
+        if let Ok(Err(error)) = admin.await {
+            tracing::warn!(%error, "closing the admin port");
+        }
+        tracing::info!("ended");
+        telemetry.finish().await;
+        outcome
+    }
+}
+
+/// What running services needs.
+struct Crew {
+    common: Arc<Common>,
+    board: Board,
+    metrics: Metrics,
+    stop: CancellationToken,
+    restart: Restart,
+    log: Log,
+}
+
+impl Crew {
+    /// Runs `services` until the process is told to stop or one is given up; then drains.
+    async fn live(
+        self,
+        services: BTreeMap<&'static str, Start>,
+        signals: &mut [Signal; 2],
+    ) -> Result<(), RunError> {
+        let mut running = BTreeSet::new();
         let mut tasks = JoinSet::new();
         for (name, start) in services {
             let service = Service {
                 name,
-                common: Arc::clone(&common),
-                stop: stop.clone(),
-                readiness: board.condition(name),
-                metrics: metrics.under(name),
+                common: Arc::clone(&self.common),
+                log: self.log.clone(),
+                stop: self.stop.clone(),
+                readiness: self.board.condition(name),
+                metrics: self.metrics.under(name),
             };
-            running.insert(name, service.clone());
-            let span = tracing::info_span!("service", service = name);
+            running.insert(name);
+            let (span, restart) = (tracing::info_span!("service", service = name), self.restart);
             tasks.spawn(async move { (name, supervise(&service, &start, restart).await) }.instrument(span));
         }
 
         let mut outcome = Ok(());
         let mut ended = |joined: Result<(&'static str, anyhow::Result<()>), tokio::task::JoinError>,
-                         running: &mut BTreeMap<&'static str, Service>| {
+                         running: &mut BTreeSet<&'static str>| {
             let (name, result) = joined.expect("a supervisor catches panics and is aborted only below");
             running.remove(name);
             if let (Err(source), true) = (result, outcome.is_ok()) {
@@ -256,14 +314,14 @@ impl Process {
         };
         // The first service that ends, ends the process: `supervise` returns only when it gives up.
         tokio::select! {
-            () = stop.cancelled() => {}
-            () = told_to_stop(&mut signals) => {}
+            () = self.stop.cancelled() => {}
+            () = told_to_stop(signals) => {}
             Some(joined) = tasks.join_next() => ended(joined, &mut running),
         }
 
-        board.drain();
-        stop.cancel();
-        let within = Duration::from_secs(common.drain_s);
+        self.board.drain();
+        self.stop.cancel();
+        let within = Duration::from_secs(self.common.drain_s);
         let deadline = tokio::time::sleep(within);
         tokio::pin!(deadline);
         let cut_off = loop {
@@ -273,24 +331,59 @@ impl Process {
                     None => break None,
                 },
                 () = &mut deadline => {
-                    break Some(RunError::CutOff { services: running.keys().copied().collect(), within });
+                    break Some(RunError::CutOff { services: running.iter().copied().collect(), within });
                 }
-                () = told_to_stop(&mut signals) => {
-                    break Some(RunError::Hurried(running.keys().copied().collect()));
+                () = told_to_stop(signals) => {
+                    break Some(RunError::Hurried(running.iter().copied().collect()));
                 }
             }
         };
         tasks.shutdown().await;
-        if let (Some(cut_off), true) = (cut_off, outcome.is_ok()) {
-            outcome = Err(cut_off);
+        match cut_off {
+            Some(cut_off) if outcome.is_ok() => Err(cut_off),
+            Some(_) | None => outcome,
         }
-        admin_stop.cancel();
-        if let Ok(Err(error)) = admin.await {
-            tracing::warn!(%error, "closing the admin port");
+    }
+}
+
+/// The process's one connection to the log, with its streams declared.
+async fn connect(common: &Common, services: &[&'static str]) -> Result<Log, LogError> {
+    let name = match services {
+        [one] => *one,
+        _ => "mastwatch",
+    };
+    let credentials = match (&common.nats_user, &common.nats_password) {
+        (Some(user), Some(password)) => {
+            Some(Credentials { user: user.clone(), password: password.reveal().to_owned() })
         }
-        tracing::info!("ended");
-        telemetry.finish().await;
-        outcome
+        _ => None,
+    };
+    let config = LogConfig {
+        credentials,
+        pop: common.pop.clone(),
+        replicas: common.nats_replicas,
+        durability: common.durability.to_string(),
+        ..LogConfig::new(common.nats_servers(), name)
+    };
+    let log = Log::connect(config).await?;
+    if common.declare_streams {
+        log.ensure().await?;
+    }
+    Ok(log)
+}
+
+/// Says whether the connection to the log stands, until `stop`.
+async fn watch(log: Log, stands: Readiness, stop: CancellationToken) {
+    loop {
+        if log.is_connected() {
+            stands.ready();
+        } else {
+            stands.not_ready("the connection to the log is broken");
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(WATCH_EVERY) => {}
+        }
     }
 }
 
@@ -346,121 +439,5 @@ async fn supervise(service: &Service, start: &Start, restart: Restart) -> anyhow
         }
         restarts.inc();
         service.readiness.not_ready("starting again");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::atomic::{AtomicU32, Ordering};
-
-    const BUILD: Build = Build { version: "0", revision: "test" };
-
-    async fn process() -> Process {
-        let common =
-            Common { admin_address: SocketAddr::from(([127, 0, 0, 1], 0)), drain_s: 1, ..Common::default() };
-        Process::open(common, BUILD, Telemetry::default()).await.unwrap()
-    }
-
-    fn soon(times: u32) -> Restart {
-        let ms = Duration::from_millis;
-        Restart::Bounded { first: ms(1), most: ms(5), times, within: Duration::from_secs(60) }
-    }
-
-    async fn until_stopped(service: Service) -> anyhow::Result<()> {
-        service.readiness.ready();
-        service.stop.cancelled().await;
-        Ok(())
-    }
-
-    #[tokio::test]
-    async fn a_service_that_fails_or_panics_is_started_again_and_the_others_go_on() {
-        let tries = Arc::new(AtomicU32::new(0));
-        let seen = Arc::clone(&tries);
-        let process = process().await.restarting(soon(9)).service("steady", until_stopped).service(
-            "shaky",
-            move |service| {
-                let nth = seen.fetch_add(1, Ordering::SeqCst);
-                async move {
-                    match nth {
-                        0 => anyhow::bail!("no luck"),
-                        1 => panic!("on purpose"),
-                        2 => Ok(()),
-                        _ => until_stopped(service).await,
-                    }
-                }
-            },
-        );
-        let (stop, metrics, board) = (process.stop(), process.metrics(), process.board());
-        let running = tokio::spawn(process.run());
-        let durability = crate::config::Durability::Always;
-        while !board.report(durability).ready {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        assert_eq!(tries.load(Ordering::SeqCst), 4);
-        assert!(metrics.text().unwrap().contains("mastwatch_shaky_restarts_total 3\n"));
-        stop.cancel();
-        running.await.unwrap().unwrap();
-        assert!(!board.report(durability).ready);
-    }
-
-    #[tokio::test]
-    async fn a_service_that_keeps_failing_ends_the_process_in_good_order() {
-        let drained = Arc::new(AtomicU32::new(0));
-        let seen = Arc::clone(&drained);
-        let process = process()
-            .await
-            .restarting(soon(3))
-            .service("hopeless", async |_| anyhow::bail!("never"))
-            .service("steady", move |service| {
-                let seen = Arc::clone(&seen);
-                async move {
-                    service.stop.cancelled().await;
-                    seen.fetch_add(1, Ordering::SeqCst);
-                    Ok(())
-                }
-            });
-        let error = process.run().await.unwrap_err();
-        assert!(matches!(&error, RunError::Failed { service: "hopeless", .. }), "{error}");
-        assert_eq!(
-            format!("{:#}", anyhow::Error::from(error)),
-            "running hopeless: given up after 4 failures: never"
-        );
-        assert_eq!(drained.load(Ordering::SeqCst), 1);
-    }
-
-    #[tokio::test]
-    async fn a_service_that_does_not_end_is_cut_off_in_time() {
-        let process = process().await.service("stubborn", async |_| {
-            std::future::pending::<()>().await;
-            Ok(())
-        });
-        process.stop().cancel();
-        let began = Instant::now();
-        let error = process.run().await.unwrap_err();
-        assert!(
-            matches!(error, RunError::CutOff { ref services, .. } if services == &["stubborn"]),
-            "{error}"
-        );
-        assert!(began.elapsed() < Duration::from_secs(5));
-    }
-
-    #[tokio::test]
-    async fn what_a_failed_run_left_behind_is_told_to_end() {
-        let ended = Arc::new(AtomicU32::new(0));
-        let seen = Arc::clone(&ended);
-        let process = process().await.service("parent", move |service| {
-            let seen = Arc::clone(&seen);
-            async move {
-                tokio::spawn(async move {
-                    service.stop.cancelled().await;
-                    seen.fetch_add(1, Ordering::SeqCst);
-                });
-                anyhow::bail!("gone")
-            }
-        });
-        process.run().await.unwrap_err();
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        assert_eq!(ended.load(Ordering::SeqCst), 1);
     }
 }
