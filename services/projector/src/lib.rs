@@ -8,6 +8,7 @@
 //! and however often it is read, the rows come out the same ([`checksum`] proves it).
 
 mod checksum;
+mod parts;
 mod project;
 mod prune;
 mod rows;
@@ -15,9 +16,10 @@ mod value;
 mod words;
 
 pub use checksum::{TABLES, checksum};
-pub use project::{Parts, ProjectError, project};
+pub use parts::{PartError, Parts};
+pub use project::ReadModels;
 pub use prune::prune;
-pub use rows::{HEARS, Rows, statements};
+pub use rows::statements;
 
 /// The name of the read model: in positions and metrics.
 pub const MODEL: &str = "read_models";
