@@ -31,6 +31,11 @@ pub(crate) struct Ground {
 }
 
 pub(crate) async fn ground() -> Ground {
+    ground_under(&vault::MasterKey::random().to_base64()).await
+}
+
+/// The same, where tenants' keys are wrapped under this master key.
+pub(crate) async fn ground_under(master: &str) -> Ground {
     kit::telemetry::use_ring();
     let (nats, postgres) = tokio::join!(Nats::start_temporary(|_| {}), Postgres::start_temporary(|_| {}));
     let (nats, postgres) = (nats.unwrap(), postgres.unwrap());
@@ -62,8 +67,7 @@ pub(crate) async fn ground() -> Ground {
     assert!(console::first_administrator(&log).await.unwrap().is_none(), "there is one already");
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let keys = vault::MasterKey::random().to_base64().to_string();
-    let config = Config { master_keys: Some(Secret::new(keys)), streams_max: 8, ..Config::default() };
+    let config = Config { master_keys: Some(Secret::new(master)), streams_max: 8, ..Config::default() };
     let desk = service("console");
     let desk = tokio::spawn(async move { console::serve(config, desk, listener).await.unwrap() });
 
