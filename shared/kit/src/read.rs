@@ -35,7 +35,14 @@ pub struct Filter {
     part: Option<u16>,
     tenant: Option<TenantId>,
     noun: Noun,
-    key: Option<String>,
+    key: Option<Key>,
+}
+
+/// Which keys of a noun.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Key {
+    Below(String),
+    Exactly(String),
 }
 
 impl Filter {
@@ -62,7 +69,14 @@ impl Filter {
     /// Only the keys that begin with the token or tokens `key`; not the key `key` itself.
     #[must_use]
     pub fn below(mut self, key: impl Into<String>) -> Self {
-        self.key = Some(key.into());
+        self.key = Some(Key::Below(key.into()));
+        self
+    }
+
+    /// Only the history of one thing: the key `key` itself.
+    #[must_use]
+    pub fn exactly(mut self, key: impl Into<String>) -> Self {
+        self.key = Some(Key::Exactly(key.into()));
         self
     }
 }
@@ -80,7 +94,8 @@ impl fmt::Display for Filter {
         }
         f.write_str(self.noun.token())?;
         match &self.key {
-            Some(key) => write!(f, ".{key}.>"),
+            Some(Key::Below(key)) => write!(f, ".{key}.>"),
+            Some(Key::Exactly(key)) => write!(f, ".{key}"),
             None => f.write_str(".>"),
         }
     }
@@ -461,5 +476,6 @@ mod tests {
             format!("mw.{part}.{tenant}.health.>")
         );
         assert_eq!(Filter::noun(Noun::Ask).below("main.3").to_string(), "mw.*.*.ask.main.3.>");
+        assert_eq!(Filter::noun(Noun::Part).exactly("ab.0").to_string(), "mw.*.*.part.ab.0");
     }
 }
