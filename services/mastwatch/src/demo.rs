@@ -2,8 +2,8 @@
 
 use crate::{
     api::{self, Api},
-    show,
-    up::Doors,
+    show, status,
+    up::{Doors, say},
 };
 use anyhow::{Context, bail};
 use axum::{Router, body::Bytes, extract::State, http::HeaderMap, http::StatusCode, routing::post};
@@ -62,7 +62,7 @@ pub async fn play(
     let api = Api::new(console, token.trim().to_owned(), Some(file.tenant.slug.clone()));
     bar.set_message("importing its network");
     api.call(Method::POST, "/api/v1/import", Some(file.to_yaml().into_bytes())).await?;
-    bar.println(format!("  simulated ISP    {}: {} subscribers", file.tenant.name, file.subscribers.len()));
+    say(bar, &format!("simulated ISP    {}: {} subscribers", file.tenant.name, file.subscribers.len()));
     bar.set_message("waiting until every router has told what it sees");
     if !settled(&api, stop).await? {
         return Ok(());
@@ -88,8 +88,10 @@ pub async fn play(
 async fn receive(State(inbox): State<mpsc::Sender<Value>>, headers: HeaderMap, body: Bytes) -> StatusCode {
     let signed = headers.contains_key("webhook-signature") && headers.contains_key("webhook-id");
     match serde_json::from_slice(&body) {
-        Ok(notice) if signed && inbox.try_send(notice).is_ok() => StatusCode::NO_CONTENT,
-        Ok(_) if signed => StatusCode::TOO_MANY_REQUESTS,
+        Ok(notice) if signed => match inbox.try_send(notice) {
+            Ok(()) => StatusCode::NO_CONTENT,
+            Err(_) => StatusCode::TOO_MANY_REQUESTS,
+        },
         Ok(_) | Err(_) => StatusCode::BAD_REQUEST,
     }
 }
@@ -98,10 +100,7 @@ async fn receive(State(inbox): State<mpsc::Sender<Value>>, headers: HeaderMap, b
 async fn settled(api: &Api, stop: &CancellationToken) -> anyhow::Result<bool> {
     let began = Instant::now();
     loop {
-        let unknown = api.get("/api/v1/inventory/nodes?health=unknown&limit=1").await?;
-        let imported = api.get("/api/v1/inventory/nodes?limit=1").await?;
-        let none = |page: &Value| page["items"].as_array().is_none_or(Vec::is_empty);
-        if !none(&imported) && none(&unknown) {
+        if status::is_settled(api).await? {
             return Ok(true);
         }
         if began.elapsed() > PATIENCE {
@@ -119,7 +118,7 @@ async fn outage(
     notices: &mut mpsc::Receiver<Value>,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
-    let victim = lab.with(|state| state.world.index_of(VICTIM)).context("finding the core router to kill")?;
+    let victim = lab.network().find(VICTIM).context("finding the core router to kill")?;
     show::line(format!("Now {VICTIM} loses its power. Nobody tells us: a dead router sends no webhook."));
     let began = Instant::now();
     lab.set_broken(&[victim], true);

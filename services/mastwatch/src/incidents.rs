@@ -34,7 +34,7 @@ async fn list(all: bool, api: &Api, json: bool) -> anyhow::Result<()> {
     let mut rows = Vec::new();
     loop {
         let state = if all { "all" } else { "open" };
-        let after = next.map(|n| format!("&after={n}")).unwrap_or_default();
+        let after = next.map(|n| format!("&cursor={n}")).unwrap_or_default();
         let page = api.get(&format!("/api/v1/incidents?state={state}{after}")).await?;
         for incident in page["items"].as_array().into_iter().flatten() {
             if json {
@@ -78,7 +78,7 @@ pub async fn find(start: &str, api: &Api) -> anyhow::Result<String> {
     let mut found = Vec::new();
     let mut next: Option<String> = None;
     loop {
-        let after = next.map(|n| format!("&after={n}")).unwrap_or_default();
+        let after = next.map(|n| format!("&cursor={n}")).unwrap_or_default();
         let page = api.get(&format!("/api/v1/incidents?state=all{after}")).await?;
         let items = page["items"].as_array().context("reading the list of incidents")?;
         found.extend(
@@ -151,7 +151,7 @@ pub async fn explain(start: &str, api: &Api, json: bool) -> anyhow::Result<()> {
     let mut next: Option<String> = None;
     let mut first = true;
     loop {
-        let after = next.map(|n| format!("?after={n}")).unwrap_or_default();
+        let after = next.map(|n| format!("?cursor={n}")).unwrap_or_default();
         let page = api.get(&format!("/api/v1/incidents/{id}/explain{after}")).await?;
         if json {
             show::json(&page);

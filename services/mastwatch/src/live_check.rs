@@ -11,7 +11,7 @@ use reqwest::Method;
 ///
 /// When the console is not reached or knows no such node.
 pub async fn run(device: &str, api: &Api, json: bool) -> anyhow::Result<()> {
-    let found = api.get(&format!("/api/v1/inventory/nodes?file_id={device}")).await?;
+    let found = api.get(&format!("/api/v1/inventory/nodes?text={device}&limit=1000")).await?;
     let node =
         found["items"].as_array().into_iter().flatten().find(|n| n["file_id"].as_str() == Some(device));
     let id =

@@ -39,11 +39,16 @@ pub async fn run(api: &Api, json: bool) -> anyhow::Result<ExitCode> {
     Ok(if incidents.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(3) })
 }
 
-async fn counts(api: &Api) -> anyhow::Result<BTreeMap<String, BTreeMap<String, u64>>> {
+/// How many nodes there are, by tier and by what is believed of them.
+///
+/// # Errors
+///
+/// When the console is not reached.
+pub async fn counts(api: &Api) -> anyhow::Result<BTreeMap<String, BTreeMap<String, u64>>> {
     let mut counts: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
     let mut next: Option<String> = None;
     for _ in 0..MOST_PAGES {
-        let after = next.map(|n| format!("&after={n}")).unwrap_or_default();
+        let after = next.map(|n| format!("&cursor={n}")).unwrap_or_default();
         let page = api.get(&format!("/api/v1/inventory/nodes?limit=1000{after}")).await?;
         for node in page["items"].as_array().into_iter().flatten() {
             let of = |key: &str| node[key].as_str().unwrap_or("unknown").to_owned();
@@ -55,6 +60,16 @@ async fn counts(api: &Api) -> anyhow::Result<BTreeMap<String, BTreeMap<String, u
         }
     }
     Ok(counts)
+}
+
+/// Whether there is a network and nothing of it is unknown.
+///
+/// # Errors
+///
+/// When the console is not reached.
+pub async fn is_settled(api: &Api) -> anyhow::Result<bool> {
+    let counts = counts(api).await?;
+    Ok(!counts.is_empty() && counts.values().all(|of| of.get("unknown").copied().unwrap_or_default() == 0))
 }
 
 /// The first field of a server-sent event's data, read as JSON.

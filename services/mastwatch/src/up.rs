@@ -49,16 +49,16 @@ pub async fn run(args: &UpArgs, data: &Path) -> anyhow::Result<()> {
     bar.set_message("starting the private servers");
     let settings = Settings::load(args.config.as_deref()).context("reading the configuration")?;
     let (servers, settings) =
-        Servers::start(&data, settings, |line| bar.println(format!("  {line}"))).await?;
+        Servers::start(&data, settings, |line| say(&bar, &line)).await?;
     let (settings, doors) = doors(with_keys(settings, &data)?)?;
     keep_administrator(&settings, &data).await?;
     keep_addresses(&settings, &data)?;
     bar.set_message("starting the services");
     let process = compose::process(&settings, &compose::SERVICES, !args.verbose).await?;
     let stop = process.stop();
-    bar.println(format!("  console          http://{}", doors.console));
-    bar.println(format!("  webhooks         http://{}", doors.ingest));
-    bar.println(format!("  health, metrics  http://{}", process.admin_address()));
+    say(&bar, &format!("console          http://{}", doors.console));
+    say(&bar, &format!("webhooks         http://{}", doors.ingest));
+    say(&bar, &format!("health, metrics  http://{}", process.admin_address()));
     std::fs::write(api::address_file(&data), format!("http://{}\n", doors.console))
         .context("keeping the address")?;
     let admin = process.admin_address();
@@ -96,7 +96,7 @@ async fn tell(
         return Ok(());
     }
     let token = api::token_file(data);
-    bar.println(format!("  administrator's token in {}", token.display()));
+    say(bar, &format!("administrator's token in {}", token.display()));
     if demo {
         return demo::play(data, doors, network, stop, bar).await;
     }
@@ -214,6 +214,11 @@ fn port_for(variable: &str, usual: u16) -> anyhow::Result<SocketAddr> {
     let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
     let free = TcpListener::bind(loopback(usual)).or_else(|_| TcpListener::bind(loopback(0)));
     Ok(free.context("finding a free port")?.local_addr()?)
+}
+
+/// Says a line above the progress bar, or just says it where there is no terminal.
+pub(crate) fn say(bar: &indicatif::ProgressBar, text: &str) {
+    if bar.is_hidden() { show::line(format!("  {text}")) } else { bar.println(format!("  {text}")) }
 }
 
 fn spinner() -> indicatif::ProgressBar {

@@ -9,7 +9,8 @@ use axum::{Router, body::Bytes, extract::State, http::HeaderMap, http::StatusCod
 use embedded::{Nats, Postgres, Temporary};
 use kit::{Log, LogConfig};
 use mastwatch::api::Api;
-use network_file::NetworkFile;
+use events::Audience;
+use network_file::{ChannelEntry, NetworkFile, Position, Secret, Via};
 use reqwest::Method;
 use serde_json::Value;
 use std::{
@@ -21,6 +22,9 @@ use std::{
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
+
+/// What the sink's channels sign with.
+const SIGNING_SECRET: &str = "whsec_c3RhY2sgdGVzdHMgc2lnbmluZyBzZWNyZXQhISEhISE=";
 
 /// Where everything of one test stands.
 pub struct Stack {
@@ -67,7 +71,11 @@ fn binary() -> anyhow::Result<PathBuf> {
         path.pop();
     }
     path.push("mastwatch");
-    if path.exists() { Ok(path) } else { bail!("{} is missing: run `cargo build -p mastwatch`", path.display()) }
+    if path.exists() {
+        Ok(path)
+    } else {
+        bail!("{} is missing: run `cargo build -p mastwatch`", path.display())
+    }
 }
 
 impl Sink {
@@ -158,7 +166,8 @@ impl Stack {
             postgres.superuser_url()
         );
         std::fs::write(&config, format!("{common}\n{tables}"))?;
-        let log = Log::connect(LogConfig::new([nats.url()], "stack")).await.context("connecting to the log")?;
+        let log =
+            Log::connect(LogConfig::new([nats.url()], "stack")).await.context("connecting to the log")?;
         log.ensure().await.context("declaring the log")?;
         let token = console::first_administrator(&log).await?.context("making an administrator")?;
         let api = Api::new(format!("http://{console}"), token.to_string(), None);
@@ -204,6 +213,20 @@ impl Stack {
         }
     }
 
+    /// Makes a network's notices go to the sink, and its incidents resolve within seconds.
+    pub fn tell_the_sink(&self, network: &mut NetworkFile) {
+        network.policy.resolve_hold_ms = 3_000;
+        network.channels.clear();
+        for (name, audience) in [("noc", Audience::Engineers), ("field", Audience::Technicians)] {
+            network.channels.push(ChannelEntry {
+                name: name.into(),
+                audience,
+                via: Via::Webhook { url: self.sink.url(), secret: Secret::new(SIGNING_SECRET) },
+                at: Position::default(),
+            });
+        }
+    }
+
     /// Plays a network; its scripts report to our front door.
     ///
     /// # Errors
@@ -230,17 +253,12 @@ impl Stack {
     pub async fn settled(&self, tenant: &str, within: Duration) -> anyhow::Result<()> {
         let (api, began) = (self.api_of(tenant), Instant::now());
         loop {
-            let items = |page: &Value| page["items"].as_array().map_or(0, Vec::len);
-            let all = api.get("/api/v1/inventory/nodes?limit=1").await;
-            let unknown = api.get("/api/v1/inventory/nodes?health=unknown&limit=1").await;
-            if let (Ok(all), Ok(unknown)) = (&all, &unknown)
-                && items(all) > 0
-                && items(unknown) == 0
-            {
+            let settled = mastwatch::status::is_settled(&api).await;
+            if matches!(settled, Ok(true)) {
                 return Ok(());
             }
             if began.elapsed() > within {
-                bail!("not settled within {} s: {unknown:?}", within.as_secs());
+                bail!("not settled within {} s: {settled:?}", within.as_secs());
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
