@@ -36,6 +36,8 @@ pub(crate) struct Desk {
     pub(crate) models: ReadModels,
     /// One import at a time: it takes memory in proportion to its network.
     pub(crate) importing: Arc<Semaphore>,
+    /// Explanations at a time: each reads a stretch of the log.
+    pub(crate) explaining: Arc<Semaphore>,
     /// Live updates that are being followed.
     pub(crate) streams: Arc<Semaphore>,
     pub(crate) stop: CancellationToken,

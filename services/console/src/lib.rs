@@ -10,8 +10,10 @@
 mod access;
 mod config;
 mod desk;
+mod explain;
 mod import;
 mod laid;
+mod page;
 mod read_models;
 mod routes;
 
@@ -29,6 +31,9 @@ use tokio::{net::TcpListener, sync::Semaphore};
 
 /// The name under which it speaks.
 pub(crate) const SOURCE: &str = "console";
+
+/// How many incidents are explained at a time.
+const EXPLAINING_MAX: usize = 4;
 
 /// How often it is looked whether Postgres answers, for readiness.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -78,6 +83,7 @@ pub async fn serve(config: Config, service: Service, listener: TcpListener) -> a
         inventories,
         models: models.clone(),
         importing: Arc::new(Semaphore::new(1)),
+        explaining: Arc::new(Semaphore::new(EXPLAINING_MAX)),
         streams: Arc::new(Semaphore::new(config.streams_max)),
         stop: service.stop.clone(),
     };

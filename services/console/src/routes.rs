@@ -1,15 +1,17 @@
 //! Every route there is, and the document that lists them.
 
 mod channels;
+mod events;
 mod health;
 mod import;
 mod incidents;
 mod inventory;
 mod list;
+mod live_check;
 mod tenants;
 mod tokens;
 
-use crate::desk::Desk;
+use crate::{desk::Desk, page};
 use axum::{Router, extract::DefaultBodyLimit, http::header, response::IntoResponse, routing::get};
 use utoipa::{
     Modify, OpenApi,
@@ -61,8 +63,11 @@ fn api() -> OpenApiRouter<Desk> {
         .routes(routes!(health::show))
         .routes(routes!(incidents::list))
         .routes(routes!(incidents::show))
+        .routes(routes!(incidents::explain))
         .routes(routes!(incidents::acknowledge))
         .routes(routes!(incidents::close_as_wrong))
+        .routes(routes!(live_check::live_check))
+        .routes(routes!(events::follow))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .merge(
             OpenApiRouter::new()
@@ -82,5 +87,5 @@ pub(crate) fn all(desk: Desk) -> Router {
     let document = document.to_json().expect("plain data is representable as JSON");
     let openapi =
         get(move || async move { ([(header::CONTENT_TYPE, "application/json")], document).into_response() });
-    routes.route("/api/openapi.json", openapi).with_state(desk)
+    routes.route("/api/openapi.json", openapi).merge(page::routes()).with_state(desk)
 }

@@ -534,6 +534,7 @@ fn personal_stream(replicas: usize) -> stream::Config {
         num_replicas: replicas,
         // One sealed message per subscriber; erasure purges it.
         max_messages_per_subject: 1,
+        allow_atomic_publish: true,
         allow_direct: true,
         duplicate_window: DUPLICATE_WINDOW,
         max_bytes: -1,

@@ -4,19 +4,22 @@
 //! and erasure purges it. None of it is a fact of the log.
 
 use crate::{
+    commit::{COMMIT_MESSAGES_MAX, Member, Outcome, write},
     log::{Log, LogError, chain},
+    message::Encoded,
     publish::PublishError,
     read::{Filter, From},
 };
+use async_nats::HeaderMap;
 use events::{NodeId, Noun, Sealed, TenantId};
-use futures::{StreamExt, stream};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
+use tokio::time::Instant;
 
 /// The stream of personal data.
 const STREAM: &str = "PERSONAL";
 
-/// How many messages are on their way at once.
-const PIPELINE: usize = 256;
+/// How long to wait before what was not stored is tried again.
+const AGAIN: Duration = Duration::from_millis(100);
 
 fn subject(tenant: TenantId, node: NodeId) -> String {
     format!("personal.{tenant}.{node}")
@@ -49,24 +52,45 @@ impl Log {
     ///
     /// # Errors
     ///
-    /// [`PublishError::Unavailable`]; some of them may be stored then.
+    /// [`PublishError`]; some of them may be stored then.
     pub async fn put_personal(
         &self,
         tenant: TenantId,
         persons: Vec<(NodeId, Sealed)>,
     ) -> Result<(), PublishError> {
-        let context = &self.inner.context;
-        let mut stored = stream::iter(persons)
-            .map(|(node, sealed)| async move {
-                let away = |reason: String| PublishError::Unavailable(reason);
-                let sent = context.publish(subject(tenant, node), sealed.0.into()).await;
-                sent.map_err(|e| away(chain(e)))?.await.map_err(|e| away(chain(e)))
+        let messages: Vec<Encoded> = persons
+            .into_iter()
+            .map(|(node, sealed)| Encoded {
+                subject: subject(tenant, node),
+                headers: vec![],
+                body: sealed.0.into(),
+                read_headers: HeaderMap::new(),
             })
-            .buffer_unordered(PIPELINE);
-        while let Some(ack) = stored.next().await {
-            ack?;
+            .collect();
+        for messages in messages.chunks(COMMIT_MESSAGES_MAX) {
+            self.put_batch(messages).await?;
         }
         Ok(())
+    }
+
+    async fn put_batch(&self, messages: &[Encoded]) -> Result<(), PublishError> {
+        let members: Vec<_> = messages.iter().map(|message| Member { message, more: vec![] }).collect();
+        let deadline = Instant::now() + self.within;
+        loop {
+            let timeout = self.inner.config.ack_timeout;
+            let reason = match write(&self.inner.connection, timeout, &members).await {
+                Outcome::Stored { .. } => return Ok(()),
+                Outcome::Full(text) => return Err(PublishError::StoreFull(text)),
+                Outcome::Refused { code, text } => return Err(PublishError::Refused { code, text }),
+                // Nothing here is conditional or numbered, and storing it twice changes nothing.
+                Outcome::Conflict | Outcome::Known => "refused as a conflict that cannot be".into(),
+                Outcome::Away(reason) | Outcome::Unknown(reason) => reason,
+            };
+            if Instant::now() + AGAIN > deadline {
+                return Err(PublishError::Unavailable(reason));
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
     }
 
     /// Forgets a person for ever.

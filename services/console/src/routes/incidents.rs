@@ -3,6 +3,7 @@
 use super::list::{Page, one_of, rows};
 use crate::{
     desk::{Answer, Desk, Within, request_id},
+    explain::{self, Explanation},
     read_models::{IncidentDetail, IncidentFilter, IncidentRow},
 };
 use axum::{
@@ -15,6 +16,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use events::{Fact, IncidentId, Noun, Order, OrderId, OrderSaid, Say, Subject};
 use kit::{Outgoing, http::Problem};
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
@@ -171,4 +173,38 @@ pub(crate) fn incident_id(text: &str) -> Answer<IncidentId> {
 
 pub(crate) fn no_incident() -> Problem {
     Problem::not_found("there is no such incident")
+}
+
+/// Which of those that were cut off.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct WhichSuppressed {
+    /// Where the page before ended.
+    cursor: Option<String>,
+    /// How many at most: 1 to 1000; 100 if absent.
+    limit: Option<u32>,
+}
+
+/// The chain of evidence, from the notices back to claims and answers; and who was cut off, with the
+/// verdict that justified each silence.
+#[utoipa::path(
+    get, path = "/api/v1/incidents/{incident}/explain", tag = "incidents",
+    params(("incident" = Uuid, Path), WhichSuppressed),
+    responses((status = 200, body = Explanation), (status = 404))
+)]
+pub(crate) async fn explain(
+    State(desk): State<Desk>,
+    within: Within,
+    Path(id): Path<String>,
+    Query(which): Query<WhichSuppressed>,
+) -> Answer<Json<Explanation>> {
+    let incident = incident_id(&id)?;
+    let limit = usize::try_from(rows(which.limit)? - 1).unwrap_or(0);
+    let after = which.cursor.map_or(Ok(0), |cursor| cursor.parse());
+    let after = after.map_err(|_| Problem::malformed("`cursor` is none of ours"))?;
+    let turn = desk.explaining.try_acquire();
+    let busy = || Problem::unavailable("too many explanations at a time", Duration::from_secs(2));
+    let _turn = turn.map_err(|_| busy())?;
+    let found = explain::explain(&desk.log, within.tenant, incident, after, limit).await?;
+    Ok(Json(found.ok_or_else(no_incident)?))
 }
