@@ -185,6 +185,11 @@ impl Connection {
         self.client.connection_state() == State::Connected
     }
 
+    /// Changes whenever the connection breaks.
+    pub(crate) fn breaks(&self) -> watch::Receiver<u64> {
+        self.breaks.clone()
+    }
+
     /// Resolves when the connection breaks after this call.
     pub(crate) async fn broken(&self) {
         let mut breaks = self.breaks.clone();

@@ -4,7 +4,8 @@
 //! handed to another when its confirmation does not come in time. So work is done at least once, in no
 //! particular order, and must bear repetition: ids that follow from the message make it once in effect.
 //!
-//! A confirmation counts only when the server has confirmed it in turn. While a job runs its
+//! A confirmation counts only when the server has confirmed it in turn; even so, a server that is killed
+//! in the same moment may have forgotten it, and hands the job out once more. While a job runs its
 //! time is extended; what runs longer than a job may is cut off and tried again later.
 
 use crate::{

@@ -172,13 +172,6 @@ async fn a_service_is_configured_serves_works_is_asked_how_it_is_and_ends() {
     let figures = async || client.get(format!("{admin}/metrics")).send().await.unwrap().text().await.unwrap();
     until("it is confirmed", async || figures().await.contains("clerk_done_total 1")).await;
 
-    // With its log away it is alive, not ready, and says so to whoever asks for the impossible.
-    nats.kill();
-    until("it is not ready", async || status("/readyz").await == Some(503)).await;
-    assert_eq!(status("/healthz").await, Some(200));
-    nats.restart().await.unwrap();
-    until("it is ready again", async || status("/readyz").await == Some(200)).await;
-
     let text = figures().await;
     for line in [
         "mastwatch_build_info{version=\"1.2.3\",revision=\"abc\"} 1",
@@ -188,6 +181,13 @@ async fn a_service_is_configured_serves_works_is_asked_how_it_is_and_ends() {
     ] {
         assert!(text.lines().any(|found| found == line), "{line}\n{text}");
     }
+
+    // With its log away it is alive, not ready, and says so to whoever asks for the impossible.
+    nats.kill();
+    until("it is not ready", async || status("/readyz").await == Some(503)).await;
+    assert_eq!(status("/healthz").await, Some(200));
+    nats.restart().await.unwrap();
+    until("it is ready again", async || status("/readyz").await == Some(200)).await;
 
     stop.cancel();
     tokio::time::timeout(Duration::from_secs(10), running).await.unwrap().unwrap().unwrap();
