@@ -48,8 +48,7 @@ pub async fn run(args: &UpArgs, data: &Path) -> anyhow::Result<()> {
     let bar = spinner();
     bar.set_message("starting the private servers");
     let settings = Settings::load(args.config.as_deref()).context("reading the configuration")?;
-    let (servers, settings) =
-        Servers::start(&data, settings, |line| say(&bar, &line)).await?;
+    let (servers, settings) = Servers::start(&data, settings, |line| say(&bar, &line)).await?;
     let (settings, doors) = doors(with_keys(settings, &data)?)?;
     keep_administrator(&settings, &data).await?;
     keep_addresses(&settings, &data)?;

@@ -7,9 +7,9 @@
 use anyhow::{Context, bail};
 use axum::{Router, body::Bytes, extract::State, http::HeaderMap, http::StatusCode, routing::post};
 use embedded::{Nats, Postgres, Temporary};
+use events::Audience;
 use kit::{Log, LogConfig};
 use mastwatch::api::Api;
-use events::Audience;
 use network_file::{ChannelEntry, NetworkFile, Position, Secret, Via};
 use reqwest::Method;
 use serde_json::Value;

@@ -28,7 +28,10 @@ async fn a_dead_router_is_told_once_and_resolved_once() {
     let imported = stack.import(&network).await.unwrap();
     assert_eq!(imported["committed"], true, "{imported}");
     let tenant = network.tenant.slug.clone();
-    stack.settled(&tenant, Duration::from_secs(60)).await.unwrap_or_else(|e| panic!("{e:#}\n{}", running.said()));
+    stack
+        .settled(&tenant, Duration::from_secs(60))
+        .await
+        .unwrap_or_else(|e| panic!("{e:#}\n{}", running.said()));
 
     let core = lab.network().find("core-1").expect("the generator makes core-1");
     lab.set_broken(&[core], true);
