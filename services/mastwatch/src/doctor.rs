@@ -21,9 +21,12 @@ struct Finding {
 pub async fn run(server: &Server, json: bool) -> anyhow::Result<ExitCode> {
     let programs = Programs::find(&server.data);
     let mut found = vec![
-        program("nats-server", programs.nats_server().map(|p| format!("{p:?}"))),
-        program("Postgres", programs.postgres().map(|p| format!("{p:?}"))),
-        program("VictoriaMetrics", programs.victoria_metrics().map(|p| format!("{p:?}"))),
+        program("nats-server", programs.nats_server().map(|p| shown(&p))),
+        program(
+            "Postgres",
+            programs.postgres().map(|p| format!("{} at {}", p.version, p.postgres.display())),
+        ),
+        program("VictoriaMetrics", programs.victoria_metrics().map(|p| shown(&p))),
     ];
     found.push(match server.api() {
         Err(error) => Finding { what: "token", good: false, says: format!("{error:#}") },
@@ -49,6 +52,12 @@ pub async fn run(server: &Server, json: bool) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn shown(program: &embedded::Program) -> String {
+    let version =
+        program.version.as_ref().map(ToString::to_string).unwrap_or_else(|| "of unknown version".into());
+    format!("{version} at {}", program.path.display())
 }
 
 fn program<E: std::error::Error>(what: &'static str, found: Result<String, E>) -> Finding {

@@ -149,26 +149,38 @@ fn evidence(cause: &Value) {
 pub async fn explain(start: &str, api: &Api, json: bool) -> anyhow::Result<()> {
     let id = find(start, api).await?;
     let mut next: Option<String> = None;
-    let mut first = true;
+    let (mut first, mut suppressed, mut unexplained) = (true, 0, 0);
     loop {
         let after = next.map(|n| format!("?cursor={n}")).unwrap_or_default();
         let page = api.get(&format!("/api/v1/incidents/{id}/explain{after}")).await?;
         if json {
             show::json(&page);
-        } else {
-            if first {
-                for line in page["story"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-                    show::line(line);
-                }
+        } else if first {
+            for link in page["chain"].as_array().into_iter().flatten() {
+                let gone =
+                    if link["complete"].as_bool() == Some(false) { "  (its cause has expired)" } else { "" };
+                show::line(format!(
+                    "{}  {:<10} {}{gone}",
+                    clock(&text(link, "heard")),
+                    text(link, "noun"),
+                    text(link, "what")
+                ));
             }
-            for node in page["suppressed"].as_array().into_iter().flatten() {
-                show::line(format!("    {}  {}", text(node, "name"), text(node, "because")));
-            }
+        }
+        for node in page["suppressed"].as_array().into_iter().flatten() {
+            suppressed += 1;
+            unexplained += usize::from(node["roots"].as_array().is_none_or(Vec::is_empty));
         }
         first = false;
         next = page["next"].as_str().map(str::to_owned);
         if next.is_none() {
-            return Ok(());
+            break;
         }
     }
+    if !json {
+        show::line(format!(
+            "{suppressed} nodes below were not told of by themselves, {unexplained} of them unexplained"
+        ));
+    }
+    Ok(())
 }

@@ -52,6 +52,8 @@ pub async fn run(args: &UpArgs, data: &Path) -> anyhow::Result<()> {
     let (settings, doors) = doors(with_keys(settings, &data)?)?;
     keep_administrator(&settings, &data).await?;
     keep_addresses(&settings, &data)?;
+    bar.set_message("bringing the tables up to date");
+    projector::migrate(&settings.common()?).await.context("bringing the tables up to date")?;
     bar.set_message("starting the services");
     let process = compose::process(&settings, &compose::SERVICES, !args.verbose).await?;
     let stop = process.stop();
