@@ -272,7 +272,7 @@ create table suspicion (
     claim_event uuid not null,
     asked_count integer not null,
     heard_at timestamptz not null,
-    kept_until timestamptz not null,
+    kept_until timestamptz,
     seq bigint not null,
     primary key (tenant, node)
 );
@@ -285,7 +285,7 @@ comment on column suspicion.sender is 'The router that claimed it.';
 comment on column suspicion.claim_event is 'The event that claimed it.';
 comment on column suspicion.asked_count is 'How many probes were asked for to settle it.';
 comment on column suspicion.heard_at is 'When the log stored this.';
-comment on column suspicion.kept_until is 'When this row may go.';
+comment on column suspicion.kept_until is 'When the log forgets it and this row may go; null: never.';
 comment on column suspicion.seq is 'The message this row says.';
 
 create table health (
@@ -299,8 +299,9 @@ create table health (
     confidence_percent integer not null,
     evidence jsonb not null,
     event uuid not null,
+    cause uuid,
     heard_at timestamptz not null,
-    kept_until timestamptz not null,
+    kept_until timestamptz,
     seq bigint not null,
     primary key (tenant, node)
 );
@@ -315,9 +316,10 @@ comment on column health.claimed_at is 'Since when it was so, as far as its sour
 comment on column health.roots is 'The nodes that explain it, when it is impacted.';
 comment on column health.confidence_percent is 'The sum of the weights of the evidence, at most 100.';
 comment on column health.evidence is 'Why it is believed: a list of {kind, count, weight, event}.';
-comment on column health.event is 'The event that says so: where the chain of causes begins.';
+comment on column health.event is 'The event that says so.';
+comment on column health.cause is 'The event it followed from: the first link of the chain of causes.';
 comment on column health.heard_at is 'When the log stored it.';
-comment on column health.kept_until is 'When this row may go.';
+comment on column health.kept_until is 'When the log forgets it and this row may go; null: never.';
 comment on column health.seq is 'The message this row says.';
 
 create table downtime (
@@ -328,7 +330,7 @@ create table downtime (
     duration_ms bigint,
     health text not null,
     heard_at timestamptz not null,
-    kept_until timestamptz not null,
+    kept_until timestamptz,
     seq bigint not null,
     primary key (tenant, node, from_at)
 );
@@ -340,7 +342,7 @@ comment on column downtime.until_at is 'When it ended; null while it runs.';
 comment on column downtime.duration_ms is 'How long it took; null while it runs.';
 comment on column downtime.health is 'down (broken itself) or impacted (cut off).';
 comment on column downtime.heard_at is 'When the log stored it.';
-comment on column downtime.kept_until is 'When this row may go.';
+comment on column downtime.kept_until is 'When the log forgets it and this row may go; null: never.';
 comment on column downtime.seq is 'The message this row says.';
 
 -- Outages ----------------------------------------------------------------------------------
@@ -437,6 +439,7 @@ create table incident_event (
     incident uuid not null,
     seq bigint not null,
     event uuid not null,
+    cause uuid,
     kind text not null,
     state text not null,
     title text not null,
@@ -450,6 +453,7 @@ comment on column incident_event.tenant is 'Whose.';
 comment on column incident_event.incident is 'Of which incident.';
 comment on column incident_event.seq is 'The message this row says; orders the story.';
 comment on column incident_event.event is 'The event that said it.';
+comment on column incident_event.cause is 'The event it followed from.';
 comment on column incident_event.kind is 'opened, changed, recovering, relapsed, merged, resolved, acknowledged or closed.';
 comment on column incident_event.state is 'Where the incident stood after it.';
 comment on column incident_event.title is 'Its title after it.';

@@ -1,1 +1,33 @@
 //! A simulated ISP: routers, radios and subscribers that speak network protocols.
+//!
+//! [`world`] says who reaches whom; every router of the [`network`] is played on its own loopback
+//! address: its API ([`router`]), its netwatch entries ([`netwatch`]) and its customers' sessions
+//! ([`ppp`]), whose scripts really run ([`script`]) and so send real webhooks. Nothing here knows
+//! what becomes of them: the lab speaks network protocols and nothing else.
+
+pub mod agenda;
+pub mod claims;
+pub mod cli;
+pub mod clock;
+pub mod control;
+pub mod counters;
+pub mod dice;
+pub mod faults;
+pub mod icmp;
+pub mod jobs;
+pub mod lab;
+pub mod netwatch;
+pub mod network;
+pub mod outage;
+pub mod ppp;
+pub mod router;
+pub mod run;
+pub mod script;
+pub mod settings;
+pub mod state;
+pub mod version;
+pub mod world;
+
+pub use crate::lab::Lab;
+pub use crate::run::{Config, run};
+pub use crate::settings::Settings;

@@ -12,13 +12,15 @@ mod inventory;
 mod telling;
 
 use crate::value::{at, number};
-use events::{Fact, Heard, Inventory, Noun, TenantId};
+use events::{Fact, Inventory, Noun, TenantId};
+use kit::projection::Told;
 use sqlx::PgConnection;
 
 /// What the read models are made of. Asks, answers and timers leave no rows: what they lead to does.
-pub const HEARS: [Noun; 12] = [
+///
+/// A part has no effect until a revision names it, and is read again then.
+pub(crate) const HEARS: &[Noun] = &[
     Noun::Inventory,
-    Noun::Part,
     Noun::Revision,
     Noun::Access,
     Noun::Order,
@@ -81,13 +83,13 @@ pub fn statements() -> Vec<&'static str> {
 
 /// The rows of one tenant, not written yet.
 #[derive(Debug, Default)]
-pub struct Rows<'a> {
+pub(crate) struct Rows<'a> {
     inventory: inventory::Rows<'a>,
     belief: belief::Rows<'a>,
     incidents: incident::Rows<'a>,
     telling: telling::Rows<'a>,
     audit: audit::Rows<'a>,
-    last: Option<&'a Heard>,
+    last: Option<&'a Told>,
 }
 
 impl<'a> Rows<'a> {
@@ -95,30 +97,30 @@ impl<'a> Rows<'a> {
     ///
     /// A revision whose things lie in parts is noted here; its things are to be taken by
     /// [`take_thing`](Rows::take_thing) at its place.
-    pub fn take(&mut self, heard: &'a Heard) {
-        self.last = Some(heard);
-        match &heard.fact {
-            Fact::Inventory(thing) => self.inventory.take(heard, thing),
+    pub(crate) fn take(&mut self, told: &'a Told) {
+        self.last = Some(told);
+        match &told.heard.fact {
+            Fact::Inventory(thing) => self.inventory.take(told, thing),
             Fact::Revision(revision) => {
-                self.inventory.revise(heard, revision);
-                self.audit.revised(heard, revision);
+                self.inventory.revise(told, revision);
+                self.audit.revised(told, revision);
             }
-            Fact::Access(said) => self.audit.granted(heard, said),
-            Fact::Order(said) => self.audit.ordered(heard, said),
-            Fact::Signal(signal) => self.belief.claim(heard, signal),
-            Fact::Suspicion(said) => self.belief.suspect(heard, said),
-            Fact::Health(said) => self.belief.believe(heard, said),
-            Fact::Downtime(downtime) => self.belief.record(heard, downtime),
-            Fact::Incident(said) => self.incidents.take(heard, said),
-            Fact::Notice(said) => self.telling.address(heard, said),
-            Fact::Delivery(said) => self.telling.deliver(heard, said),
+            Fact::Access(said) => self.audit.granted(told, said),
+            Fact::Order(said) => self.audit.ordered(told, said),
+            Fact::Signal(signal) => self.belief.claim(told, signal),
+            Fact::Suspicion(said) => self.belief.suspect(told, said),
+            Fact::Health(said) => self.belief.believe(told, said),
+            Fact::Downtime(downtime) => self.belief.record(told, downtime),
+            Fact::Incident(said) => self.incidents.take(told, said),
+            Fact::Notice(said) => self.telling.address(told, said),
+            Fact::Delivery(said) => self.telling.deliver(told, said),
             Fact::Part(_) => {} // Without effect until a revision names it.
             Fact::Ask(_) | Fact::Answer(_) | Fact::Due(_) | Fact::Cut(_) => {} // No rows.
         }
     }
 
     /// Takes in one thing of a part, at the revision that names it.
-    pub fn take_thing(&mut self, revision: &'a Heard, thing: &'a Inventory) {
+    pub(crate) fn take_thing(&mut self, revision: &'a Told, thing: &'a Inventory) {
         self.inventory.take(revision, thing);
     }
 
@@ -127,7 +129,7 @@ impl<'a> Rows<'a> {
     /// # Errors
     ///
     /// When Postgres refuses or is gone; the transaction is lost.
-    pub async fn write(self, tenant: TenantId, tx: &mut PgConnection) -> sqlx::Result<()> {
+    pub(crate) async fn write(self, tenant: TenantId, tx: &mut PgConnection) -> sqlx::Result<()> {
         let id = tenant.0;
         self.inventory.write(id, tx).await?;
         self.belief.write(id, tx).await?;
@@ -138,8 +140,8 @@ impl<'a> Rows<'a> {
         sqlx::query(PROJECTED)
             .bind(id)
             .bind(i32::from(events::partition_of(tenant)))
-            .bind(number(last.seq))
-            .bind(at(last.heard))
+            .bind(number(last.heard.seq))
+            .bind(at(last.heard.heard))
             .execute(tx)
             .await?;
         Ok(())

@@ -5,7 +5,8 @@
 //! character, the second becomes the largest there is.
 
 use chrono::{DateTime, Utc};
-use events::{Heard, Noun, Retention, Time};
+use events::Time;
+use kit::projection::Told;
 use serde::Serialize;
 use serde_json::Value;
 use std::borrow::Cow;
@@ -54,17 +55,9 @@ pub(crate) fn small(n: usize) -> i32 {
     i32::try_from(n).unwrap_or(i32::MAX)
 }
 
-/// A small count as an index.
-pub(crate) fn index(n: u32) -> usize {
-    usize::try_from(n).unwrap_or(usize::MAX)
-}
-
-/// Until when a row may stay that says what `heard` of `noun` said; none: for ever.
-pub(crate) fn kept_until(heard: &Heard, noun: Noun) -> Option<DateTime<Utc>> {
-    match noun.retention() {
-        Retention::Forever => None,
-        Retention::Seconds(s) => Some(at(heard.heard.plus_ms(number(s).saturating_mul(1_000)))),
-    }
+/// Until when a row may stay: as long as the log keeps what it says; none: for ever.
+pub(crate) fn kept_until(told: &Told) -> Option<DateTime<Utc>> {
+    told.kept_until.map(at)
 }
 
 /// The scheme, host and port of an address: what of it may be shown to everybody.

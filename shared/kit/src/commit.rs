@@ -12,7 +12,9 @@ use crate::{
     log::{Connection, chain},
     message::{Encoded, HeaderPair},
 };
-use async_nats::{RequestErrorKind, client::Request, header};
+use async_nats::{HeaderMap, RequestErrorKind, client::Request, header};
+use bytes::Bytes;
+use futures::future::join_all;
 use serde::Deserialize;
 use std::{
     sync::{
@@ -29,6 +31,12 @@ pub const COMMIT_MESSAGES_MAX: usize = 900;
 
 /// How many batches of this process may be open at once (design, section 5).
 const OPEN_MAX: usize = 4;
+
+/// How many plain messages are on their way at once while known ones are told apart.
+const PIPELINE: usize = 64;
+
+/// A subject nobody writes.
+const NEVER_SUBJECT: &str = "mw.0.all.cut.never";
 
 static OPEN: Semaphore = Semaphore::const_new(OPEN_MAX);
 static BATCHES: AtomicU64 = AtomicU64::new(0);
@@ -58,7 +66,8 @@ pub(crate) enum Outcome {
     Conflict,
     /// A member of the batch has been stored before.
     Known,
-    /// The store is full. Nothing was stored.
+    /// The store is full. Of a batch the first members may have been stored: nats-server 2.15.1 looks at
+    /// the limit message by message (tried).
     Full(String),
     /// There is nobody to ask, or too much is open. Nothing was stored; later it may be.
     Away(String),
@@ -126,6 +135,84 @@ pub(crate) async fn write_as(
     // Closed never: a permit is only waited for while others' batches are open.
     let _permit = OPEN.acquire().await.expect("the semaphore of open batches is never closed");
     unless_broken(connection, timeout, batch(id, connection, timeout, before, last)).await
+}
+
+/// Which of `messages` the server has stored in the last two minutes, by their message ids; in order.
+///
+/// Found by halving, with batches that are never stored: ids are looked at in the order of a batch, and
+/// the condition of its last member never holds.
+pub(crate) async fn known_among(
+    connection: &Connection,
+    timeout: Duration,
+    messages: &[&Encoded],
+) -> Vec<usize> {
+    let all: Vec<usize> = (0..messages.len()).collect();
+    let (lower, upper) = all.split_at(all.len() / 2);
+    let (mut known, mut level) = (Vec::new(), vec![lower.to_vec(), upper.to_vec()]);
+    while !level.is_empty() {
+        let mut probes = Vec::with_capacity(level.len());
+        for part in &level {
+            probes.push(knows_any(connection, timeout, messages, part));
+        }
+        let answers = join_all(probes).await;
+        let mut next = Vec::new();
+        for (part, has_known) in level.into_iter().zip(answers) {
+            match (has_known, part.len()) {
+                (false, _) => {}
+                (true, 1) => known.extend(part),
+                (true, n) => {
+                    let (lower, upper) = part.split_at(n / 2);
+                    next.extend([lower.to_vec(), upper.to_vec()]);
+                }
+            }
+        }
+        level = next;
+    }
+    known.sort_unstable();
+    known
+}
+
+async fn knows_any(
+    connection: &Connection,
+    timeout: Duration,
+    messages: &[&Encoded],
+    part: &[usize],
+) -> bool {
+    let never = Encoded {
+        subject: NEVER_SUBJECT.into(),
+        headers: vec![(EXPECTED_LAST, (u64::MAX / 2).to_string())],
+        body: Bytes::new(),
+        read_headers: HeaderMap::new(),
+    };
+    let mut members: Vec<Member<'_>> =
+        part.iter().map(|i| Member { message: messages[*i], more: Vec::new() }).collect();
+    if members.is_empty() {
+        return false;
+    }
+    members.push(Member { message: &never, more: Vec::new() });
+    matches!(write(connection, timeout, &members).await, Outcome::Known)
+}
+
+/// Writes each of `messages` by itself, a few at once; answers in order. Known ones are answered with
+/// the first one's place.
+pub(crate) async fn one_by_one(
+    connection: &Connection,
+    timeout: Duration,
+    messages: &[&Encoded],
+) -> Vec<Outcome> {
+    let mut outcomes = Vec::with_capacity(messages.len());
+    for some in messages.chunks(PIPELINE) {
+        let mut under_way = Vec::with_capacity(some.len());
+        for message in some {
+            under_way.push(alone(connection, timeout, message));
+        }
+        outcomes.extend(join_all(under_way).await);
+    }
+    outcomes
+}
+
+async fn alone(connection: &Connection, timeout: Duration, message: &Encoded) -> Outcome {
+    write(connection, timeout, &[Member { message, more: Vec::new() }]).await
 }
 
 async fn batch(

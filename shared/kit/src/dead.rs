@@ -14,6 +14,7 @@ use crate::{
     read,
 };
 use async_nats::HeaderMap;
+use bytes::Bytes;
 use std::collections::BTreeSet;
 
 /// The stream they lie in, for 30 days.
@@ -28,20 +29,29 @@ pub const SUBJECT: &str = "Dead-Subject";
 /// When the log had stored it.
 pub const HEARD: &str = "Dead-Heard";
 
+/// How many bytes its body had, when it had to be left in the log alone.
+pub const OMITTED: &str = "Dead-Body-Omitted";
+
 /// The longest reason that is kept, in bytes: headers are read by every tool.
 const REASON_BYTES_MAX: usize = 1_024;
 
 impl Log {
     /// Puts `raw` into the dead letters of `service`, whole, and returns when it is stored there.
-    /// Tries without end: nothing may be passed over that is not kept.
+    /// Tries without end: nothing may be passed over that is not kept. A body so large that our headers
+    /// do not fit beside it stays in the log alone.
     pub async fn bury(&self, service: &str, raw: &Raw, reason: &str) {
-        let letter = letter(service, raw, reason);
+        let mut letter = letter(service, raw, reason);
         let mut pause = Pause::default();
         loop {
             let member = Member { message: &letter, more: Vec::new() };
             let outcome = write(&self.inner.connection, self.inner.config.ack_timeout, &[member]).await;
             match outcome {
                 Outcome::Stored { .. } => break,
+                Outcome::Refused { .. } if !letter.body.is_empty() => {
+                    // With our headers it is larger than a message may be.
+                    letter.headers.push((OMITTED, letter.body.len().to_string()));
+                    letter.body = Bytes::new();
+                }
                 other => {
                     tracing::warn!(?other, seq = raw.seq, service, "a dead letter is not stored yet");
                     tokio::time::sleep(pause.next()).await;

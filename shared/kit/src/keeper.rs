@@ -108,7 +108,16 @@ pub struct Keeper {
     settled: watch::Receiver<Slots>,
     stats: Arc<KeeperStats>,
     stop: CancellationToken,
-    task: JoinHandle<Result<(), LogError>>,
+    task: Option<JoinHandle<Result<(), LogError>>>,
+}
+
+/// Dropped, it ends at once; its slots are free when they expire.
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
 }
 
 impl Keeper {
@@ -129,7 +138,7 @@ impl Keeper {
             waiting: VecDeque::new(),
         };
         let task = tokio::spawn(desk.run(stop.clone()));
-        Keeper { events, settled, stats, stop, task }
+        Keeper { events, settled, stats, stop, task: Some(task) }
     }
 
     /// What comes next; none when the keeper has ended. Can be dropped and asked again.
@@ -155,7 +164,8 @@ impl Keeper {
     pub async fn stop(mut self) -> Result<(), LogError> {
         self.stop.cancel();
         self.events.close();
-        match self.task.await {
+        let Some(task) = self.task.take() else { return Ok(()) };
+        match task.await {
             Ok(outcome) => outcome,
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),

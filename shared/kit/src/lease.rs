@@ -98,7 +98,15 @@ impl LeaseConfig {
 pub struct Lease {
     held: watch::Receiver<Slots>,
     stop: CancellationToken,
-    task: JoinHandle<()>,
+    task: Option<JoinHandle<()>>,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
 }
 
 impl Lease {
@@ -108,10 +116,12 @@ impl Lease {
     }
 
     /// Gives the slots back, so that others need not wait until they expire.
-    pub async fn release(self) {
+    pub async fn release(mut self) {
         self.stop.cancel();
-        // It ends by itself within a second; a panic there was reported when it happened.
-        drop(self.task.await);
+        if let Some(task) = self.task.take() {
+            // It ends by itself within a second; a panic there was reported when it happened.
+            drop(task.await);
+        }
     }
 }
 
@@ -121,7 +131,7 @@ impl Log {
         let (told, held) = watch::channel(Slots::NONE);
         let stop = CancellationToken::new();
         let task = tokio::spawn(Holder::new(self.clone(), config, told).run(stop.clone()));
-        Lease { held, stop, task }
+        Lease { held, stop, task: Some(task) }
     }
 }
 

@@ -5,6 +5,7 @@ pub mod commit;
 pub mod config;
 pub mod dead;
 pub mod decider;
+pub mod deciding;
 pub mod http;
 pub mod keeper;
 pub mod lease;
@@ -22,6 +23,7 @@ pub mod worker;
 
 pub use crate::{
     decider::{Decider, DeciderError, DeciderOptions, DeciderStats, Leasing, Observe, Then},
+    deciding::decide,
     keeper::{Asked, Keeper, KeeperEvent, KeeperOptions, KeeperStats},
     lease::{Lease, LeaseConfig, Slots},
     log::{Credentials, Log, LogConfig, LogError, LogState},

@@ -12,18 +12,16 @@
 
 use crate::{
     commit::{
-        BATCH_ID, COMMIT_MESSAGES_MAX, EXPECTED_LAST, EXPECTED_SUBJECT, Member, Outcome, batch_id, write,
-        write_as,
+        BATCH_ID, COMMIT_MESSAGES_MAX, EXPECTED_LAST, EXPECTED_SUBJECT, Member, Outcome, batch_id,
+        known_among, one_by_one, write, write_as,
     },
     log::{Connection, DUPLICATE_WINDOW, Log, LogConfig},
     message::{EncodeError, Encoded, HeaderPair, MESSAGE_ID, Outgoing},
 };
-use async_nats::{HeaderMap, jetstream::Context};
-use bytes::Bytes;
+use async_nats::jetstream::Context;
 use events::EventId;
-use futures::future::join_all;
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -43,16 +41,6 @@ const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// How many stored ids are remembered, whatever the window: 200,000 are about 10 MB.
 const REMEMBERED_MAX: usize = 200_000;
-
-/// How many plain messages are on their way at once while duplicates are told apart.
-const PIPELINE: usize = 64;
-
-/// How many times duplicates in one array are told apart before each message is sent by itself.
-const TELL_APART_MAX: u32 = 3;
-
-/// A subject nobody writes: a message to it whose condition never holds makes a batch fail after
-/// its other members were looked at.
-const NEVER_SUBJECT: &str = "mw.0.all.cut.never";
 
 /// What may wait to be published. At the bound the answer is [`PublishError::Busy`], at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,7 +84,8 @@ pub enum PublishError {
     /// same event is safe.
     #[error("the log cannot be reached: {0}")]
     Unavailable(String),
-    /// The log's store is full. Nothing was stored.
+    /// The log's store is full. The first facts of an array may have been stored: trying again with the same
+    /// events is safe, and stores the rest.
     #[error("the log's store is full: {0}")]
     StoreFull(String),
     /// The subject's last message is not the expected one: somebody else was faster. (Or, when an
@@ -261,15 +250,28 @@ impl Log {
         else {
             return Ok(Vec::new());
         };
-        let members = conditional(&items, witness, subject, last_seq);
-        let (n, deadline) = (items.len() as u64, Instant::now() + self.within);
+        let deadline = Instant::now() + self.within;
+        // What an attempt that ended half-way has left in the log, and where.
+        let mut left: BTreeMap<usize, u64> = BTreeMap::new();
         let mut pause = Pause::default();
         loop {
             let inner = &self.inner;
-            let reason = match write(&inner.connection, inner.config.ack_timeout, &members).await {
-                Outcome::Stored { seq, duplicate } => return Ok(placed(&items, seq + 1 - n, duplicate)),
-                Outcome::Conflict | Outcome::Known => match self.last(subject).await {
-                    Ok(last) => return settled(&items, witness, subject, last.as_ref()),
+            let (connection, timeout) = (&inner.connection, inner.config.ack_timeout);
+            let which: Vec<usize> = (0..items.len()).filter(|i| !left.contains_key(i)).collect();
+            let members = conditional(&items, &which, witness, subject, last_seq);
+            let reason = match write(connection, timeout, &members).await {
+                Outcome::Stored { seq, duplicate } => {
+                    return Ok(places(&items, &which, &left, seq, duplicate));
+                }
+                outcome @ (Outcome::Conflict | Outcome::Known) => match self.last(subject).await {
+                    Ok(last) => {
+                        let now_seq = last.as_ref().map_or(0, |raw| raw.seq);
+                        if outcome == Outcome::Conflict || now_seq != last_seq {
+                            return settled(&items, &which, &left, witness, subject, last.as_ref());
+                        }
+                        left.extend(self.left_over(&items, &which).await);
+                        "an earlier attempt has left something in the log".into()
+                    }
                     Err(error) => error.to_string(),
                 },
                 Outcome::Full(text) => return Err(PublishError::StoreFull(text)),
@@ -281,6 +283,25 @@ impl Log {
                 return Err(PublishError::Unavailable(reason));
             }
         }
+    }
+
+    /// Which of `which` lie in the log although the whole does not, and where.
+    async fn left_over(&self, items: &[Item], which: &[usize]) -> BTreeMap<usize, u64> {
+        let (connection, timeout) = (&self.inner.connection, self.inner.config.ack_timeout);
+        let messages: Vec<&Encoded> = which.iter().map(|i| &items[*i].message).collect();
+        let known = known_among(connection, timeout, &messages).await;
+        let again: Vec<&Encoded> = known.iter().map(|n| messages[*n]).collect();
+        let outcomes = one_by_one(connection, timeout, &again).await;
+        let place = |(n, outcome): (&usize, Outcome)| match outcome {
+            Outcome::Stored { seq, .. } => Some((which[*n], seq)),
+            Outcome::Conflict
+            | Outcome::Known
+            | Outcome::Full(_)
+            | Outcome::Away(_)
+            | Outcome::Unknown(_)
+            | Outcome::Refused { .. } => None,
+        };
+        known.iter().zip(outcomes).filter_map(place).collect()
     }
 
     /// What group commit has done since the start.
@@ -299,7 +320,13 @@ impl Log {
     }
 }
 
-fn conditional<'a>(items: &'a [Item], witness: usize, subject: &str, last_seq: u64) -> Vec<Member<'a>> {
+fn conditional<'a>(
+    items: &'a [Item],
+    which: &[usize],
+    witness: usize,
+    subject: &str,
+    last_seq: u64,
+) -> Vec<Member<'a>> {
     let condition = |item: &Item| {
         let mut more: Vec<HeaderPair> = vec![(EXPECTED_LAST, last_seq.to_string())];
         if item.message.subject != subject {
@@ -307,16 +334,18 @@ fn conditional<'a>(items: &'a [Item], witness: usize, subject: &str, last_seq: u
         }
         more
     };
-    let member = |(i, item): (usize, &'a Item)| Member {
-        message: &item.message,
-        more: if i == witness { condition(item) } else { Vec::new() },
+    let member = |i: &usize| Member {
+        message: &items[*i].message,
+        more: if *i == witness { condition(&items[*i]) } else { Vec::new() },
     };
-    items.iter().enumerate().map(member).collect()
+    which.iter().map(member).collect()
 }
 
 /// What a conflict means: our own earlier attempt, or somebody else's message.
 fn settled(
     items: &[Item],
+    which: &[usize],
+    left: &BTreeMap<usize, u64>,
     witness: usize,
     subject: &str,
     last: Option<&crate::message::Raw>,
@@ -324,14 +353,29 @@ fn settled(
     let last_seq = last.map_or(0, |raw| raw.seq);
     let ours = items[witness].message.subject == subject
         && last.and_then(|raw| raw.header(events::header::name::ID)) == Some(&items[witness].id.to_string());
-    if ours && last_seq > witness as u64 {
-        return Ok(placed(items, last_seq - witness as u64, true));
+    let after = which.iter().filter(|i| **i > witness).count() as u64;
+    if ours && last_seq + after >= which.len() as u64 {
+        return Ok(places(items, which, left, last_seq + after, true));
     }
     Err(PublishError::Conflict { subject: subject.to_owned(), last_seq })
 }
 
-fn placed(items: &[Item], first_seq: u64, duplicate: bool) -> Vec<Stored> {
-    items.iter().zip(first_seq..).map(|(item, seq)| Stored { seq, duplicate, id: item.id }).collect()
+/// Where everything lies, when `which` were stored together and end at `last_seq`.
+fn places(
+    items: &[Item],
+    which: &[usize],
+    left: &BTreeMap<usize, u64>,
+    last_seq: u64,
+    duplicate: bool,
+) -> Vec<Stored> {
+    let first_seq = last_seq + 1 - which.len() as u64;
+    let together: BTreeMap<usize, u64> = which.iter().copied().zip(first_seq..).collect();
+    let place = |(i, item): (usize, &Item)| {
+        let again = left.get(&i).map(|seq| (*seq, true));
+        let (seq, duplicate) = again.or_else(|| together.get(&i).map(|seq| (*seq, duplicate)))?;
+        Some(Stored { seq, duplicate, id: item.id })
+    };
+    items.iter().enumerate().filter_map(place).collect()
 }
 
 /// Growing pauses between tries: 20 ms to 1 s.
@@ -584,19 +628,16 @@ impl Writer {
     async fn tell_apart(&mut self, mut unit: Unit) -> Option<Unit> {
         let mut known = unit.new.clone();
         if unit.new.len() > 1 {
-            for _ in 0..TELL_APART_MAX {
-                known = self.known_of(&unit).await;
-                if !known.is_empty() {
-                    break;
-                }
-            }
-            if known.is_empty() {
-                known = unit.new.clone();
+            let new: Vec<&Encoded> = unit.new.iter().map(|i| &unit.job.items[*i].message).collect();
+            let among = known_among(&self.connection, self.ack_timeout, &new).await;
+            if !among.is_empty() {
+                known = among.into_iter().map(|n| unit.new[n]).collect();
             }
         }
         // The server answers a known id with the first one's place and stores nothing.
-        let places = self.one_by_one(&unit, &known).await;
-        for (i, outcome) in places {
+        let messages: Vec<&Encoded> = known.iter().map(|i| &unit.job.items[*i].message).collect();
+        let places = one_by_one(&self.connection, self.ack_timeout, &messages).await;
+        for (i, outcome) in known.into_iter().zip(places) {
             match outcome {
                 Outcome::Stored { seq, duplicate } => {
                     let counter = if duplicate { &self.stats.duplicates } else { &self.stats.stored };
@@ -621,63 +662,6 @@ impl Writer {
             return None;
         }
         Some(unit)
-    }
-
-    async fn one_by_one(&self, unit: &Unit, which: &[usize]) -> Vec<(usize, Outcome)> {
-        let mut outcomes = Vec::with_capacity(which.len());
-        for some in which.chunks(PIPELINE) {
-            let mut under_way = Vec::with_capacity(some.len());
-            for i in some {
-                under_way.push(self.alone(&unit.job.items[*i].message));
-            }
-            outcomes.extend(some.iter().copied().zip(join_all(under_way).await));
-        }
-        outcomes
-    }
-
-    async fn alone(&self, message: &Encoded) -> Outcome {
-        write(&self.connection, self.ack_timeout, &[Member { message, more: Vec::new() }]).await
-    }
-
-    /// Which members the server knows, found by halving with batches that are never stored: their last
-    /// member's condition does not hold, and ids are looked at before it.
-    async fn known_of(&self, unit: &Unit) -> Vec<usize> {
-        let (lower, upper) = unit.new.split_at(unit.new.len() / 2);
-        let (mut known, mut level) = (Vec::new(), vec![lower.to_vec(), upper.to_vec()]);
-        while !level.is_empty() {
-            let mut probes = Vec::with_capacity(level.len());
-            for part in &level {
-                probes.push(self.knows_any(unit, part));
-            }
-            let answers = join_all(probes).await;
-            let mut next = Vec::new();
-            for (part, has_known) in level.into_iter().zip(answers) {
-                match (has_known, part.len()) {
-                    (false, _) => {}
-                    (true, 1) => known.extend(part),
-                    (true, n) => {
-                        let (lower, upper) = part.split_at(n / 2);
-                        next.extend([lower.to_vec(), upper.to_vec()]);
-                    }
-                }
-            }
-            level = next;
-        }
-        known.sort_unstable();
-        known
-    }
-
-    async fn knows_any(&self, unit: &Unit, part: &[usize]) -> bool {
-        let never = Encoded {
-            subject: NEVER_SUBJECT.into(),
-            headers: vec![(EXPECTED_LAST, (u64::MAX / 2).to_string())],
-            body: Bytes::new(),
-            read_headers: HeaderMap::new(),
-        };
-        let mut members: Vec<Member<'_>> =
-            part.iter().map(|i| Member { message: &unit.job.items[*i].message, more: Vec::new() }).collect();
-        members.push(Member { message: &never, more: Vec::new() });
-        matches!(write(&self.connection, self.ack_timeout, &members).await, Outcome::Known)
     }
 }
 

@@ -104,7 +104,7 @@ pub enum From {
 /// Hands out messages in the order of the log.
 pub struct Reader {
     context: Context,
-    log: Option<Log>,
+    log: Log,
     stream: String,
     filters: Vec<String>,
     from: From,
@@ -125,6 +125,8 @@ struct Consumer {
     floor: u64,
     /// Nothing was there for it when it was made.
     empty: bool,
+    /// It lives in a cluster, perhaps on a server that lags behind the leader.
+    in_cluster: bool,
 }
 
 impl fmt::Debug for Reader {
@@ -174,10 +176,9 @@ impl Log {
             From::Seq(seq) => seq.saturating_sub(1),
             From::Start | From::Time(_) | From::New | From::LastPerSubject => 0,
         };
-        let replicated = self.inner.config.replicas > 1;
         Reader {
             context: self.inner.context.clone(),
-            log: replicated.then(|| self.clone()),
+            log: self.clone(),
             stream: stream.to_owned(),
             filters,
             from,
@@ -327,14 +328,15 @@ impl Reader {
 
     /// The consumer has nothing more. Is that all there is? The leader knows.
     async fn finish(&mut self) {
-        let (Some(log), Some(to)) = (&self.log, self.to) else {
+        let in_cluster = self.consumer.as_ref().is_none_or(|consumer| consumer.in_cluster);
+        let Some(to) = self.to.filter(|_| in_cluster) else {
             self.ended = true;
             return;
         };
         let floor = self.consumer.as_ref().map_or(0, |consumer| consumer.floor).max(self.last_seq);
         for filter in &self.filters {
             let next = loop {
-                match log.next_at(&self.stream, filter, floor + 1).await {
+                match self.log.next_at(&self.stream, filter, floor + 1).await {
                     Ok(next) => break next,
                     Err(error) => {
                         tracing::debug!(%error, "asking whether a reader is complete");
@@ -389,6 +391,7 @@ impl Reader {
         let consumer = self.context.create_consumer_on_stream(config, &self.stream).await.map_err(chain)?;
         let info = consumer.cached_info();
         let (name, empty, floor) = (info.name.clone(), info.num_pending == 0, info.delivered.stream_sequence);
+        let in_cluster = info.cluster.is_some();
         if self.from == From::New && self.last_seq == 0 {
             // From here on "new" has a place, so that a lost consumer loses nothing.
             self.last_seq = floor;
@@ -401,7 +404,7 @@ impl Reader {
             .messages()
             .await
             .map_err(chain)?;
-        Ok(Consumer { name, messages, brought: 0, floor, empty })
+        Ok(Consumer { name, messages, brought: 0, floor, empty, in_cluster })
     }
 
     fn policy(&self) -> DeliverPolicy {

@@ -5,7 +5,8 @@
 use super::columns;
 use crate::value::{Text, at, json, kept_until, number, text};
 use chrono::{DateTime, Utc};
-use events::{Access, AccessSaid, Heard, Noun, Order, OrderSaid, Revision};
+use events::{Access, AccessSaid, Order, OrderSaid, Revision};
+use kit::projection::Told;
 use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -28,7 +29,7 @@ columns! {
 pub(super) const STATEMENTS: &[&str] = &[Audit::SQL];
 
 impl<'a> Rows<'a> {
-    pub(super) fn granted(&mut self, heard: &'a Heard, said: &'a AccessSaid) {
+    pub(super) fn granted(&mut self, told: &'a Told, said: &'a AccessSaid) {
         let (what, subject, detail) = match &said.now {
             Access::Token(token) => (
                 if token.revoked { "token_revoked" } else { "token_granted" },
@@ -37,20 +38,15 @@ impl<'a> Rows<'a> {
             ),
             Access::Keys(_) => ("keys_set", "keys", serde_json::json!({})),
         };
-        self.push(heard, Noun::Access, &said.by, (what, text(subject).into_owned(), detail));
+        self.push(told, &said.by, (what, text(subject).into_owned(), detail));
     }
 
-    pub(super) fn revised(&mut self, heard: &'a Heard, revision: &'a Revision) {
+    pub(super) fn revised(&mut self, told: &'a Told, revision: &'a Revision) {
         let detail = serde_json::json!({ "source": revision.source });
-        self.push(
-            heard,
-            Noun::Revision,
-            &revision.by,
-            ("inventory_changed", revision.number.to_string(), detail),
-        );
+        self.push(told, &revision.by, ("inventory_changed", revision.number.to_string(), detail));
     }
 
-    pub(super) fn ordered(&mut self, heard: &'a Heard, said: &'a OrderSaid) {
+    pub(super) fn ordered(&mut self, told: &'a Told, said: &'a OrderSaid) {
         let (what, subject, detail) = match &said.order {
             Order::Acknowledge { incident } => ("acknowledge", incident.to_string(), serde_json::json!({})),
             Order::CloseAsWrong { incident } => {
@@ -60,19 +56,19 @@ impl<'a> Rows<'a> {
                 ("live_check", node.to_string(), serde_json::json!({ "hops": hops.len() }))
             }
         };
-        self.push(heard, Noun::Order, &said.by, (what, subject, detail));
+        self.push(told, &said.by, (what, subject, detail));
     }
 
-    fn push(&mut self, heard: &Heard, noun: Noun, by: &'a str, done: (&'static str, String, Value)) {
+    fn push(&mut self, told: &Told, by: &'a str, done: (&'static str, String, Value)) {
         let rows = &mut self.rows;
-        rows.seq.push(number(heard.seq));
-        rows.event.push(heard.id.0);
-        rows.heard_at.push(at(heard.heard));
+        rows.seq.push(number(told.heard.seq));
+        rows.event.push(told.heard.id.0);
+        rows.heard_at.push(at(told.heard.heard));
         rows.done_by.push(text(by));
         rows.what.push(done.0);
         rows.subject.push(done.1);
         rows.detail.push(json(&done.2));
-        rows.kept_until.push(kept_until(heard, noun));
+        rows.kept_until.push(kept_until(told));
     }
 
     pub(super) async fn write(self, tenant: Uuid, tx: &mut PgConnection) -> sqlx::Result<()> {

@@ -5,9 +5,10 @@ use crate::value::{Text, at, kept_until, number, small, some_text, text};
 use crate::words;
 use chrono::{DateTime, Utc};
 use events::{
-    About, ClaimKey, Downtime, Evidence, Flag, HealthKind, HealthSaid, Heard, NodeHealth, NodeId, Noun,
-    Signal, Suspicion, SuspicionKind, SuspicionSaid, Time,
+    About, ClaimKey, Downtime, Evidence, Flag, HealthKind, HealthSaid, NodeHealth, NodeId, Signal, Suspicion,
+    SuspicionKind, SuspicionSaid, Time,
 };
+use kit::projection::Told;
 use sqlx::{PgConnection, types::Json};
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -17,10 +18,10 @@ const CLAIM_MS: i64 = 7 * 24 * 3_600_000;
 
 #[derive(Debug, Default)]
 pub(super) struct Rows<'a> {
-    claims: BTreeMap<ClaimKey, (&'a Heard, &'a Signal)>,
-    suspicions: BTreeMap<NodeId, (&'a Heard, Option<&'a Suspicion>)>,
-    health: BTreeMap<NodeId, (&'a Heard, Option<&'a NodeHealth>)>,
-    downtimes: BTreeMap<(NodeId, Time), (&'a Heard, &'a Downtime)>,
+    claims: BTreeMap<ClaimKey, (&'a Told, &'a Signal)>,
+    suspicions: BTreeMap<NodeId, (&'a Told, Option<&'a Suspicion>)>,
+    health: BTreeMap<NodeId, (&'a Told, Option<&'a NodeHealth>)>,
+    downtimes: BTreeMap<(NodeId, Time), (&'a Told, &'a Downtime)>,
 }
 
 columns! {
@@ -42,7 +43,7 @@ columns! {
 columns! {
     Suspicions {
         node: Uuid, since: DateTime<Utc>, source: &'static str, sender: Option<Uuid>, claim_event: Uuid,
-        asked_count: i32, heard_at: DateTime<Utc>, kept_until: DateTime<Utc>, seq: i64,
+        asked_count: i32, heard_at: DateTime<Utc>, kept_until: Option<DateTime<Utc>>, seq: i64,
     }
     "insert into suspicion (tenant, node, since, source, sender, claim_event, asked_count, heard_at, kept_until, seq)
      select $1, * from unnest($2::uuid[], $3::timestamptz[], $4::text[], $5::uuid[], $6::uuid[], $7::int[],
@@ -55,26 +56,26 @@ columns! {
 columns! {
     Beliefs<'a> {
         node: Uuid, health: &'static str, flags: String, since: DateTime<Utc>, claimed_at: Option<DateTime<Utc>>,
-        roots: String, confidence_percent: i32, evidence: Json<&'a [Evidence]>, event: Uuid,
-        heard_at: DateTime<Utc>, kept_until: DateTime<Utc>, seq: i64,
+        roots: String, confidence_percent: i32, evidence: Json<&'a [Evidence]>, event: Uuid, cause: Option<Uuid>,
+        heard_at: DateTime<Utc>, kept_until: Option<DateTime<Utc>>, seq: i64,
     }
     "insert into health (tenant, node, health, flags, since, claimed_at, roots, confidence_percent, evidence, event,
-         heard_at, kept_until, seq)
+         cause, heard_at, kept_until, seq)
      select $1, k.node, k.health, string_to_array(k.flags, ','), k.since, k.claimed_at,
-         string_to_array(k.roots, ',')::uuid[], k.confidence, k.evidence, k.event, k.heard_at, k.kept_until, k.seq
+         string_to_array(k.roots, ',')::uuid[], k.confidence, k.evidence, k.event, k.cause, k.heard_at, k.kept_until, k.seq
      from unnest($2::uuid[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[], $7::text[], $8::int[],
-         $9::jsonb[], $10::uuid[], $11::timestamptz[], $12::timestamptz[], $13::bigint[])
-         as k (node, health, flags, since, claimed_at, roots, confidence, evidence, event, heard_at, kept_until, seq)
+         $9::jsonb[], $10::uuid[], $11::uuid[], $12::timestamptz[], $13::timestamptz[], $14::bigint[])
+         as k (node, health, flags, since, claimed_at, roots, confidence, evidence, event, cause, heard_at, kept_until, seq)
      on conflict (tenant, node) do update set health = excluded.health, flags = excluded.flags,
          since = excluded.since, claimed_at = excluded.claimed_at, roots = excluded.roots,
          confidence_percent = excluded.confidence_percent, evidence = excluded.evidence, event = excluded.event,
-         heard_at = excluded.heard_at, kept_until = excluded.kept_until, seq = excluded.seq"
+         cause = excluded.cause, heard_at = excluded.heard_at, kept_until = excluded.kept_until, seq = excluded.seq"
 }
 
 columns! {
     Downtimes {
         node: Uuid, from_at: DateTime<Utc>, until_at: Option<DateTime<Utc>>, duration_ms: Option<i64>,
-        health: &'static str, heard_at: DateTime<Utc>, kept_until: DateTime<Utc>, seq: i64,
+        health: &'static str, heard_at: DateTime<Utc>, kept_until: Option<DateTime<Utc>>, seq: i64,
     }
     "insert into downtime (tenant, node, from_at, until_at, duration_ms, health, heard_at, kept_until, seq)
      select $1, * from unnest($2::uuid[], $3::timestamptz[], $4::timestamptz[], $5::bigint[], $6::text[],
@@ -91,33 +92,33 @@ pub(super) const STATEMENTS: &[&str] =
     &[Claims::SQL, Suspicions::SQL, Beliefs::SQL, Downtimes::SQL, NO_SUSPICION, NO_HEALTH];
 
 impl<'a> Rows<'a> {
-    pub(super) fn claim(&mut self, heard: &'a Heard, signal: &'a Signal) {
+    pub(super) fn claim(&mut self, told: &'a Told, signal: &'a Signal) {
         match signal.about {
             About::Session(key) => {
-                self.claims.insert(key, (heard, signal));
+                self.claims.insert(key, (told, signal));
             }
             About::Node(_) => {} // Seen in what it leads to: a suspicion, a change of health.
         }
     }
 
-    pub(super) fn suspect(&mut self, heard: &'a Heard, said: &'a SuspicionSaid) {
+    pub(super) fn suspect(&mut self, told: &'a Told, said: &'a SuspicionSaid) {
         let open = match said.kind {
             SuspicionKind::Raised | SuspicionKind::Pursued => Some(&said.now),
             SuspicionKind::Settled => None,
         };
-        self.suspicions.insert(said.now.node, (heard, open));
+        self.suspicions.insert(said.now.node, (told, open));
     }
 
-    pub(super) fn believe(&mut self, heard: &'a Heard, said: &'a HealthSaid) {
+    pub(super) fn believe(&mut self, told: &'a Told, said: &'a HealthSaid) {
         let now = match said.kind {
             HealthKind::Changed | HealthKind::Noted | HealthKind::Restated => Some(&said.now),
             HealthKind::Retired => None,
         };
-        self.health.insert(said.now.node, (heard, now));
+        self.health.insert(said.now.node, (told, now));
     }
 
-    pub(super) fn record(&mut self, heard: &'a Heard, downtime: &'a Downtime) {
-        self.downtimes.insert((downtime.node, downtime.from), (heard, downtime));
+    pub(super) fn record(&mut self, told: &'a Told, downtime: &'a Downtime) {
+        self.downtimes.insert((downtime.node, downtime.from), (told, downtime));
     }
 
     pub(super) async fn write(self, tenant: Uuid, tx: &mut PgConnection) -> sqlx::Result<()> {
@@ -130,34 +131,36 @@ impl<'a> Rows<'a> {
     }
 }
 
-fn gone<V>(last: &BTreeMap<NodeId, (&Heard, Option<&V>)>) -> Vec<Uuid> {
+fn gone<V>(last: &BTreeMap<NodeId, (&Told, Option<&V>)>) -> Vec<Uuid> {
     last.iter().filter(|(_, (_, now))| now.is_none()).map(|(id, _)| id.0).collect()
 }
 
-fn until(heard: &Heard, noun: Noun) -> DateTime<Utc> {
-    kept_until(heard, noun).unwrap_or(DateTime::<Utc>::MAX_UTC)
-}
-
-fn claims<'a>(last: &BTreeMap<ClaimKey, (&'a Heard, &'a Signal)>) -> Claims<'a> {
+fn claims<'a>(last: &BTreeMap<ClaimKey, (&'a Told, &'a Signal)>) -> Claims<'a> {
     let mut rows = Claims::default();
-    for (key, (heard, signal)) in last {
+    for (key, (told, signal)) in last {
         rows.claim.push(key.0);
         rows.says.push(words::claim(signal.says));
         rows.source.push(words::source(signal.source));
         rows.sender.push(signal.sender.map(|n| n.0));
         rows.sealed_name.push(signal.sealed_name.as_ref().map(|s| text(&s.0)));
         rows.detail.push(some_text(signal.detail.as_ref()));
-        rows.claimed_at.push(at(heard.at));
-        rows.heard_at.push(at(heard.heard));
-        rows.kept_until.push(at(heard.heard.plus_ms(CLAIM_MS)));
-        rows.seq.push(number(heard.seq));
+        rows.claimed_at.push(at(told.heard.at));
+        rows.heard_at.push(at(told.heard.heard));
+        rows.kept_until.push(claim_kept_until(told));
+        rows.seq.push(number(told.heard.seq));
     }
     rows
 }
 
-fn suspicions(last: &BTreeMap<NodeId, (&Heard, Option<&Suspicion>)>) -> Suspicions {
+/// Seven days, or as long as the log keeps the claim if that is less.
+fn claim_kept_until(told: &Told) -> DateTime<Utc> {
+    let own = at(told.heard.heard.plus_ms(CLAIM_MS));
+    kept_until(told).map_or(own, |log| log.min(own))
+}
+
+fn suspicions(last: &BTreeMap<NodeId, (&Told, Option<&Suspicion>)>) -> Suspicions {
     let mut rows = Suspicions::default();
-    for (heard, now) in last.values() {
+    for (told, now) in last.values() {
         let Some(now) = now else { continue };
         rows.node.push(now.node.0);
         rows.since.push(at(now.since));
@@ -165,16 +168,16 @@ fn suspicions(last: &BTreeMap<NodeId, (&Heard, Option<&Suspicion>)>) -> Suspicio
         rows.sender.push(now.sender.map(|n| n.0));
         rows.claim_event.push(now.claim.0);
         rows.asked_count.push(small(now.asked.len()));
-        rows.heard_at.push(at(heard.heard));
-        rows.kept_until.push(until(heard, Noun::Suspicion));
-        rows.seq.push(number(heard.seq));
+        rows.heard_at.push(at(told.heard.heard));
+        rows.kept_until.push(kept_until(told));
+        rows.seq.push(number(told.heard.seq));
     }
     rows
 }
 
-fn beliefs<'a>(last: &BTreeMap<NodeId, (&'a Heard, Option<&'a NodeHealth>)>) -> Beliefs<'a> {
+fn beliefs<'a>(last: &BTreeMap<NodeId, (&'a Told, Option<&'a NodeHealth>)>) -> Beliefs<'a> {
     let mut rows = Beliefs::default();
-    for (heard, now) in last.values() {
+    for (told, now) in last.values() {
         let Some(now) = now else { continue };
         rows.node.push(now.node.0);
         rows.health.push(words::health(now.health));
@@ -184,25 +187,26 @@ fn beliefs<'a>(last: &BTreeMap<NodeId, (&'a Heard, Option<&'a NodeHealth>)>) -> 
         rows.roots.push(ids(&now.roots));
         rows.confidence_percent.push(confidence(&now.evidence));
         rows.evidence.push(Json(&now.evidence));
-        rows.event.push(heard.id.0);
-        rows.heard_at.push(at(heard.heard));
-        rows.kept_until.push(until(heard, Noun::Health));
-        rows.seq.push(number(heard.seq));
+        rows.event.push(told.heard.id.0);
+        rows.cause.push(told.cause.map(|c| c.0));
+        rows.heard_at.push(at(told.heard.heard));
+        rows.kept_until.push(kept_until(told));
+        rows.seq.push(number(told.heard.seq));
     }
     rows
 }
 
-fn downtimes(last: &BTreeMap<(NodeId, Time), (&Heard, &Downtime)>) -> Downtimes {
+fn downtimes(last: &BTreeMap<(NodeId, Time), (&Told, &Downtime)>) -> Downtimes {
     let mut rows = Downtimes::default();
-    for (heard, now) in last.values() {
+    for (told, now) in last.values() {
         rows.node.push(now.node.0);
         rows.from_at.push(at(now.from));
         rows.until_at.push(now.until.map(at));
         rows.duration_ms.push(now.until.map(|u| u.ms_since(now.from)));
         rows.health.push(words::health(now.health));
-        rows.heard_at.push(at(heard.heard));
-        rows.kept_until.push(until(heard, Noun::Downtime));
-        rows.seq.push(number(heard.seq));
+        rows.heard_at.push(at(told.heard.heard));
+        rows.kept_until.push(kept_until(told));
+        rows.seq.push(number(told.heard.seq));
     }
     rows
 }

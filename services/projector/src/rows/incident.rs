@@ -6,7 +6,8 @@ use super::{columns, delete};
 use crate::value::{Text, at, json, number, small, some_text, text};
 use crate::words;
 use chrono::{DateTime, Utc};
-use events::{Evidence, Heard, Incident, IncidentId, IncidentSaid};
+use events::{Evidence, Incident, IncidentId, IncidentSaid};
+use kit::projection::Told;
 use serde_json::Value;
 use sqlx::{PgConnection, types::Json};
 use std::collections::BTreeMap;
@@ -14,8 +15,8 @@ use uuid::Uuid;
 
 #[derive(Debug, Default)]
 pub(super) struct Rows<'a> {
-    last: BTreeMap<IncidentId, (&'a Heard, &'a Incident)>,
-    story: Vec<(&'a Heard, &'a IncidentSaid)>,
+    last: BTreeMap<IncidentId, (&'a Told, &'a Incident)>,
+    story: Vec<(&'a Told, &'a IncidentSaid)>,
 }
 
 columns! {
@@ -59,12 +60,13 @@ columns! {
 
 columns! {
     Story<'a> {
-        incident: Uuid, seq: i64, event: Uuid, kind: &'static str, state: &'static str, title: Text<'a>,
+        incident: Uuid, seq: i64, event: Uuid, cause: Option<Uuid>, kind: &'static str, state: &'static str, title: Text<'a>,
         what: Option<Text<'a>>, subscriber_count: i64, heard_at: DateTime<Utc>,
     }
-    "insert into incident_event (tenant, incident, seq, event, kind, state, title, what, subscriber_count, heard_at)
-     select $1, * from unnest($2::uuid[], $3::bigint[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[],
-         $9::bigint[], $10::timestamptz[])"
+    "insert into incident_event (tenant, incident, seq, event, cause, kind, state, title, what,
+         subscriber_count, heard_at)
+     select $1, * from unnest($2::uuid[], $3::bigint[], $4::uuid[], $5::uuid[], $6::text[], $7::text[], $8::text[],
+         $9::text[], $10::bigint[], $11::timestamptz[])"
 }
 
 const NO_CAUSES: &str = "delete from incident_cause where tenant = $1 and incident = any($2)";
@@ -72,9 +74,9 @@ const NO_CAUSES: &str = "delete from incident_cause where tenant = $1 and incide
 pub(super) const STATEMENTS: &[&str] = &[Incidents::SQL, Causes::SQL, Story::SQL, NO_CAUSES];
 
 impl<'a> Rows<'a> {
-    pub(super) fn take(&mut self, heard: &'a Heard, said: &'a IncidentSaid) {
-        self.last.insert(said.now.id, (heard, &said.now));
-        self.story.push((heard, said));
+    pub(super) fn take(&mut self, told: &'a Told, said: &'a IncidentSaid) {
+        self.last.insert(said.now.id, (told, &said.now));
+        self.story.push((told, said));
     }
 
     pub(super) async fn write(self, tenant: Uuid, tx: &mut PgConnection) -> sqlx::Result<()> {
@@ -82,12 +84,12 @@ impl<'a> Rows<'a> {
         delete(NO_CAUSES, tenant, &ids, tx).await?;
         let (mut incidents, mut causes, mut story) =
             (Incidents::default(), Causes::default(), Story::default());
-        for (heard, now) in self.last.values() {
-            incident_row(&mut incidents, heard, now);
-            cause_rows(&mut causes, heard, now);
+        for (told, now) in self.last.values() {
+            incident_row(&mut incidents, told, now);
+            cause_rows(&mut causes, told, now);
         }
-        for (heard, said) in self.story {
-            story_row(&mut story, heard, said);
+        for (told, said) in self.story {
+            story_row(&mut story, told, said);
         }
         incidents.write(tenant, tx).await?;
         causes.write(tenant, tx).await?;
@@ -95,7 +97,7 @@ impl<'a> Rows<'a> {
     }
 }
 
-fn incident_row<'a>(rows: &mut Incidents<'a>, heard: &Heard, now: &'a Incident) {
+fn incident_row<'a>(rows: &mut Incidents<'a>, told: &Told, now: &'a Incident) {
     let owner = now.owner.as_ref();
     rows.id.push(now.id.0);
     rows.state.push(words::incident_state(now.state));
@@ -118,11 +120,11 @@ fn incident_row<'a>(rows: &mut Incidents<'a>, heard: &Heard, now: &'a Incident) 
     rows.at_risk_count.push(i64::from(now.impact.at_risk));
     rows.observed_count.push(i64::from(now.impact.observed));
     rows.impact.push(json(&now.impact));
-    rows.heard_at.push(at(heard.heard));
-    rows.seq.push(number(heard.seq));
+    rows.heard_at.push(at(told.heard.heard));
+    rows.seq.push(number(told.heard.seq));
 }
 
-fn cause_rows<'a>(rows: &mut Causes<'a>, heard: &Heard, now: &'a Incident) {
+fn cause_rows<'a>(rows: &mut Causes<'a>, told: &Told, now: &'a Incident) {
     for (ordinal, root) in now.roots.iter().enumerate() {
         rows.incident.push(now.id.0);
         rows.ordinal.push(small(ordinal));
@@ -135,18 +137,19 @@ fn cause_rows<'a>(rows: &mut Causes<'a>, heard: &Heard, now: &'a Incident) {
         rows.since.push(at(root.since));
         rows.confidence_percent.push(i64::from(root.confidence));
         rows.evidence.push(Json(&root.evidence));
-        rows.seq.push(number(heard.seq));
+        rows.seq.push(number(told.heard.seq));
     }
 }
 
-fn story_row<'a>(rows: &mut Story<'a>, heard: &Heard, said: &'a IncidentSaid) {
+fn story_row<'a>(rows: &mut Story<'a>, told: &Told, said: &'a IncidentSaid) {
     rows.incident.push(said.now.id.0);
-    rows.seq.push(number(heard.seq));
-    rows.event.push(heard.id.0);
+    rows.seq.push(number(told.heard.seq));
+    rows.event.push(told.heard.id.0);
+    rows.cause.push(told.cause.map(|c| c.0));
     rows.kind.push(words::incident_kind(said.kind));
     rows.state.push(words::incident_state(said.now.state));
     rows.title.push(text(&said.now.title));
     rows.what.push(said.now.timeline.last().map(|line| text(&line.what)));
     rows.subscriber_count.push(i64::from(said.now.impact.subscribers));
-    rows.heard_at.push(at(heard.heard));
+    rows.heard_at.push(at(told.heard.heard));
 }

@@ -5,25 +5,26 @@ use crate::value::{Text, at, endpoint, json, number, small, some_text, text};
 use crate::words;
 use chrono::{DateTime, Utc};
 use events::{
-    Channel, ChannelId, ChannelKind, Group, GroupMode, Heard, Inventory, Member, Node, NodeId, NodeKind,
-    Policy, Probe, Revision, RevisionSource, Site, SiteId, Tenant,
+    Channel, ChannelId, ChannelKind, Group, GroupMode, Inventory, Member, Node, NodeId, NodeKind, Policy,
+    Probe, Revision, RevisionSource, Site, SiteId, Tenant,
 };
+use kit::projection::Told;
 use serde_json::Value;
 use sqlx::PgConnection;
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
 /// A thing as it stands, and the message that says so; none when it was removed.
-type Last<'a, K, V> = BTreeMap<K, Option<(&'a Heard, &'a V)>>;
+type Last<'a, K, V> = BTreeMap<K, Option<(&'a Told, &'a V)>>;
 
 #[derive(Debug, Default)]
 pub(super) struct Rows<'a> {
-    tenant: Option<(&'a Heard, &'a Tenant)>,
-    policy: Option<(&'a Heard, &'a Policy)>,
+    tenant: Option<(&'a Told, &'a Tenant)>,
+    policy: Option<(&'a Told, &'a Policy)>,
     sites: Last<'a, SiteId, Site>,
     nodes: Last<'a, NodeId, Node>,
     channels: Last<'a, ChannelId, Channel>,
-    revisions: BTreeMap<u64, (&'a Heard, &'a Revision)>,
+    revisions: BTreeMap<u64, (&'a Told, &'a Revision)>,
 }
 
 columns! {
@@ -148,18 +149,18 @@ fn removed<K: Copy, V>(last: &Last<'_, K, V>, id: impl Fn(K) -> Uuid) -> Vec<Uui
 }
 
 impl<'a> Rows<'a> {
-    pub(super) fn take(&mut self, heard: &'a Heard, thing: &'a Inventory) {
+    pub(super) fn take(&mut self, told: &'a Told, thing: &'a Inventory) {
         match thing {
-            Inventory::Tenant(tenant) => self.tenant = Some((heard, tenant)),
-            Inventory::Policy(policy) => self.policy = Some((heard, policy)),
+            Inventory::Tenant(tenant) => self.tenant = Some((told, tenant)),
+            Inventory::Policy(policy) => self.policy = Some((told, policy)),
             Inventory::Site(site) => {
-                self.sites.insert(site.id, Some((heard, site)));
+                self.sites.insert(site.id, Some((told, site)));
             }
             Inventory::Node(node) => {
-                self.nodes.insert(node.id, Some((heard, node)));
+                self.nodes.insert(node.id, Some((told, node)));
             }
             Inventory::Channel(channel) => {
-                self.channels.insert(channel.id, Some((heard, channel)));
+                self.channels.insert(channel.id, Some((told, channel)));
             }
             Inventory::SiteRemoved { id } => {
                 self.sites.insert(*id, None);
@@ -173,16 +174,16 @@ impl<'a> Rows<'a> {
         }
     }
 
-    pub(super) fn revise(&mut self, heard: &'a Heard, revision: &'a Revision) {
-        self.revisions.insert(revision.number, (heard, revision));
+    pub(super) fn revise(&mut self, told: &'a Told, revision: &'a Revision) {
+        self.revisions.insert(revision.number, (told, revision));
     }
 
     pub(super) async fn write(self, tenant: Uuid, tx: &mut PgConnection) -> sqlx::Result<()> {
-        if let Some((heard, now)) = self.tenant {
+        if let Some((told, now)) = self.tenant {
             let row = sqlx::query(TENANT).bind(tenant).bind(text(&now.slug)).bind(text(&now.name));
-            row.bind(number(heard.seq)).execute(&mut *tx).await?;
+            row.bind(number(told.heard.seq)).execute(&mut *tx).await?;
         }
-        if let Some((heard, now)) = self.policy {
+        if let Some((told, now)) = self.policy {
             let mut row = sqlx::query(POLICY).bind(tenant);
             for n in [
                 now.resolve_hold_ms,
@@ -193,7 +194,7 @@ impl<'a> Rows<'a> {
             ] {
                 row = row.bind(i64::from(n));
             }
-            row.bind(number(heard.seq)).execute(&mut *tx).await?;
+            row.bind(number(told.heard.seq)).execute(&mut *tx).await?;
         }
         delete(NO_SITE, tenant, &removed(&self.sites, |id| id.0), tx).await?;
         sites(&self.sites).write(tenant, tx).await?;
@@ -206,21 +207,21 @@ impl<'a> Rows<'a> {
 
 fn sites<'a>(last: &Last<'a, SiteId, Site>) -> Sites<'a> {
     let mut rows = Sites::default();
-    for (heard, site) in last.values().copied().flatten() {
+    for (told, site) in last.values().copied().flatten() {
         rows.id.push(site.id.0);
         rows.file_id.push(text(&site.file_id));
         rows.name.push(text(&site.name));
         rows.address.push(some_text(site.address.as_ref()));
         rows.latitude_udeg.push(site.latitude_udeg);
         rows.longitude_udeg.push(site.longitude_udeg);
-        rows.seq.push(number(heard.seq));
+        rows.seq.push(number(told.heard.seq));
     }
     rows
 }
 
 fn channels<'a>(last: &Last<'a, ChannelId, Channel>) -> Channels<'a> {
     let mut rows = Channels::default();
-    for (heard, channel) in last.values().copied().flatten() {
+    for (told, channel) in last.values().copied().flatten() {
         let (address, recipients) = match &channel.kind {
             ChannelKind::Webhook { url, .. } => (url, json(&[(); 0])),
             ChannelKind::Email { server, to, .. } => (server, json(to)),
@@ -231,14 +232,14 @@ fn channels<'a>(last: &Last<'a, ChannelId, Channel>) -> Channels<'a> {
         rows.via.push(words::via(&channel.kind));
         rows.endpoint.push(endpoint(address));
         rows.recipients.push(recipients);
-        rows.seq.push(number(heard.seq));
+        rows.seq.push(number(told.heard.seq));
     }
     rows
 }
 
-fn revisions<'a>(last: &BTreeMap<u64, (&'a Heard, &'a Revision)>) -> Revisions<'a> {
+fn revisions<'a>(last: &BTreeMap<u64, (&'a Told, &'a Revision)>) -> Revisions<'a> {
     let mut rows = Revisions::default();
-    for (heard, revision) in last.values() {
+    for (told, revision) in last.values() {
         let (made_from, count, digest) = match &revision.source {
             RevisionSource::Commit { count } => ("commit", count, None),
             RevisionSource::Parts { digest, count } => ("parts", count, Some(text(digest))),
@@ -249,8 +250,8 @@ fn revisions<'a>(last: &BTreeMap<u64, (&'a Heard, &'a Revision)>) -> Revisions<'
         rows.digest.push(digest);
         rows.file_digest.push(some_text(revision.file_digest.as_ref()));
         rows.made_by.push(text(&revision.by));
-        rows.made_at.push(at(heard.heard));
-        rows.seq.push(number(heard.seq));
+        rows.made_at.push(at(told.heard.heard));
+        rows.seq.push(number(told.heard.seq));
     }
     rows
 }
@@ -264,16 +265,16 @@ async fn write_nodes(last: &Last<'_, NodeId, Node>, tenant: Uuid, tx: &mut PgCon
     delete(NO_NODE, tenant, &removed(last, |id| id.0), tx).await?;
     let (mut nodes, mut claims) = (Nodes::default(), Claims::default());
     let (mut groups, mut members) = (Groups::default(), Members::default());
-    for (heard, node) in last.values().copied().flatten() {
-        node_row(&mut nodes, heard, node);
+    for (told, node) in last.values().copied().flatten() {
+        node_row(&mut nodes, told, node);
         for claim in &node.claims {
             claims.node.push(node.id.0);
             claims.claim.push(claim.0);
-            claims.seq.push(number(heard.seq));
+            claims.seq.push(number(told.heard.seq));
         }
         let mut next = 0;
         for group in &node.needs {
-            group_rows(&mut groups, &mut members, (heard, node.id), &mut next, None, group);
+            group_rows(&mut groups, &mut members, (told, node.id), &mut next, None, group);
         }
     }
     nodes.write(tenant, tx).await?;
@@ -282,7 +283,7 @@ async fn write_nodes(last: &Last<'_, NodeId, Node>, tenant: Uuid, tx: &mut PgCon
     members.write(tenant, tx).await
 }
 
-fn node_row<'a>(rows: &mut Nodes<'a>, heard: &Heard, node: &'a Node) {
+fn node_row<'a>(rows: &mut Nodes<'a>, told: &Told, node: &'a Node) {
     let class = match node.kind {
         NodeKind::Device { class } => Some(words::class(class)),
         NodeKind::Link | NodeKind::Subscriber | NodeKind::Service | NodeKind::Upstream => None,
@@ -310,19 +311,19 @@ fn node_row<'a>(rows: &mut Nodes<'a>, heard: &Heard, node: &'a Node) {
     rows.owner_account.push(owner.map(|o| text(&o.account)));
     rows.owner_ticket_url.push(owner.and_then(|o| some_text(o.ticket_url.as_ref())));
     rows.maintenance.push(json(&node.maintenance));
-    rows.seq.push(number(heard.seq));
+    rows.seq.push(number(told.heard.seq));
 }
 
 /// A group, its members, and the groups among them: numbered from the outside in.
 fn group_rows(
     groups: &mut Groups,
     members: &mut Members,
-    of: (&Heard, NodeId),
+    of: (&Told, NodeId),
     next: &mut usize,
     parent: Option<i32>,
     group: &Group,
 ) {
-    let (number_here, seq) = (small(*next), number(of.0.seq));
+    let (number_here, seq) = (small(*next), number(of.0.heard.seq));
     *next += 1;
     groups.node.push(of.1.0);
     groups.number.push(number_here);

@@ -4,15 +4,16 @@ use super::columns;
 use crate::value::{Text, at, number, some_text, text};
 use crate::words;
 use chrono::{DateTime, Utc};
-use events::{DeliverySaid, Heard, NoticeId, NoticeSaid};
+use events::{DeliverySaid, NoticeId, NoticeSaid};
+use kit::projection::Told;
 use sqlx::PgConnection;
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
 #[derive(Debug, Default)]
 pub(super) struct Rows<'a> {
-    notices: BTreeMap<NoticeId, (&'a Heard, &'a NoticeSaid)>,
-    deliveries: BTreeMap<NoticeId, (&'a Heard, &'a DeliverySaid)>,
+    notices: BTreeMap<NoticeId, (&'a Told, &'a NoticeSaid)>,
+    deliveries: BTreeMap<NoticeId, (&'a Told, &'a DeliverySaid)>,
 }
 
 columns! {
@@ -48,17 +49,17 @@ columns! {
 pub(super) const STATEMENTS: &[&str] = &[Notices::SQL, Deliveries::SQL];
 
 impl<'a> Rows<'a> {
-    pub(super) fn address(&mut self, heard: &'a Heard, said: &'a NoticeSaid) {
-        self.notices.insert(said.now.id, (heard, said));
+    pub(super) fn address(&mut self, told: &'a Told, said: &'a NoticeSaid) {
+        self.notices.insert(said.now.id, (told, said));
     }
 
-    pub(super) fn deliver(&mut self, heard: &'a Heard, said: &'a DeliverySaid) {
-        self.deliveries.insert(said.now.notice, (heard, said));
+    pub(super) fn deliver(&mut self, told: &'a Told, said: &'a DeliverySaid) {
+        self.deliveries.insert(said.now.notice, (told, said));
     }
 
     pub(super) async fn write(self, tenant: Uuid, tx: &mut PgConnection) -> sqlx::Result<()> {
         let mut notices = Notices::default();
-        for (heard, said) in self.notices.values() {
+        for (told, said) in self.notices.values() {
             let now = &said.now;
             notices.id.push(now.id.0);
             notices.incident.push(now.incident.0);
@@ -72,19 +73,19 @@ impl<'a> Rows<'a> {
             notices.state.push(words::notice(said.kind));
             notices.decided_at.push(at(now.at));
             notices.expires_at.push(at(now.expires));
-            notices.heard_at.push(at(heard.heard));
-            notices.seq.push(number(heard.seq));
+            notices.heard_at.push(at(told.heard.heard));
+            notices.seq.push(number(told.heard.seq));
         }
         notices.write(tenant, tx).await?;
         let mut deliveries = Deliveries::default();
-        for (heard, said) in self.deliveries.values() {
+        for (told, said) in self.deliveries.values() {
             deliveries.notice.push(said.now.notice.0);
             deliveries.state.push(words::delivery(said.kind));
             deliveries.attempt_count.push(i64::from(said.now.attempts));
             deliveries.answer.push(some_text(said.now.answer.as_ref()));
             deliveries.is_possibly_repeated.push(said.now.possibly_repeated);
-            deliveries.heard_at.push(at(heard.heard));
-            deliveries.seq.push(number(heard.seq));
+            deliveries.heard_at.push(at(told.heard.heard));
+            deliveries.seq.push(number(told.heard.seq));
         }
         deliveries.write(tenant, tx).await
     }

@@ -5,7 +5,8 @@
 //! so that rows grow old.
 
 use events::*;
-use projector::Parts;
+use kit::projection::Told;
+use projector::{PartError, Parts};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Numbers that follow from a seed. Source: Steele, Lea and Flood, "Fast Splittable Pseudorandom
@@ -76,29 +77,36 @@ impl Dice {
 }
 
 /// A history and the parts that its revisions name.
+#[derive(Debug, Clone)]
 pub(crate) struct History {
-    pub(crate) told: Vec<Heard>,
+    pub(crate) told: Vec<Told>,
     pub(crate) parts: BTreeMap<(TenantId, String, u32), Part>,
 }
 
 impl Parts for History {
-    type Error = std::convert::Infallible;
-
-    async fn part(&self, tenant: TenantId, digest: &str, n: u32) -> Result<Option<Part>, Self::Error> {
-        Ok(self.parts.get(&(tenant, digest.to_owned(), n)).cloned())
+    async fn part(&self, tenant: TenantId, digest: &str, n: u32) -> Result<Part, PartError> {
+        let lost = || PartError::Lost { digest: digest.to_owned(), n, problem: "is not there".into() };
+        self.parts.get(&(tenant, digest.to_owned(), n)).cloned().ok_or_else(lost)
     }
 }
 
 impl History {
     /// What a log still holds of it at the end: without the messages whose time is over by then.
+    #[allow(dead_code, reason = "only the read models are compared with what a log forgets")]
     pub(crate) fn as_kept(&self) -> History {
-        let now = self.told.last().map_or(Time::EPOCH, |h| h.heard);
-        let is_kept = |h: &&Heard| match h.fact.noun().retention() {
-            Retention::Forever => true,
-            Retention::Seconds(s) => h.heard.plus_ms(s as i64 * 1_000) >= now,
-        };
+        let now = self.told.last().map_or(Time::EPOCH, |t| t.heard.heard);
+        let is_kept = |told: &&Told| told.kept_until.is_none_or(|until| until >= now);
         History { told: self.told.iter().filter(is_kept).cloned().collect(), parts: self.parts.clone() }
     }
+}
+
+/// A fact as a projection hears it, kept as long as its noun.
+pub(crate) fn told(heard: Heard) -> Told {
+    let kept_until = match heard.fact.noun().retention() {
+        Retention::Forever => None,
+        Retention::Seconds(s) => Some(heard.heard.plus_ms(s as i64 * 1_000)),
+    };
+    Told { key: heard.fact.key("main"), cause: None, correlation: None, kept_until, heard }
 }
 
 /// Three tenants, of which two share a partition.
@@ -122,7 +130,10 @@ pub(crate) fn random(seed: u64, count: u64) -> History {
         let fact = fact(&mut d, &mut history, tenant, now, &mut number);
         let at = d.time(now);
         let id = d.event();
-        history.told.push(Heard { seq: (n + 1) * 3, id, tenant, heard: now, at, fact });
+        let cause = d.some(Dice::event);
+        history
+            .told
+            .push(Told { cause, ..told(Heard { seq: (n + 1) * 3, id, tenant, heard: now, at, fact }) });
     }
     history
 }

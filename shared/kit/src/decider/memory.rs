@@ -31,8 +31,8 @@ pub(super) struct Memory<D> {
     pub(super) now: Time,
     /// Whether something that follows was not said yet.
     pub(super) owed: bool,
-    /// What the cut in the log says is owed.
-    pub(super) cut_owed: bool,
+    /// The cut that lies in the log.
+    pub(super) cut: Cut,
     /// Inputs taken in since the cut.
     pub(super) uncut: usize,
     pub(super) uncut_since: Option<Instant>,
@@ -72,8 +72,8 @@ pub(super) async fn load<D: Decide>(common: &Common<D>, part: u16) -> Result<Opt
         Some(raw) => (read_cut(&raw)?, raw.seq),
         None => (Cut::default(), 0),
     };
-    let known = cut.stream_made != Time::EPOCH && common.stream_made != cut.stream_made;
-    if known {
+    let foreign = cut.stream_made != Time::EPOCH && common.stream_made != cut.stream_made;
+    if foreign {
         return Err(NotLoaded::Never(DeciderError::ForeignCut {
             service: D::NAME,
             part,
@@ -92,7 +92,7 @@ pub(super) async fn load<D: Decide>(common: &Common<D>, part: u16) -> Result<Opt
         read_to: cut.position,
         now: cut.now,
         owed: cut.owed,
-        cut_owed: cut.owed,
+        cut,
         uncut: 0,
         uncut_since: None,
         last_input: None,
@@ -101,8 +101,8 @@ pub(super) async fn load<D: Decide>(common: &Common<D>, part: u16) -> Result<Opt
     };
     if fence > 0 {
         hear_again(common, part, &mut memory).await?;
-        remember_what_was_said(common, part, &mut memory).await?;
     }
+    remember_what_was_said(common, part, &mut memory).await?;
     common.stats.loads.fetch_add(1, Ordering::Relaxed);
     if let Some(observer) = &common.observer {
         observer.loaded(part, memory.position, memory.decider.digest());
@@ -183,8 +183,11 @@ async fn remember_what_was_said<D: Decide>(
     if filters.is_empty() {
         return Ok(());
     }
-    // All that was said up to the cut; what comes after it is another replica's, and fails our fence.
-    let mut said = common.log.read(&filters, From::LastPerSubject, Some(memory.fence));
+    // To the end of the log, not to the cut: a store that became full half-way through a batch has kept
+    // its beginning (tried), and what was said is not said again. What another replica says meanwhile
+    // fails our fence.
+    let end = common.log.state().await?.last_seq;
+    let mut said = common.log.read(&filters, From::LastPerSubject, Some(end));
     loop {
         let chunk = said.next_chunk(super::partition::READ_MAX).await?;
         if chunk.is_empty() {

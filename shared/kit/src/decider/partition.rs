@@ -79,6 +79,8 @@ enum Broken {
     Conflict,
     /// It is not known whether the last commit was stored.
     Unknown,
+    /// The store was full half-way, and is no longer.
+    Full,
     /// Something is wrong with what was decided upon.
     Blame(String),
     /// A test wants it gone.
@@ -126,6 +128,7 @@ impl<D: Decide> Partition<D> {
                     // Without a pause two that fight would mostly read what the other one writes.
                     self.rest(pause.next(), &stop).await;
                 }
+                Broken::Full => self.rest(pause.next(), &stop).await,
                 Broken::Unknown => {
                     self.common.stats.unknown.fetch_add(1, Ordering::Relaxed);
                     self.rest(pause.next(), &stop).await;
@@ -321,7 +324,7 @@ impl<D: Decide> Partition<D> {
             decision.owed = false;
         }
         let is_quiet = says_nothing
-            && decision.owed == memory.cut_owed
+            && decision.owed == memory.cut.owed
             && memory.uncut < self.common.options.cut_every_inputs
             && self.suspect_until == 0;
         if is_quiet {
@@ -387,8 +390,14 @@ impl<D: Decide> Partition<D> {
             let message = timer::encode(D::NAME, *tenant, timer);
             messages.push(message.map_err(|error| Broken::Blame(crate::log::chain(error)))?);
         }
-        messages.push(self.cut(memory, owed));
-        let seq = self.store(memory.fence, &messages, stop).await?;
+        let cut =
+            Cut { position: memory.position, now: memory.now, owed, stream_made: self.common.stream_made };
+        messages.push(self.cut(&cut, memory.fence));
+        let stored = self.store(memory.fence, &messages, stop).await;
+        if let Err(Broken::Full) = stored {
+            return Err(self.until_it_stores(&memory.cut, memory.fence, stop).await);
+        }
+        let seq = stored?;
         for say in &said {
             let decider = &mut memory.decider;
             // Stored already: a memory that cannot take it in is loaded again, and loading says which one it was.
@@ -397,7 +406,7 @@ impl<D: Decide> Partition<D> {
         memory.fence = seq;
         self.progressed = true;
         memory.owed = owed;
-        memory.cut_owed = owed;
+        memory.cut = cut;
         memory.uncut = 0;
         memory.uncut_since = None;
         memory.last_input = None;
@@ -430,12 +439,26 @@ impl<D: Decide> Partition<D> {
         out.encode(&self.common.log.inner.config.pop).map_err(|error| Broken::Blame(crate::log::chain(error)))
     }
 
-    fn cut(&self, memory: &Memory<D>, owed: bool) -> Encoded {
-        let cut =
-            Cut { position: memory.position, now: memory.now, owed, stream_made: self.common.stream_made };
-        let body = serde_json::to_vec(&cut).expect("a cut is four plain fields");
+    /// The store is full, and may have kept the beginning of a batch: waits until the cut that lies
+    /// in the log can be written once more. Then the memory is to be loaded, with what was kept.
+    async fn until_it_stores(&mut self, cut: &Cut, fence: u64, stop: &CancellationToken) -> Broken {
+        let again = [self.cut(cut, fence)];
+        let mut pause = Pause::default();
+        loop {
+            self.rest(pause.next(), stop).await;
+            match self.store(fence, &again, stop).await {
+                Err(Broken::Full) if stop.is_cancelled() => return Broken::Stopped,
+                Err(Broken::Full) => {}
+                Ok(_) => return Broken::Full,
+                Err(broken) => return broken,
+            }
+        }
+    }
+
+    fn cut(&self, cut: &Cut, fence: u64) -> Encoded {
+        let body = serde_json::to_vec(cut).expect("a cut is four plain fields");
         let mut headers = cut_headers();
-        headers.push((EXPECTED_LAST, memory.fence.to_string()));
+        headers.push((EXPECTED_LAST, fence.to_string()));
         headers.push((ROLLUP, "sub".into()));
         let subject = cut_subject::<D>(self.part);
         Encoded { subject, headers, body: Bytes::from(body), read_headers: HeaderMap::new() }
@@ -472,7 +495,12 @@ impl<D: Decide> Partition<D> {
                 Outcome::Refused { code, text } => {
                     return Err(Broken::Blame(format!("refused: {text} ({code})")));
                 }
-                Outcome::Full(reason) | Outcome::Away(reason) => {
+                Outcome::Full(reason) => {
+                    tracing::warn!(service = D::NAME, part = self.part, reason, "the log's store is full");
+                    self.common.stats.set_waiting(self.part, true);
+                    return Err(Broken::Full);
+                }
+                Outcome::Away(reason) => {
                     tracing::warn!(service = D::NAME, part = self.part, reason, "the log does not store now");
                     self.common.stats.set_waiting(self.part, true);
                     if stop.is_cancelled() {
@@ -510,7 +538,10 @@ impl<D: Decide> Partition<D> {
         };
         self.common.stats.stuck.fetch_add(1, Ordering::Relaxed);
         self.common.log.bury(D::NAME, &culprit, &reason).await;
-        let over = [self.cut(&memory, memory.cut_owed)];
+        let owed = memory.cut.owed;
+        let cut =
+            Cut { position: memory.position, now: memory.now, owed, stream_made: self.common.stream_made };
+        let over = [self.cut(&cut, memory.fence)];
         match self.store(memory.fence, &over, stop).await {
             Ok(_) => {
                 if memory.position >= self.suspect_until {

@@ -1,0 +1,11 @@
+//! The lab from outside: API clients, webhooks, dead routers, memory.
+
+#![allow(clippy::unwrap_used)] // Helpers of tests fail the test.
+
+mod api;
+mod clients;
+mod control;
+mod dead;
+mod isp;
+mod program;
+mod webhooks;

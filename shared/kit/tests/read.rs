@@ -1,0 +1,105 @@
+//! Reading in order, against a real server.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::{claim, insist, server, tenant, two_tenants, wire::Wire};
+use events::{Noun, Retention, TenantId};
+use kit::{Filter, From, Log, LogError, Outgoing};
+use std::time::Duration;
+
+async fn seqs(log: &Log, from: From, to: Option<u64>) -> Vec<u64> {
+    let mut reader = log.read(&[Filter::noun(Noun::Signal)], from, to);
+    let mut seqs = Vec::new();
+    while let Some(raw) = reader.next().await.unwrap() {
+        seqs.push(raw.seq);
+    }
+    seqs
+}
+
+fn claims(tenant: TenantId, from: u64, to: u64) -> Vec<Outgoing> {
+    (from..to).map(|n| claim(tenant, &format!("n{}", n % 10), n)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bounded_reader_ends_where_it_should() {
+    let (_nats, log) = server().await;
+    let (a, b) = two_tenants();
+    assert_eq!(seqs(&log, From::Start, Some(0)).await, Vec::<u64>::new());
+    log.publish_all(claims(a, 0, 10)).await.unwrap();
+    log.publish_all(claims(b, 0, 5)).await.unwrap();
+    assert_eq!(seqs(&log, From::Start, Some(15)).await, (1..=15).collect::<Vec<_>>());
+    assert_eq!(seqs(&log, From::Seq(4), Some(7)).await, vec![4, 5, 6, 7]);
+    assert_eq!(seqs(&log, From::Seq(8), Some(7)).await, Vec::<u64>::new());
+    // Beyond what the filter lets through, and beyond the end of the log.
+    let mut other = log.read(&[Filter::noun(Noun::Signal).tenant(a)], From::Seq(9), Some(15));
+    assert_eq!(other.next_chunk(100).await.unwrap().len(), 2);
+    assert!(other.next().await.unwrap().is_none());
+    let mut none = log.read(&[Filter::noun(Noun::Health)], From::Start, Some(15));
+    assert!(none.next().await.unwrap().is_none());
+    let mut last = log.last_per_subject(&[Filter::noun(Noun::Signal).tenant(a)]).await.unwrap();
+    let mut n = 0;
+    while let Some(raw) = last.next().await.unwrap() {
+        n += 1;
+        assert!(raw.seq <= 10);
+    }
+    assert_eq!(n, 10);
+    let start = log.at(11).await.unwrap().unwrap().heard;
+    assert_eq!(seqs(&log, From::Time(start), Some(15)).await.first(), Some(&11));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_expires_while_it_is_waited_for_holds_nobody_up() {
+    let (_nats, log) = server().await;
+    let t = tenant("hillside");
+    let brief = claims(t, 0, 1_200).into_iter().map(|out| out.kept(Retention::Seconds(1)));
+    log.publish_all(brief.clone().take(600).collect()).await.unwrap();
+    log.publish_all(brief.skip(600).collect()).await.unwrap();
+    let mut reader = log.read(&[Filter::noun(Noun::Signal)], From::Start, Some(1_200));
+    assert_eq!(reader.next().await.unwrap().unwrap().seq, 1);
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    let rest = async { while reader.next().await.unwrap().is_some() {} };
+    tokio::time::timeout(Duration::from_secs(5), rest).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_goes_on_where_it_was_whatever_happens_to_its_consumer() {
+    let (nats, log) = server().await;
+    let wire = Wire::to(&nats.url()).await;
+    let far = common::connect(&[wire.url()]).await;
+    let t = tenant("hillside");
+    log.publish_all(claims(t, 0, 100)).await.unwrap();
+    let mut tail = far.tail(&[Filter::noun(Noun::Signal)]);
+    // Nothing new yet: it must not begin at the beginning, nor miss what comes while it is cut off.
+    assert!(tokio::time::timeout(Duration::from_millis(300), tail.next()).await.is_err());
+    let reading = tokio::spawn(async move {
+        let mut seen = Vec::new();
+        while seen.len() < 60 {
+            seen.push(tail.next().await.unwrap().unwrap().seq);
+        }
+        seen
+    });
+    insist(&log, claims(t, 100, 120)).await;
+    wire.cut();
+    insist(&log, claims(t, 120, 140)).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    nats.kill();
+    nats.restart().await.unwrap();
+    insist(&log, claims(t, 140, 160)).await;
+    let seen = tokio::time::timeout(Duration::from_secs(20), reading).await.unwrap().unwrap();
+    assert_eq!(seen, (101..=160).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_is_not_there_is_said_to_be_missing() {
+    let nats = embedded::Nats::start_temporary(|_| {}).await.unwrap();
+    let log = common::connect(&[nats.url()]).await;
+    let mut reader = log.read(&[Filter::noun(Noun::Signal)], From::Start, Some(5));
+    assert!(matches!(reader.next().await, Err(LogError::Read { .. })));
+    // Declaring twice is the same as once.
+    log.ensure().await.unwrap();
+    log.ensure().await.unwrap();
+    assert_eq!(log.state().await.unwrap().messages, 0);
+    assert!(log.server_version().starts_with("2."));
+}
