@@ -9,7 +9,10 @@ use crate::{
     run::{Ev, Failure},
 };
 use events::{Decision, Due, EventId, Fact, Heard, Noun, RECALL_MS, Say, TenantId, Time, Timer};
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+};
 use uuid::Uuid;
 
 /// The most messages a commit may hold, its cut included (design, law 8).
@@ -37,6 +40,24 @@ pub struct Place {
     pub now: Time,
     /// Whether something is owed.
     pub owed: bool,
+}
+
+/// A message as a start reads it: as it is, or decoded from the JSON it was encoded to.
+fn read<'h>(heard: &'h Heard, through_json: bool, lost: &mut Option<String>) -> Cow<'h, Heard> {
+    if !through_json {
+        return Cow::Borrowed(heard);
+    }
+    let noun = heard.fact.noun();
+    let fact = serde_json::to_vec(&heard.fact)
+        .ok()
+        .and_then(|body| Fact::decode(noun, noun.verb_and_version().1, &body).ok());
+    match fact {
+        Some(fact) if fact == heard.fact => Cow::Owned(Heard { fact, ..heard.clone() }),
+        Some(_) | None => {
+            *lost = Some(format!("a {} does not survive JSON: {:?}", noun.token(), heard.fact));
+            Cow::Borrowed(heard)
+        }
+    }
 }
 
 /// The name of a subject, without its text.
@@ -303,26 +324,10 @@ impl Bus {
         let Consumer { member, cut, .. } = self.consumers[usize::from(decider)];
         let mut mind = (member.build)();
         let mut lost = None;
-        let mut read = |heard: &Heard| -> Heard {
-            if !through_json {
-                return heard.clone();
-            }
-            let noun = heard.fact.noun();
-            let fact = serde_json::to_vec(&heard.fact)
-                .ok()
-                .and_then(|body| Fact::decode(noun, noun.verb_and_version().1, &body).ok());
-            match fact {
-                Some(fact) if fact == heard.fact => Heard { fact, ..heard.clone() },
-                Some(_) | None => {
-                    lost = Some(format!("a {} does not survive JSON: {:?}", noun.token(), heard.fact));
-                    heard.clone()
-                }
-            }
-        };
         let end = self.log.partition_point(|entry| entry.heard.seq <= cut.position);
         for entry in &self.log[..end] {
             if matches!(entry.heard.fact.noun(), Noun::Inventory | Noun::Part | Noun::Revision) {
-                mind.recall(&read(&entry.heard));
+                mind.recall(&read(&entry.heard, through_json, &mut lost));
             }
         }
         let mut said: Vec<u32> =
@@ -330,7 +335,7 @@ impl Bus {
         said.sort_unstable();
         for index in said {
             let entry = &self.log[index as usize];
-            let Heard { id, tenant, at, fact, .. } = read(&entry.heard);
+            let Heard { id, tenant, at, fact, .. } = read(&entry.heard, through_json, &mut lost).into_owned();
             mind.apply(&Say { id, tenant, at, cause: entry.cause, fact });
         }
         let since = cut.now.plus_ms(-RECALL_MS);
@@ -342,7 +347,7 @@ impl Bus {
         for entry in self.log.get(first..end).unwrap_or_default() {
             let inventory = matches!(entry.heard.fact.noun(), Noun::Inventory | Noun::Part | Noun::Revision);
             if !inventory && hears(&entry.heard) {
-                mind.recall(&read(&entry.heard));
+                mind.recall(&read(&entry.heard, through_json, &mut lost));
             }
         }
         let queue: VecDeque<u32> =

@@ -651,7 +651,7 @@ impl Run {
             }
             let place = self.seats[usize::from(decider)].place;
             self.bus.move_cut(decider, place);
-            let loaded = self.bus.load(decider, true);
+            let loaded = self.bus.load(decider, self.faults.through_json);
             if loaded.digest() != digest {
                 self.fail("digest", format!("{name}, loaded at the end, remembers otherwise than it does"));
             }
