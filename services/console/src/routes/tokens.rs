@@ -183,8 +183,8 @@ async fn router_called(desk: &Desk, within: &Within, called: &str) -> Answer<Nod
     let id = called.parse().unwrap_or_else(|_| NodeId::of(within.tenant, called));
     match desk.inventories.thing(&laid, Key::Node(id)).await? {
         Some(Inventory::Node(node)) if node.login.is_some() || is_router(&node) => Ok(id),
-        Some(_) => Err(Problem::impossible("router", format!("`{called}` is no router")).into()),
-        None => Err(Problem::impossible("router", format!("there is no `{called}`")).into()),
+        Some(_) => Err(Problem::impossible("router", "that node is no router").into()),
+        None => Err(Problem::impossible("router", "there is no such router").into()),
     }
 }
 

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, dead_code, reason = "a test fails by panicking, and each uses its part")]
 
+pub(crate) mod story;
+
 use console::Config;
 use embedded::{Nats, Postgres, Temporary};
 use events::{EventId, Fact, Say, TenantId, Time};
@@ -175,4 +177,60 @@ pub(crate) fn network(slug: &str, shape: Shape) -> NetworkFile {
 /// A small one, as text.
 pub(crate) fn small(slug: &str) -> String {
     network(slug, Shape::default()).to_yaml()
+}
+
+/// Server-sent events, one by one.
+pub(crate) struct Sse {
+    response: Response,
+    text: String,
+}
+
+/// One event: its name, its id and its data.
+#[derive(Debug, Clone)]
+pub(crate) struct Event {
+    pub(crate) name: String,
+    pub(crate) id: String,
+    pub(crate) data: Value,
+}
+
+impl Sse {
+    pub(crate) async fn open(request: RequestBuilder) -> Self {
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        Self { response, text: String::new() }
+    }
+
+    /// The next event; none at the end of the stream. Panics when none comes within `within`.
+    pub(crate) async fn next_within(&mut self, within: Duration) -> Option<Event> {
+        tokio::time::timeout(within, self.read()).await.expect("an event comes in time")
+    }
+
+    pub(crate) async fn next(&mut self) -> Option<Event> {
+        self.next_within(Duration::from_secs(20)).await
+    }
+
+    async fn read(&mut self) -> Option<Event> {
+        loop {
+            if let Some((event, rest)) = self.text.split_once("\n\n") {
+                let field = |name: &str| {
+                    let line = event.lines().find_map(|line| line.strip_prefix(name));
+                    line.map(|value| value.trim_start_matches([':', ' ']).to_owned())
+                };
+                let found = field("event").map(|name| Event {
+                    name,
+                    id: field("id").unwrap_or_default(),
+                    data: serde_json::from_str(&field("data").unwrap()).unwrap(),
+                });
+                let rest = rest.to_owned();
+                self.text = rest;
+                match found {
+                    Some(event) => return Some(event),
+                    None => continue,
+                }
+            }
+            let chunk = self.response.chunk().await.unwrap()?;
+            self.text.push_str(std::str::from_utf8(&chunk).unwrap());
+        }
+    }
 }
