@@ -237,7 +237,8 @@ async fn with_the_ids_of_another_tenant_nothing_of_it_is_seen_or_changed() {
                 };
                 let mut response = request.send().await.unwrap();
                 let status = response.status().as_u16();
-                let is_stream = response.headers().get("content-type").is_some_and(|kind| kind == "text/event-stream");
+                let is_stream =
+                    response.headers().get("content-type").is_some_and(|kind| kind == "text/event-stream");
                 let mut body = vec![];
                 let reading = async {
                     while let Some(chunk) = response.chunk().await.unwrap() {
