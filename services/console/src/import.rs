@@ -243,20 +243,23 @@ impl Importer {
     }
 
     async fn attempt(&self, tenant: TenantId, ready: &Ready, asked: &Asked) -> Result<Imported, ImportError> {
-        // Held until the end: two imports of a tenant through this replica come one after the other.
-        let mut laid = self.inventories.now(tenant).await?;
+        // Let go before anything is said: the commit is fenced by the place of this revision.
+        let laid = self.inventories.now(tenant).await?;
+        let (number, after_seq) = (laid.number(), laid.revision_seq);
         if let Some(base) = asked.base
-            && base != laid.number()
+            && base != number
         {
-            return Err(ImportError::Moved { now: laid.number() });
+            return Err(ImportError::Moved { now: number });
         }
         let difference = difference(ready, &laid);
+        let forsaken = laid.forsaken(crate::now().plus_ms(-PARTS_KEPT_MS));
+        drop(laid);
         let tokens = self.token_difference(tenant, ready, asked)?;
         let persons = self.person_difference(tenant, &ready.import).await?;
         let is_change = !difference.things.is_empty() || !tokens.said.is_empty();
         let mut done = Imported {
             tenant: ready.file.tenant.slug.clone(),
-            revision: laid.number(),
+            revision: number,
             committed: false,
             dry_run: asked.dry_run,
             created: difference.created,
@@ -279,8 +282,8 @@ impl Importer {
         if is_change {
             let change = Change {
                 tenant,
-                number: laid.number() + 1,
-                after_seq: laid.revision_seq,
+                number: number + 1,
+                after_seq,
                 file_digest: Some(ready.text_digest.clone()),
                 by: asked.by.clone(),
             };
@@ -289,7 +292,9 @@ impl Importer {
             done.committed = true;
         }
         self.put_persons(tenant, done.revision, persons).await?;
-        self.forget_forsaken(tenant, &mut laid).await;
+        if done.committed {
+            self.forget_forsaken(tenant, forsaken).await;
+        }
         Ok(done)
     }
 
@@ -472,12 +477,12 @@ impl Importer {
         Ok(())
     }
 
-    /// Forgets the parts of imports that never took effect. A commit of this tenant has just moved its
-    /// revision on, or found it where it was: no import still under way can name them.
-    async fn forget_forsaken(&self, tenant: TenantId, laid: &mut Laid) {
-        for digest in laid.forsaken(crate::now().plus_ms(-PARTS_KEPT_MS)) {
+    /// Forgets the parts of imports that never took effect, after our own commit: whoever still means to
+    /// name them finds that the revision has moved on.
+    async fn forget_forsaken(&self, tenant: TenantId, digests: Vec<String>) {
+        for digest in digests {
             match self.log.purge_parts(tenant, &digest).await {
-                Ok(()) => laid.purged(&digest),
+                Ok(()) => self.inventories.purged(tenant, &digest).await,
                 Err(error) => tracing::warn!(%error, digest, "parts of no revision are kept a while longer"),
             }
         }

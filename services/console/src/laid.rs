@@ -110,11 +110,6 @@ impl Laid {
         self.parts.iter().filter(|(_, parts)| old(parts)).map(|(digest, _)| digest.clone()).collect()
     }
 
-    /// The import `digest` was purged.
-    pub(crate) fn purged(&mut self, digest: &str) {
-        self.parts.remove(digest);
-    }
-
     fn hear(&mut self, raw: &Raw) {
         self.read_to = raw.seq;
         let heard = match raw.decode() {
@@ -221,6 +216,17 @@ impl Inventories {
         // Nothing below the end needs to be looked at again.
         laid.read_to = laid.read_to.max(end);
         Ok(laid)
+    }
+
+    /// The parts of the import `digest` were purged from the log.
+    pub(crate) async fn purged(&self, tenant: TenantId, digest: &str) {
+        let held = {
+            let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.of.get(&tenant).map(|(_, laid)| Arc::clone(laid))
+        };
+        if let Some(held) = held {
+            held.lock().await.parts.remove(digest);
+        }
     }
 
     /// The thing `key` of an inventory, read where it lies.

@@ -60,7 +60,7 @@ async fn the_document_lists_exactly_the_routes_that_are_served() {
     assert_eq!(listed, ROUTES.map(str::to_owned).into());
     // What is listed is served: without a token every one of them asks for one. What is not listed is not.
     for path in document["paths"].as_object().unwrap().keys() {
-        let at = path.replace('{', "").replace('}', "");
+        let at = path.replace(['{', '}'], "");
         for method in ["get", "post", "put", "delete", "patch"] {
             let verb = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
             let request = g.http.request(verb, format!("{}{at}", g.url));
@@ -280,6 +280,26 @@ async fn with_the_ids_of_another_tenant_nothing_of_it_is_seen_or_changed() {
     );
     drop(events);
     g.end().await;
+}
+
+#[test]
+fn only_the_guarded_module_speaks_to_postgres() {
+    fn sources(dir: &std::path::Path, found: &mut Vec<std::path::PathBuf>) {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { sources(&path, found) } else { found.push(path) }
+        }
+    }
+    let mut found = vec![];
+    sources(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
+    assert!(found.len() > 15);
+    let speaks = |path: &&std::path::PathBuf| std::fs::read_to_string(path).unwrap().contains("sqlx");
+    let names: Vec<_> = found.iter().filter(speaks).map(|path| path.file_name().unwrap()).collect();
+    assert_eq!(names, ["read_models.rs"]);
+    // In there, no question is put without naming the tenant, but the one for administrators.
+    let text = std::fs::read_to_string(found.iter().find(speaks).unwrap()).unwrap();
+    assert_eq!(text.matches("pool.begin()").count(), 2, "in `of` and `every_tenant` alone");
+    assert!(!text.contains("format!(") && !text.contains("AssertSqlSafe"), "statements are fixed texts");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -203,6 +203,13 @@ async fn what_somebody_revoked_stays_revoked_and_a_foreign_token_is_not_taken_ov
     g.end().await;
 }
 
+/// The most memory this process has had, MiB.
+fn peak_mib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.split_whitespace().next().unwrap().parse::<u64>().unwrap() / 1024
+}
+
 /// The largest network there is samples of. `MASTWATCH_LONG=1` measures it; otherwise a tenth.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_network_is_imported_in_bounded_time() {
@@ -222,8 +229,10 @@ async fn a_large_network_is_imported_in_bounded_time() {
     assert_eq!(again["committed"], false);
     let parts = &done["parts"];
     println!(
-        "{} nodes, {bytes} bytes, {parts} parts: imported in {first:?}, found unchanged in {second:?}",
-        shape.nodes()
+        "{} nodes, {bytes} bytes, {parts} parts: imported in {first:?}, found unchanged in {second:?}; \
+         peak {} MiB, test included",
+        shape.nodes(),
+        peak_mib()
     );
     assert!(first.as_secs() < 120 && second.as_secs() < 120, "{first:?}, {second:?}");
     g.end().await;

@@ -228,7 +228,7 @@ async fn updates_that_are_open_do_not_keep_the_desk_from_ending() {
     assert!(events.next().await.is_none(), "it ends in good order");
 }
 
-/// Answers asks as they come, in a shuffled order: even ones first.
+/// Answers asks, the last one first: what is told must not depend on who answers first.
 async fn play_poller(g: &Ground, asks: usize, silent: NodeId) {
     let mut reader = g.log.read(&[Filter::noun(Noun::Ask).tenant(tenant())], From::Start, None);
     let mut heard = vec![];
