@@ -57,7 +57,6 @@ async fn a_node_is_reached_or_silent_try_by_try() {
     let gone = ground.ask("server-1", tcp(dead.port())).await;
     assert_eq!(gone, [silent(1, false), silent(2, false), silent(3, true)]);
     assert!((2.0..4.0).contains(&begun.elapsed().as_secs_f64()), "{:?}", begun.elapsed());
-    // Nothing but the dead listener speaks the API there, and it says nothing.
     let no_address = ground.ask("nowhere", Question::Reach { probe: Probe::Icmp }).await;
     assert!(matches!(&no_address[..], [Outcome::Unanswered { why }] if why.contains("address")));
     let unknown = ground.ask("no-such-node", Question::Reach { probe: Probe::Icmp }).await;
@@ -256,8 +255,7 @@ async fn five_hundred_children_are_asked_about_eight_at_a_time() {
         .await;
     let most = router.state().pings.1;
     assert!((2..=8).contains(&most), "{most} pings at once");
-    let count =
-        |outcome: &str| answers.iter().filter(|answer| crate::asks::name(&answer.outcome) == outcome).count();
+    let count = |outcome: &str| answers.iter().filter(|answer| name(&answer.outcome) == outcome).count();
     let (silent, unanswered) = (count("silent"), count("unanswered"));
     assert_eq!(silent + unanswered, 500);
     assert!(silent >= 7, "those whose turn came were found out");
