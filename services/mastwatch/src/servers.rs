@@ -71,7 +71,7 @@ impl Servers {
                 }
                 // Everything but long history works without it.
                 Err(error) => {
-                    progress(format!("VictoriaMetrics  not started: {:#}", anyhow::Error::from(error)))
+                    progress(format!("VictoriaMetrics  not started: {:#}", anyhow::Error::from(error)));
                 }
             }
         }
