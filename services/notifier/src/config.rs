@@ -26,6 +26,9 @@ pub struct Config {
     pub email_within_ms: u64,
     /// How many calls of one channel are under way at once.
     pub at_once_per_channel: usize,
+    /// A notice that has not left by then is dropped if the incident is over: the notice that says so
+    /// tells the whole story. Milliseconds.
+    pub stale_after_ms: u64,
     /// The pauses before the second, third, … try, milliseconds. After the last one a notice is given up.
     pub retries_ms: Vec<u64>,
 }
@@ -40,6 +43,7 @@ impl Default for Config {
             webhook_within_ms: 15 * S,
             email_within_ms: 30 * S,
             at_once_per_channel: 4,
+            stale_after_ms: 2 * MIN,
             retries_ms: vec![5 * S, 5 * MIN, 30 * MIN, 2 * H, 5 * H, 10 * H, 14 * H, 20 * H, 24 * H],
         }
     }

@@ -43,6 +43,8 @@ const END_WITHIN: Duration = Duration::from_secs(30);
 /// Beyond how long a call may take, after which it has surely ended.
 const CALL_MARGIN: Duration = Duration::from_secs(5);
 
+const SUPERSEDED: &str = "the incident was over before it left";
+
 /// Why a delivery did not come further. It is looked at again.
 #[derive(Debug, thiserror::Error)]
 enum Hindered {
@@ -63,6 +65,7 @@ pub(crate) struct Desk {
     web: Web,
     mailer: Mailer,
     rules: Rules,
+    stale_after: Duration,
     console: Option<Url>,
     at_once: usize,
     lanes: Mutex<HashMap<(TenantId, ChannelId), Lane>>,
@@ -115,6 +118,7 @@ impl Desk {
                 retries: config.retries_ms.iter().copied().map(ms).collect(),
                 call_max: config.call_max() + CALL_MARGIN,
             },
+            stale_after: ms(config.stale_after_ms),
             console: config.console_url,
             at_once: config.at_once_per_channel,
             lanes: Mutex::default(),
@@ -202,6 +206,9 @@ impl Desk {
         if self.is_withdrawn(tenant, notice.id).await? {
             return self.end(matter, standing.as_ref(), DeliveryKind::Dropped, "it was withdrawn").await;
         }
+        if self.is_superseded(matter, now).await? {
+            return self.end(matter, standing.as_ref(), DeliveryKind::Dropped, SUPERSEDED).await;
+        }
         let begun = Delivery { notice: notice.id, attempts: n, answer: None, possibly_repeated };
         let after = standing.as_ref().map_or(0, |standing| standing.seq);
         let Some(begun) = self.begin(matter, begun, after).await? else {
@@ -245,53 +252,106 @@ impl Desk {
         })
     }
 
-    /// The last thing that was said of a notice.
-    async fn notice(&self, tenant: TenantId, id: NoticeId) -> Result<Option<NoticeKind>, Hindered> {
+    /// The last thing that was said of a notice, and by which event.
+    async fn notice(
+        &self,
+        tenant: TenantId,
+        id: NoticeId,
+    ) -> Result<Option<(EventId, NoticeSaid)>, Hindered> {
         let Some(raw) = self.log.last(&subject(tenant, Noun::Notice, id)).await? else { return Ok(None) };
-        match raw.decode()?.fact {
-            Fact::Notice(said) => Ok(Some(said.kind)),
+        let heard = raw.decode()?;
+        match heard.fact {
+            Fact::Notice(said) => Ok(Some((heard.id, said))),
+            // Nothing else lies under that subject.
             _ => Ok(None),
         }
     }
 
     async fn is_withdrawn(&self, tenant: TenantId, id: NoticeId) -> Result<bool, Hindered> {
-        Ok(self.notice(tenant, id).await? == Some(NoticeKind::Withdrawn))
+        let said = self.notice(tenant, id).await?;
+        Ok(said.is_some_and(|(_, said)| said.kind == NoticeKind::Withdrawn))
+    }
+
+    /// Whether it is no news any more: late, and the same contact is being told that it is over.
+    async fn is_superseded(&self, matter: Matter<'_>, now: Time) -> Result<bool, Hindered> {
+        match matter.notice.phase {
+            Phase::Resolved => return Ok(false),
+            Phase::Opened | Phase::Changed | Phase::Escalated => {}
+        }
+        if !self.is_late(matter.notice, now) {
+            return Ok(false);
+        }
+        let said = self.notice(matter.tenant, of_contact(matter.notice, Phase::Resolved)).await?;
+        Ok(said.is_some_and(|(_, said)| said.kind == NoticeKind::Addressed))
+    }
+
+    fn is_late(&self, notice: &Notice, now: Time) -> bool {
+        let passed = Duration::from_millis(u64::try_from(now.ms_since(notice.at)).unwrap_or(0));
+        passed >= self.stale_after
     }
 
     /// What became of the notice that told this contact of the incident first. What follows on it keeps
     /// its place behind it, and nobody who was never told hears how it ended.
     async fn first(&self, matter: Matter<'_>, repeats: Repeats, now: Time) -> Result<First, Hindered> {
         let Matter { tenant, notice, .. } = matter;
-        let of = |phase: Phase| {
-            NoticeId::of(notice.incident, notice.audience.name(), notice.channel, phase.name(), 0)
-        };
         let candidates: &[Phase] = match notice.phase {
             Phase::Opened => &[],
             Phase::Changed if notice.step == 0 => &[Phase::Opened],
             Phase::Changed | Phase::Escalated | Phase::Resolved => &[Phase::Opened, Phase::Changed],
         };
         for phase in candidates {
-            let id = of(*phase);
-            if self.notice(tenant, id).await? != Some(NoticeKind::Addressed) {
-                continue;
+            let id = of_contact(notice, *phase);
+            let Some((cause, said)) = self.notice(tenant, id).await? else { continue };
+            match said.kind {
+                NoticeKind::Addressed => {}
+                NoticeKind::Withdrawn => continue,
             }
             let standing = self.standing(tenant, id).await?;
-            return Ok(match self.rules.next(standing.as_ref(), repeats, now) {
-                Next::Wait(rest) => First::Pending(rest),
-                Next::Attempt { .. } | Next::End(..) => First::Pending(BUSY_AGAIN),
-                Next::Over => match standing.map(|standing| standing.kind) {
-                    Some(DeliveryKind::Refused | DeliveryKind::Dropped) => First::NeverTold,
-                    Some(
+            let first = Matter { notice: &said.now, cause, ..matter };
+            return self.became(first, standing, notice.phase, repeats, now).await;
+        }
+        Ok(First::None)
+    }
+
+    /// What became of the notice `first`, towards one of the phase `next` that follows on it.
+    async fn became(
+        &self,
+        first: Matter<'_>,
+        standing: Option<Standing>,
+        next: Phase,
+        repeats: Repeats,
+        now: Time,
+    ) -> Result<First, Hindered> {
+        let (id, ends) = (first.notice.id, next == Phase::Resolved);
+        // Surely nobody has it.
+        let has_not_left = standing.as_ref().is_none_or(|s| s.kind == DeliveryKind::Deferred);
+        let pending = match self.rules.next(standing.as_ref(), repeats, now) {
+            Next::Wait(rest) => rest,
+            Next::Attempt { .. } | Next::End(..) => BUSY_AGAIN,
+            Next::Over => {
+                return Ok(match standing.map(|standing| (standing.kind, standing.heard)) {
+                    // Dropped before it expired: what is over took its place.
+                    Some((DeliveryKind::Dropped, at)) if ends && at < first.notice.expires => First::None,
+                    Some((DeliveryKind::Refused | DeliveryKind::Dropped, _)) => First::NeverTold,
+                    Some((
                         DeliveryKind::Delivered
                         | DeliveryKind::Unknown
                         | DeliveryKind::Attempted
                         | DeliveryKind::Deferred,
-                    )
+                        _,
+                    ))
                     | None => First::Told(id),
-                },
+                });
+            }
+        };
+        if ends && has_not_left && self.is_late(first.notice, now) {
+            // It would only sleep on: said here, by the same compare-and-set that its attempt would need.
+            return Ok(match self.end(first, standing.as_ref(), DeliveryKind::Dropped, SUPERSEDED).await? {
+                Verdict::Done => First::None,
+                Verdict::Later(_) | Verdict::Poison(_) => First::Pending(BUSY_AGAIN),
             });
         }
-        Ok(First::None)
+        Ok(First::Pending(pending))
     }
 
     fn place(&self, tenant: TenantId, channel: &Channel) -> Option<OwnedSemaphorePermit> {
@@ -486,6 +546,11 @@ fn prepare(
             Ok(Prepared::Email(server, login, post))
         }
     }
+}
+
+/// The notice that tells the same contact of the same incident, in the first step of `phase`.
+fn of_contact(notice: &Notice, phase: Phase) -> NoticeId {
+    NoticeId::of(notice.incident, notice.audience.name(), notice.channel, phase.name(), 0)
 }
 
 fn end_id(notice: NoticeId, kind: DeliveryKind, attempts: u32) -> EventId {

@@ -254,6 +254,37 @@ async fn the_end_of_an_incident_never_overtakes_its_beginning() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_beginning_that_is_no_news_any_more_gives_way_to_the_end() {
+    let mut g = ground().await;
+    g.config.stale_after_ms = 1_000;
+    g.config.retries_ms = vec![600_000];
+    let busy = Does::Answer("503 Busy", "");
+    let endpoint = Endpoint::start(&[busy, OK]).await;
+    let [channel] = g.channels(vec![("noc", g.webhook("noc", endpoint.address))]).await[..] else { panic!() };
+    let running = g.start().await;
+    let opened = g.address(channel, Phase::Opened).await;
+    g.until_ended(opened.id, Deferred).await;
+    // Ten minutes are a long time: the end does not wait for them.
+    let over = g.address(channel, Phase::Resolved).await;
+    assert_eq!(g.until_ended(over.id, Delivered).await, [Attempted, Delivered]);
+    assert_eq!(g.kinds(opened.id).await, [Attempted, Deferred, Dropped]);
+    assert_eq!(endpoint.got().len(), 2);
+
+    // Found late in the log, both of them: only the end is told.
+    let mut late = notice(g.tenant, channel, "core-9", Phase::Opened);
+    late.at = ground::now().plus_ms(-60_000);
+    let over = notice(g.tenant, channel, "core-9", Phase::Resolved);
+    running.stop().await;
+    g.addressed(&late).await;
+    g.addressed(&over).await;
+    let running = g.start().await;
+    g.until_ended(over.id, Delivered).await;
+    assert_eq!(g.until_ended(late.id, Dropped).await, [Dropped]);
+    assert_eq!(endpoint.got().len(), 3);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_mail_servers_answers_are_told_apart() {
     let g = ground().await;
     for (name, manners, kinds, taken) in [
