@@ -14,7 +14,7 @@
 //! gets hundreds of thousands. Near the end of the log the server scans instead, and filters cost nothing.
 
 use crate::log::{Log, LogError, chain};
-use crate::message::Raw;
+use crate::message::{Raw, time_of};
 use async_nats::jetstream::{
     Context,
     consumer::{AckPolicy, DeliverPolicy, ReplayPolicy, pull},
@@ -337,9 +337,9 @@ impl Reader {
     fn take(&mut self, message: async_nats::jetstream::Message) -> Option<Raw> {
         let consumer = self.consumer.as_mut()?;
         consumer.brought += 1;
-        let (seq, pending, nth) = {
+        let (seq, pending, nth, heard) = {
             let info = message.info().ok()?;
-            (info.stream_sequence, info.pending, info.consumer_sequence)
+            (info.stream_sequence, info.pending, info.consumer_sequence, time_of(info.published))
         };
         if nth != consumer.brought {
             tracing::debug!(nth, "messages were lost with a connection, reading on from {}", self.last_seq);
@@ -360,7 +360,7 @@ impl Reader {
         }
         let is_ours =
             !consumer.is_bulk || self.filters.iter().any(|filter| lets_pass(filter, &message.subject));
-        if is_ours { Raw::from_stream(message) } else { None }
+        is_ours.then(|| Raw::from_stream(message.message, seq, pending, heard))
     }
 
     /// Whether to change between taking everything and leaving filters to the server.
