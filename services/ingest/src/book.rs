@@ -96,11 +96,10 @@ impl Book {
     /// Who holds `token`, if anybody does. Compared in constant time.
     pub(crate) fn holder(&self, token: &str) -> Option<Arc<Holder>> {
         let prefix: Prefix = vault::prefix_of(token).ok()?.as_bytes().try_into().ok()?;
-        let candidates = {
-            let shelf = self.shelf.read().unwrap_or_else(PoisonError::into_inner);
-            shelf.holders.get(&prefix)?.clone()
-        };
-        candidates.into_iter().find(|holder| vault::token_matches(token, &holder.sha256))
+        let digest = vault::sha256_hex(token.as_bytes());
+        let shelf = self.shelf.read().unwrap_or_else(PoisonError::into_inner);
+        let candidates = shelf.holders.get(&prefix)?;
+        candidates.iter().find(|holder| vault::same(digest.as_bytes(), holder.sha256.as_bytes())).cloned()
     }
 
     /// The keys of `tenant`.
