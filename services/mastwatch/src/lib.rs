@@ -1,1 +1,23 @@
 //! The mastwatch binary: every service, the private servers and the command line.
+//!
+//! `mastwatch up` is the whole system on one machine: private copies of nats-server, Postgres and
+//! VictoriaMetrics under a data directory, and every service in this process. `mastwatch run NAME …`
+//! runs services against servers that somebody else keeps. Everything else talks to the console's API.
+
+pub mod api;
+pub mod cli;
+pub mod compose;
+pub mod demo;
+pub mod doctor;
+pub mod generate;
+pub mod import;
+pub mod incidents;
+pub mod live_check;
+pub mod rebuild;
+pub mod servers;
+pub mod show;
+pub mod status;
+pub mod up;
+
+/// The version of this program.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,3 +1,8 @@
 //! The `mastwatch` command.
 
-fn main() {}
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    mastwatch::cli::run(mastwatch::cli::Cli::parse())
+}

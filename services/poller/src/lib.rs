@@ -1,1 +1,118 @@
-//! Watches what cannot report its own death, and answers what deciders ask.
+//! The poller: watches what cannot report its own death, and answers what deciders ask.
+//!
+//! A keeper: it holds what cannot be copied, sessions with routers and a schedule. Of the 64 slots of its
+//! point of presence it works on those that are leased to this replica. For their routers it answers asks
+//! and watches those that are to be watched; it says answers and decides nothing.
+//!
+//! What it could not find out it says as such: that is evidence against the poller, never against the network.
+
+mod asks;
+mod config;
+mod dial;
+pub mod echo;
+mod figures;
+mod heartbeats;
+mod known;
+mod reach;
+mod roll;
+mod routers;
+mod tables;
+pub mod tries;
+mod voice;
+
+pub use crate::config::Config;
+use crate::{
+    asks::Desk,
+    echo::{Icmp, Pinger},
+    figures::Figures,
+    heartbeats::Heartbeats,
+    known::Known,
+    reach::Reach,
+    routers::Routers,
+    tries::WHOLE,
+    voice::Voice,
+};
+use anyhow::Context;
+use kit::{Keeper, KeeperEvent, KeeperOptions, Service};
+use std::{sync::Arc, time::Duration};
+
+/// How often figures that others keep are taken over.
+const FIGURES_EVERY: Duration = Duration::from_secs(5);
+
+/// Runs until the process is told to stop.
+///
+/// # Errors
+///
+/// When the log cannot be read, or the configuration does not serve.
+pub async fn run(config: Config, service: Service) -> anyhow::Result<()> {
+    let stop = service.stop.child_token();
+    let _stops_all = stop.clone().drop_guard();
+    let known =
+        Known::new(config.keys().context("reading the master keys")?, config.router_authority.as_deref());
+    let known = Arc::new(known.context("reading `router_authority`")?);
+    let mut following = known.follow(&service.log, stop.clone()).await?;
+
+    let figures = Figures::new(&service.metrics);
+    let voice = Voice::new(&service.log, figures.clone());
+    let icmp = Arc::new(Icmp::new(config.echoes_at_once));
+    let routers = Arc::new(Routers::new(config.probes_per_router));
+    let reach = Reach { known, routers: Arc::clone(&routers), pinger: Arc::clone(&icmp) as Arc<dyn Pinger> };
+    let options = KeeperOptions {
+        expiry: config.takeover_after(),
+        probe_deadline: WHOLE,
+        asks_max: config.asks_waiting_max.max(1_000),
+        ..KeeperOptions::default()
+    };
+    let mut keeper = Keeper::start(&service.log, "poller", options);
+    let (slots, stats) = (keeper.slots(), keeper.stats());
+    let desk = Arc::new(Desk::new(
+        reach.clone(),
+        voice.clone(),
+        figures.clone(),
+        config.asks_at_once,
+        config.asks_waiting_max,
+    ));
+    let heartbeats = Heartbeats::new(
+        reach,
+        voice,
+        figures.clone(),
+        slots.clone(),
+        config.watches_at_once,
+        config.attest_every(),
+    );
+    let watching = tokio::spawn(heartbeats.run(stop.clone()));
+    service.readiness.ready();
+
+    let mut take_figures = tokio::time::interval(FIGURES_EVERY);
+    let outcome = loop {
+        tokio::select! {
+            () = stop.cancelled() => break Ok(()),
+            event = keeper.next() => match event {
+                Some(KeeperEvent::Asked(asked)) if slots.borrow().has(asked.slot) => desk.take(*asked),
+                // Another replica's by now: it has heard the ask as well.
+                Some(KeeperEvent::Asked(_)) => {}
+                Some(KeeperEvent::Gained(_) | KeeperEvent::Lost(_)) => {
+                    figures.slots.set(i64::from(slots.borrow().count()));
+                }
+                None => break Err(anyhow::anyhow!("the keeper has ended")),
+            },
+            ended = &mut following => {
+                break match ended {
+                    Ok(Ok(())) => Ok(()),
+                    Ok(Err(error)) => Err(error),
+                    Err(error) => Err(error).context("following the inventory"),
+                };
+            }
+            _ = take_figures.tick() => {
+                figures.take(routers.census(), (icmp.window(), icmp.buffer_bytes()), &stats);
+            }
+        }
+    };
+    service.readiness.not_ready("ending");
+    stop.cancel();
+    let released = keeper.stop().await.context("keeping the slots of this point of presence");
+    desk.finish().await;
+    watching.await.context("watching")?;
+    routers.retain(|_| false);
+    outcome.and(released)
+}

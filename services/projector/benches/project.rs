@@ -5,7 +5,11 @@
 //! tenant and moves its position. The bare insert is one `UNNEST` of arrays that lie ready, into the same
 //! columns with the same key, with nothing around it. They take turns, chunk by chunk.
 
-#![allow(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a benchmark fails by panicking and prints its line"
+)]
 
 use embedded::Postgres;
 use events::{

@@ -583,7 +583,8 @@ impl Tenant {
 /// "Core-3 at Mill Hill is down: 10 sites, 3,150 subscribers".
 fn title_of(incident: &Incident) -> String {
     let down: Vec<&RootCause> = incident.roots.iter().filter(|r| r.down).collect();
-    let place = incident.site_name.as_ref().map(|s| format!(" at {s}")).unwrap_or_default();
+    let named = |site: &&String| !down.first().is_some_and(|root| root.name.contains(site.as_str()));
+    let place = incident.site_name.as_ref().filter(named).map(|s| format!(" at {s}")).unwrap_or_default();
     let who = match down.as_slice() {
         [] => "Something".to_owned(),
         [one] => format!("{}{place}", one.name),

@@ -1,9 +1,10 @@
 //! How fast the kit is: group commit, reading, replaying and deciding, on one private server that writes
-//! through before every acknowledgement. Prints one JSON line per figure.
+//! through before every acknowledgement. Prints one JSON line per figure; with a word as its argument only those
+//! whose name has it in it.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
-use embedded::Nats;
+use embedded::{Nats, Temporary};
 use events::{
     About, Claim, Decide, Decision, Delivery, DeliveryKind, DeliverySaid, EventId, Fact, Heard, NodeId,
     NoticeId, Noun, Say, Signal, SignalSource, TenantId, Time,
@@ -11,6 +12,7 @@ use events::{
 use kit::{Decider, DeciderOptions, Filter, From, Leasing, Log, LogConfig, Outgoing};
 use std::{
     collections::BTreeMap,
+    future::Future,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -87,7 +89,13 @@ impl Decide for Echo {
     }
 }
 
-async fn publishing(log: &Log, tenant: TenantId, array: u64, callers: u64, next: &Arc<AtomicU64>) -> f64 {
+async fn publishing(
+    log: &Log,
+    tenant: TenantId,
+    array: u64,
+    callers: u64,
+    next: &Arc<AtomicU64>,
+) -> (f64, u64) {
     let (begun, stored) = (Instant::now(), Arc::new(AtomicU64::new(0)));
     let mut tasks = Vec::new();
     for _ in 0..callers {
@@ -104,10 +112,11 @@ async fn publishing(log: &Log, tenant: TenantId, array: u64, callers: u64, next:
     for task in tasks {
         task.await.unwrap();
     }
-    stored.load(Ordering::Relaxed) as f64 / begun.elapsed().as_secs_f64()
+    let n = stored.load(Ordering::Relaxed);
+    (n as f64 / begun.elapsed().as_secs_f64(), n)
 }
 
-async fn deciding(log: &Log, speaks: bool, inputs: u64) -> f64 {
+async fn deciding(log: &Log, speaks: bool, inputs: u64) -> (f64, u64) {
     let make = move |_| Echo { speaks, heard: Vec::new(), counts: BTreeMap::new() };
     let options = DeciderOptions { leasing: Leasing::Alone, ..DeciderOptions::default() };
     let decider = Decider::new(log.clone(), make).with(options);
@@ -124,17 +133,17 @@ async fn deciding(log: &Log, speaks: bool, inputs: u64) -> f64 {
     let per_s = inputs as f64 / begun.elapsed().as_secs_f64();
     stop.cancel();
     task.await.unwrap().unwrap();
-    per_s
+    (per_s, inputs)
 }
 
-async fn reading(log: &Log, decode: bool) -> f64 {
+async fn reading(log: &Log, decode: bool) -> (f64, u64) {
     let end = log.state().await.unwrap().last_seq;
     let mut reader = log.read(&[Filter::noun(Noun::Signal)], From::Start, Some(end));
     let (begun, mut n) = (Instant::now(), 0_u64);
     loop {
         let chunk = reader.next_chunk(500).await.unwrap();
         if chunk.is_empty() {
-            return n as f64 / begun.elapsed().as_secs_f64();
+            return (n as f64 / begun.elapsed().as_secs_f64(), n);
         }
         n += chunk.len() as u64;
         if decode {
@@ -145,32 +154,54 @@ async fn reading(log: &Log, decode: bool) -> f64 {
     }
 }
 
-fn tell(what: &str, per_s: f64, log: &Log) {
-    println!(r#"{{"what":"{what}","per_s":{per_s:.0},"durability":"{}"}}"#, log.durability());
+/// Runs one measurement; tells its rate, and what a message costs our process and the server of CPU time.
+async fn tell(what: &str, log: &Log, nats: &Nats, measured: impl Future<Output = (f64, u64)>) {
+    let wanted = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
+    if wanted.is_some_and(|word| !what.contains(&word)) {
+        return;
+    }
+    let pids = [std::process::id(), nats.pid().unwrap()];
+    let cpu = || pids.map(|pid| embedded::cpu_time_of_one(pid).unwrap());
+    let before = cpu();
+    let (per_s, n) = measured.await;
+    let after = cpu();
+    let [ours_us, servers_us] = [0, 1].map(|i| (after[i] - before[i]).as_micros() as f64 / n.max(1) as f64);
+    println!(
+        r#"{{"what":"{what}","per_s":{per_s:.0},"cpu_us_each":{ours_us:.1},"server_cpu_us_each":{servers_us:.1},"durability":"{}"}}"#,
+        log.durability()
+    );
+}
+
+async fn started() -> (Temporary<Nats>, Log) {
+    let nats = Nats::start_temporary(|_| {}).await.unwrap();
+    let log = Log::connect(LogConfig::new([nats.url()], "pace")).await.unwrap();
+    log.ensure().await.unwrap();
+    (nats, log)
+}
+
+async fn measure() {
+    let (nats, log) = started().await;
+    let (tenant, next) = (TenantId::of("hillside"), Arc::new(AtomicU64::new(0)));
+    tell("publish one by one, 1 caller", &log, &nats, publishing(&log, tenant, 1, 1, &next)).await;
+    tell("publish one by one, 256 callers", &log, &nats, publishing(&log, tenant, 1, 256, &next)).await;
+    tell("publish arrays of 64, 32 callers", &log, &nats, publishing(&log, tenant, 64, 32, &next)).await;
+    // Enough to read, whatever was published.
+    for first in (1 << 40..(1_u64 << 40) + 300_000).step_by(1_000) {
+        log.publish_all((first..first + 1_000).map(|n| claim(tenant, n)).collect()).await.unwrap();
+    }
+    let inputs = log.state().await.unwrap().messages;
+    tell("read", &log, &nats, reading(&log, false)).await;
+    tell("read and decode", &log, &nats, reading(&log, true)).await;
+    tell("replay through a decider that says nothing", &log, &nats, deciding(&log, false, inputs)).await;
+    // The cut of the first is in the way: another log for the one that speaks.
+    let (nats, log) = started().await;
+    for first in (0..100_000).step_by(1_000) {
+        log.publish_all((first..first + 1_000).map(|n| claim(tenant, n)).collect()).await.unwrap();
+    }
+    tell("decide, one said for each input", &log, &nats, deciding(&log, true, 100_000)).await;
 }
 
 fn main() {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(
-        async {
-            let nats = Nats::start_temporary(|_| {}).await.unwrap();
-            let log = Log::connect(LogConfig::new([nats.url()], "pace")).await.unwrap();
-            log.ensure().await.unwrap();
-            let (tenant, next) = (TenantId::of("hillside"), Arc::new(AtomicU64::new(0)));
-            tell("publish one by one, 1 caller", publishing(&log, tenant, 1, 1, &next).await, &log);
-            tell("publish one by one, 256 callers", publishing(&log, tenant, 1, 256, &next).await, &log);
-            tell("publish arrays of 64, 32 callers", publishing(&log, tenant, 64, 32, &next).await, &log);
-            let inputs = log.state().await.unwrap().messages;
-            tell("read", reading(&log, false).await, &log);
-            tell("read and decode", reading(&log, true).await, &log);
-            tell("replay through a decider that says nothing", deciding(&log, false, inputs).await, &log);
-            // Its cut is in the way: another log for the one that speaks.
-            let nats = Nats::start_temporary(|_| {}).await.unwrap();
-            let log = Log::connect(LogConfig::new([nats.url()], "pace")).await.unwrap();
-            log.ensure().await.unwrap();
-            for first in (0..100_000).step_by(1_000) {
-                log.publish_all((first..first + 1_000).map(|n| claim(tenant, n)).collect()).await.unwrap();
-            }
-            tell("decide, one said for each input", deciding(&log, true, 100_000).await, &log);
-        },
-    );
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(measure());
 }

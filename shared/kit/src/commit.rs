@@ -2,7 +2,7 @@
 //!
 //! A write is one message or an atomic batch (ADR-50): all of it is stored in consecutive places,
 //! or nothing. Either may be conditional on the last sequence of a subject. What is not known after a write
-//! (no acknowledgement in time, a broken connection) is called [`Outcome::Unknown`]: the caller
+//! (no acknowledgement in time, a broken connection) is called unknown: the caller
 //! repeats with the same message ids, or reads what happened.
 //!
 //! A batch is written in one piece, without waiting for its first member's answer: a client that dies or

@@ -9,7 +9,10 @@ use crate::{
 use events::Decide;
 use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -29,40 +32,32 @@ pub async fn decide<D: Decide + Default>(service: &Service) -> Result<(), Decide
     ended
 }
 
+/// One figure of a decider: what shows it, and where it is read.
+type Figure = (Counter, fn(&DeciderStats) -> &AtomicU64);
+
 /// Keeps the figures and the readiness of a service up to date from what its decider counts.
 async fn show(service: Service, stats: Arc<DeciderStats>) {
     let metrics = &service.metrics;
-    let counters: Vec<(Counter, Box<dyn Fn(&DeciderStats) -> u64 + Send>)> = vec![
-        (
-            metrics.counter("inputs", "Facts heard, those read again at a start not counted"),
-            Box::new(|s| s.inputs.load(Ordering::Relaxed)),
-        ),
-        (metrics.counter("said", "Facts said"), Box::new(|s| s.said.load(Ordering::Relaxed))),
-        (metrics.counter("timers", "Timers armed or disarmed"), Box::new(|s| s.timers.load(Ordering::Relaxed))),
-        (metrics.counter("commits", "Batches stored"), Box::new(|s| s.commits.load(Ordering::Relaxed))),
-        (
-            metrics.counter("conflicts", "Commits refused because another replica was faster"),
-            Box::new(|s| s.conflicts.load(Ordering::Relaxed)),
-        ),
-        (
-            metrics.counter("commits_unknown", "Commits whose outcome was not known"),
-            Box::new(|s| s.unknown.load(Ordering::Relaxed)),
-        ),
-        (metrics.counter("loads", "Memories loaded"), Box::new(|s| s.loads.load(Ordering::Relaxed))),
-        (
-            metrics.counter("fold_stuck", "Facts put into the dead letters because nothing could be decided with them"),
-            Box::new(|s| s.stuck.load(Ordering::Relaxed)),
-        ),
-        (
-            metrics.counter("undecodable", "Messages put into the dead letters because they could not be read"),
-            Box::new(|s| s.undecodable.load(Ordering::Relaxed)),
-        ),
+    let figures: [Figure; 9] = [
+        (metrics.counter("inputs", "Facts heard, those read again at a start not counted"), |s| &s.inputs),
+        (metrics.counter("said", "Facts said"), |s| &s.said),
+        (metrics.counter("timers", "Timers armed or disarmed"), |s| &s.timers),
+        (metrics.counter("commits", "Batches stored"), |s| &s.commits),
+        (metrics.counter("conflicts", "Commits refused because another replica was faster"), |s| {
+            &s.conflicts
+        }),
+        (metrics.counter("commits_unknown", "Commits whose outcome was not known"), |s| &s.unknown),
+        (metrics.counter("loads", "Memories loaded"), |s| &s.loads),
+        (metrics.counter("fold_stuck", "Facts with which nothing could be decided: dead letters"), |s| {
+            &s.stuck
+        }),
+        (metrics.counter("undecodable", "Messages that could not be read: dead letters"), |s| &s.undecodable),
     ];
     let lag: Gauge = metrics.gauge("lag", "Messages that lie before it");
     let waiting: Gauge = metrics.gauge("waiting", "Partitions that wait for the log to store again");
     loop {
-        for (counter, read) in &counters {
-            counter.inc_by(read(&stats).saturating_sub(counter.get()));
+        for (counter, read) in &figures {
+            counter.inc_by(read(&stats).load(Ordering::Relaxed).saturating_sub(counter.get()));
         }
         lag.set(i64::try_from(stats.lag()).unwrap_or(i64::MAX));
         waiting.set(i64::from(stats.waiting()));

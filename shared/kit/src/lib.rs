@@ -11,6 +11,7 @@ pub mod keeper;
 pub mod lease;
 pub mod log;
 pub mod message;
+pub mod personal;
 pub mod postgres;
 pub mod projection;
 pub mod publish;

@@ -185,6 +185,11 @@ impl Connection {
         self.client.connection_state() == State::Connected
     }
 
+    /// Changes whenever the connection breaks.
+    pub(crate) fn breaks(&self) -> watch::Receiver<u64> {
+        self.breaks.clone()
+    }
+
     /// Resolves when the connection breaks after this call.
     pub(crate) async fn broken(&self) {
         let mut breaks = self.breaks.clone();
@@ -529,6 +534,7 @@ fn personal_stream(replicas: usize) -> stream::Config {
         num_replicas: replicas,
         // One sealed message per subscriber; erasure purges it.
         max_messages_per_subject: 1,
+        allow_atomic_publish: true,
         allow_direct: true,
         duplicate_window: DUPLICATE_WINDOW,
         max_bytes: -1,

@@ -267,20 +267,15 @@ impl Raw {
         })
     }
 
-    pub(crate) fn from_stream(message: async_nats::jetstream::Message) -> Option<Self> {
-        let (seq, pending, heard) = {
-            let info = message.info().ok()?;
-            (info.stream_sequence, info.pending, time_of(info.published))
-        };
-        let message = message.message;
-        Some(Self {
+    pub(crate) fn from_stream(message: async_nats::Message, seq: u64, pending: u64, heard: Time) -> Self {
+        Self {
             subject: message.subject.as_str().to_owned(),
             seq,
             heard,
             pending,
             body: message.payload,
             headers: message.headers.unwrap_or_default(),
-        })
+        }
     }
 
     pub(crate) fn from_read(message: async_nats::jetstream::message::StreamMessage) -> Self {
@@ -304,7 +299,7 @@ fn bounded(at: Time, heard: Time) -> Time {
     at.clamp(heard.plus_ms(-AT_BEFORE_MS), heard.plus_ms(AT_AFTER_MS))
 }
 
-fn time_of(stored: async_nats::datetime::DateTime) -> Time {
+pub(crate) fn time_of(stored: async_nats::datetime::DateTime) -> Time {
     Time::from_us(i64::try_from(stored.unix_timestamp_nanos() / 1_000).unwrap_or(i64::MAX))
 }
 

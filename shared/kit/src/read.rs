@@ -7,9 +7,14 @@
 //! A bounded reader ends at a place in the log and has then handed out everything up to there that was
 //! stored. In a cluster its consumer may live on a server that lags; so before it ends it asks the
 //! stream's leader whether anything is missing.
+//!
+//! With much before it a reader takes *everything* and lets its filters pass here. A server that looks for
+//! the next message under a filter intersects the filter with all subjects of a block, for every message anew:
+//! 1,300 messages/s with five filters over 10,000 subjects (2.15.1, tried), where a consumer without a filter
+//! gets hundreds of thousands. Near the end of the log the server scans instead, and filters cost nothing.
 
 use crate::log::{Log, LogError, chain};
-use crate::message::Raw;
+use crate::message::{Raw, time_of};
 use async_nats::jetstream::{
     Context,
     consumer::{AckPolicy, DeliverPolicy, ReplayPolicy, pull},
@@ -17,15 +22,31 @@ use async_nats::jetstream::{
 use events::{Noun, TenantId, Time, partition_of};
 use futures::{FutureExt, StreamExt};
 use std::{fmt, time::Duration};
+use tokio::sync::watch;
 
 /// How many messages a reader asks for at once.
-const BATCH: usize = 500;
+const BATCH: usize = 1_000;
 /// A consumer that says nothing for twice this long is lost.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 /// How long one request for messages stands.
 const EXPIRES: Duration = Duration::from_secs(30);
 /// After how long the server forgets a consumer nobody reads by.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(30);
+/// With so many messages under its filters before it, a reader thinks about taking everything.
+const BULK_FROM: u64 = 1_000;
+/// It does so if at least one message in so many is for it: a message for nobody costs about 3 µs here.
+const BULK_ONE_IN: u64 = 16;
+/// With so few messages before it, it leaves filtering to the server again.
+const BULK_UNTIL: u64 = 64;
+/// How far it reads before it thinks about it again.
+const BULK_AGAIN: u64 = 10_000;
+
+/// How long an endless reader hears nothing before it asks whether it should have.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// How long to let messages that are on their way gather.
+const GATHER: Duration = Duration::from_millis(1);
+
 /// How long a bounded reader waits for the next message before it asks whether there is one.
 const DOUBT_AFTER: Duration = Duration::from_millis(300);
 
@@ -35,7 +56,14 @@ pub struct Filter {
     part: Option<u16>,
     tenant: Option<TenantId>,
     noun: Noun,
-    key: Option<String>,
+    key: Option<Key>,
+}
+
+/// Which keys of a noun.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Key {
+    Below(String),
+    Exactly(String),
 }
 
 impl Filter {
@@ -62,7 +90,14 @@ impl Filter {
     /// Only the keys that begin with the token or tokens `key`; not the key `key` itself.
     #[must_use]
     pub fn below(mut self, key: impl Into<String>) -> Self {
-        self.key = Some(key.into());
+        self.key = Some(Key::Below(key.into()));
+        self
+    }
+
+    /// Only the history of one thing: the key `key` itself.
+    #[must_use]
+    pub fn exactly(mut self, key: impl Into<String>) -> Self {
+        self.key = Some(Key::Exactly(key.into()));
         self
     }
 }
@@ -80,7 +115,8 @@ impl fmt::Display for Filter {
         }
         f.write_str(self.noun.token())?;
         match &self.key {
-            Some(key) => write!(f, ".{key}.>"),
+            Some(Key::Below(key)) => write!(f, ".{key}.>"),
+            Some(Key::Exactly(key)) => write!(f, ".{key}"),
             None => f.write_str(".>"),
         }
     }
@@ -105,12 +141,17 @@ pub enum From {
 pub struct Reader {
     context: Context,
     log: Log,
+    /// Changes when the connection breaks.
+    breaks: watch::Receiver<u64>,
     stream: String,
     filters: Vec<String>,
     from: From,
     to: Option<u64>,
     headers_only: bool,
     consumer: Option<Consumer>,
+    /// Where taking everything was last found not to pay.
+    bulk_refused: Option<u64>,
+    /// Everything up to here has been handed out, or is not for this reader.
     last_seq: u64,
     pending: u64,
     ended: bool,
@@ -123,8 +164,10 @@ struct Consumer {
     brought: u64,
     /// Nothing at or below this place is for it.
     floor: u64,
-    /// Nothing was there for it when it was made.
-    empty: bool,
+    /// How many messages were there for it when it was made.
+    found: u64,
+    /// It brings everything; filters are applied here.
+    is_bulk: bool,
     /// It lives in a cluster, perhaps on a server that lags behind the leader.
     in_cluster: bool,
 }
@@ -179,12 +222,14 @@ impl Log {
         Reader {
             context: self.inner.context.clone(),
             log: self.clone(),
+            breaks: self.inner.connection.breaks(),
             stream: stream.to_owned(),
             filters,
             from,
             to,
             headers_only: false,
             consumer: None,
+            bulk_refused: None,
             last_seq,
             pending: 0,
             ended: to.is_some_and(|to| to <= last_seq),
@@ -239,89 +284,134 @@ impl Reader {
         let mut chunk = Vec::new();
         let Some(first) = self.next().await? else { return Ok(chunk) };
         chunk.push(first);
-        while chunk.len() < max && !self.ended {
-            let Some(consumer) = &mut self.consumer else { break };
-            match consumer.messages.next().now_or_never() {
-                Some(Some(Ok(message))) => chunk.extend(self.take(message)),
-                Some(Some(Err(_)) | None) => {
-                    self.release();
-                    break;
-                }
-                None => break,
-            }
+        self.gather(&mut chunk, max);
+        if chunk.len() < max / 2 && self.pending > 0 && !self.ended {
+            // More is on its way: to be woken once for all of it is cheaper than for each.
+            tokio::time::sleep(GATHER).await;
+            self.gather(&mut chunk, max);
         }
         Ok(chunk)
     }
 
-    async fn step(&mut self) -> Option<Raw> {
-        let consumer = self.consumer.as_mut()?;
-        let next = if self.to.is_some() {
-            match tokio::time::timeout(DOUBT_AFTER, consumer.messages.next()).await {
-                Ok(next) => next,
-                Err(_) => {
-                    self.doubt().await;
-                    return None;
-                }
+    /// Takes what is there.
+    fn gather(&mut self, chunk: &mut Vec<Raw>, max: usize) {
+        while chunk.len() < max && !self.ended {
+            if self.breaks.has_changed().unwrap_or(false) {
+                return;
             }
-        } else {
-            consumer.messages.next().await
+            let Some(consumer) = &mut self.consumer else { return };
+            match consumer.messages.next().now_or_never() {
+                Some(Some(Ok(message))) => {
+                    chunk.extend(self.take(message));
+                    self.reconsider();
+                }
+                Some(Some(Err(_)) | None) => return self.release(),
+                None => return,
+            }
+        }
+    }
+
+    async fn step(&mut self) -> Option<Raw> {
+        let patience = if self.to.is_some() { DOUBT_AFTER } else { SILENCE };
+        let consumer = self.consumer.as_mut()?;
+        let next = tokio::select! {
+            biased;
+            changed = self.breaks.changed() => {
+                // What was on its way is lost, and the server will not send it again.
+                drop(changed);
+                self.release();
+                return None;
+            }
+            next = tokio::time::timeout(patience, consumer.messages.next()) => next,
         };
         match next {
-            Some(Ok(message)) => {
+            Ok(Some(Ok(message))) => {
                 let raw = self.take(message);
-                if self.pending == 0 && self.to.is_some() && !self.ended {
+                self.reconsider();
+                if self.pending == 0 && self.to.is_some() && !self.ended && self.consumer.is_some() {
                     self.finish().await;
                 }
                 raw
             }
-            Some(Err(error)) => {
+            Ok(Some(Err(error))) => {
                 tracing::debug!(%error, "a reader lost its consumer, reading on from {}", self.last_seq);
                 self.release();
                 None
             }
-            None => {
+            Ok(None) => {
                 self.release();
+                None
+            }
+            Err(_silence) => {
+                self.doubt().await;
                 None
             }
         }
     }
 
     fn take(&mut self, message: async_nats::jetstream::Message) -> Option<Raw> {
-        if let Some(consumer) = &mut self.consumer {
-            consumer.brought += 1;
-        }
-        let raw = Raw::from_stream(message)?;
-        if raw.seq <= self.last_seq {
+        let consumer = self.consumer.as_mut()?;
+        consumer.brought += 1;
+        let (seq, pending, nth, heard) = {
+            let info = message.info().ok()?;
+            (info.stream_sequence, info.pending, info.consumer_sequence, time_of(info.published))
+        };
+        if nth != consumer.brought {
+            tracing::debug!(nth, "messages were lost with a connection, reading on from {}", self.last_seq);
+            self.release();
             return None;
         }
-        if self.to.is_some_and(|to| raw.seq > to) {
+        if seq <= self.last_seq {
+            return None;
+        }
+        if self.to.is_some_and(|to| seq > to) {
             self.ended = true;
             return None;
         }
-        self.last_seq = raw.seq;
-        self.pending = raw.pending;
-        if self.to == Some(raw.seq) {
+        self.last_seq = seq;
+        self.pending = pending;
+        if self.to == Some(seq) {
             self.ended = true;
         }
-        Some(raw)
+        let is_ours =
+            !consumer.is_bulk || self.filters.iter().any(|filter| lets_pass(filter, &message.subject));
+        is_ours.then(|| Raw::from_stream(message.message, seq, pending, heard))
     }
 
-    /// Nothing came for a while though something should: it may have expired meanwhile.
+    /// Whether to change between taking everything and leaving filters to the server.
+    fn reconsider(&mut self) {
+        let Some(consumer) = &self.consumer else { return };
+        let long_ago = self.bulk_refused.is_none_or(|at| self.last_seq > at + BULK_AGAIN);
+        let change = if consumer.is_bulk {
+            self.to.is_none() && self.pending <= BULK_UNTIL
+        } else {
+            self.may_be_bulk() && self.pending >= 2 * BULK_FROM && long_ago
+        };
+        if change {
+            self.release();
+        }
+    }
+
+    fn may_be_bulk(&self) -> bool {
+        self.from != From::LastPerSubject && self.last_seq > 0
+            || matches!(self.from, From::Start | From::Time(_) | From::Seq(_))
+    }
+
+    /// Nothing came for a while. Something may have been lost on its way, or has expired meanwhile.
     async fn doubt(&mut self) {
         let Some(consumer) = &self.consumer else { return };
-        let info = match self
-            .context
-            .get_consumer_from_stream::<pull::Config, _, _>(&consumer.name, &self.stream)
-            .await
-        {
-            Ok(found) => found.cached_info().clone(),
+        let found =
+            self.context.get_consumer_from_stream::<pull::Config, _, _>(&consumer.name, &self.stream).await;
+        let info = match &found {
+            Ok(found) => found.cached_info(),
             Err(error) => {
-                tracing::debug!(error = chain(error), "a reader's consumer is gone");
-                self.release();
-                return;
+                tracing::debug!(%error, "a reader's consumer is gone");
+                return self.release();
             }
         };
-        if info.num_pending == 0 && info.delivered.consumer_sequence <= consumer.brought {
+        if info.delivered.consumer_sequence > consumer.brought {
+            self.release();
+        } else if info.num_pending == 0 && self.to.is_some() {
             self.finish().await;
         }
     }
@@ -357,11 +447,12 @@ impl Reader {
     async fn consume(&mut self) -> Result<(), LogError> {
         let mut wait = Duration::from_millis(20);
         loop {
-            match self.make().await {
+            self.breaks.mark_unchanged();
+            match self.best().await {
                 Ok(consumer) => {
-                    let empty = consumer.empty;
+                    let is_empty = consumer.found == 0;
                     self.consumer = Some(consumer);
-                    if empty && self.to.is_some() {
+                    if is_empty && self.to.is_some() {
                         self.finish().await;
                     }
                     return Ok(());
@@ -376,12 +467,30 @@ impl Reader {
         }
     }
 
-    async fn make(&mut self) -> Result<Consumer, String> {
+    /// A consumer with the filters, or one that brings everything when that is faster.
+    async fn best(&mut self) -> Result<Consumer, String> {
+        let filtered = self.make(self.filters.clone()).await?;
+        if !self.may_be_bulk() || filtered.found < BULK_FROM {
+            return Ok(filtered);
+        }
+        let bulk = self.make(Vec::new()).await?;
+        let (better, other) = if filtered.found.saturating_mul(BULK_ONE_IN) >= bulk.found {
+            (bulk, filtered)
+        } else {
+            self.bulk_refused = Some(self.last_seq);
+            (filtered, bulk)
+        };
+        self.forget(other);
+        Ok(better)
+    }
+
+    async fn make(&mut self, filters: Vec<String>) -> Result<Consumer, String> {
+        let is_bulk = filters.is_empty();
         let config = pull::Config {
             deliver_policy: self.policy(),
             ack_policy: AckPolicy::None,
             replay_policy: ReplayPolicy::Instant,
-            filter_subjects: self.filters.clone(),
+            filter_subjects: filters,
             headers_only: self.headers_only,
             memory_storage: true,
             num_replicas: 1,
@@ -390,7 +499,7 @@ impl Reader {
         };
         let consumer = self.context.create_consumer_on_stream(config, &self.stream).await.map_err(chain)?;
         let info = consumer.cached_info();
-        let (name, empty, floor) = (info.name.clone(), info.num_pending == 0, info.delivered.stream_sequence);
+        let (name, found, floor) = (info.name.clone(), info.num_pending, info.delivered.stream_sequence);
         let in_cluster = info.cluster.is_some();
         if self.from == From::New && self.last_seq == 0 {
             // From here on "new" has a place, so that a lost consumer loses nothing.
@@ -404,7 +513,7 @@ impl Reader {
             .messages()
             .await
             .map_err(chain)?;
-        Ok(Consumer { name, messages, brought: 0, floor, empty, in_cluster })
+        Ok(Consumer { name, messages, brought: 0, floor, found, is_bulk, in_cluster })
     }
 
     fn policy(&self) -> DeliverPolicy {
@@ -424,7 +533,12 @@ impl Reader {
 
     /// Lets the server forget the consumer at once instead of after a while.
     fn release(&mut self) {
-        let Some(consumer) = self.consumer.take() else { return };
+        if let Some(consumer) = self.consumer.take() {
+            self.forget(consumer);
+        }
+    }
+
+    fn forget(&self, consumer: Consumer) {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let (context, stream) = (self.context.clone(), self.stream.clone());
         runtime.spawn(async move {
@@ -441,6 +555,20 @@ impl Drop for Reader {
     }
 }
 
+/// Whether a subject is one that the filter names, as the server would say.
+fn lets_pass(filter: &str, subject: &str) -> bool {
+    let mut tokens = subject.split('.');
+    for wanted in filter.split('.') {
+        match (wanted, tokens.next()) {
+            (">", Some(_)) => return true,
+            ("*", Some(_)) => {}
+            (wanted, Some(token)) if wanted == token => {}
+            (_, Some(_) | None) => return false,
+        }
+    }
+    tokens.next().is_none()
+}
+
 fn is_final(reason: &str) -> bool {
     // Stream not found, no valid filter, filters overlap.
     ["10059", "10093", "10136", "10138"].iter().any(|code| reason.contains(code))
@@ -449,6 +577,23 @@ fn is_final(reason: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_filter_lets_pass_what_the_server_would() {
+        for (filter, subject, passes) in [
+            ("mw.*.*.signal.>", "mw.3.t.signal.x", true),
+            ("mw.*.*.signal.>", "mw.3.t.signal.x.y", true),
+            ("mw.*.*.signal.>", "mw.3.t.signal", false),
+            ("mw.*.*.signal.>", "mw.3.t.signals.x", false),
+            ("mw.3.*.due.toy.>", "mw.3.t.due.toy.a.b", true),
+            ("mw.3.*.due.toy.>", "mw.3.t.due.other.a", false),
+            ("mw.3.*.due.toy.>", "mw.4.t.due.toy.a", false),
+            ("mw.3.all.cut.toy", "mw.3.all.cut.toy", true),
+            ("mw.3.all.cut.toy", "mw.3.all.cut.toy.x", false),
+        ] {
+            assert_eq!(lets_pass(filter, subject), passes, "{filter} {subject}");
+        }
+    }
 
     #[test]
     fn a_filter_is_part_of_the_subjects() {
@@ -461,5 +606,6 @@ mod tests {
             format!("mw.{part}.{tenant}.health.>")
         );
         assert_eq!(Filter::noun(Noun::Ask).below("main.3").to_string(), "mw.*.*.ask.main.3.>");
+        assert_eq!(Filter::noun(Noun::Part).exactly("ab.0").to_string(), "mw.*.*.part.ab.0");
     }
 }

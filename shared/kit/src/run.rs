@@ -51,6 +51,21 @@ pub struct Service {
     pub metrics: Metrics,
 }
 
+impl Service {
+    /// A service without a process around it: for a command that does one thing and ends.
+    pub fn alone(name: &'static str, common: Common, log: Log) -> Self {
+        let build = Build { version: env!("CARGO_PKG_VERSION"), revision: "" };
+        Self {
+            name,
+            common: Arc::new(common),
+            log,
+            stop: CancellationToken::new(),
+            readiness: Board::default().condition(name),
+            metrics: Metrics::of_process(build).under(name),
+        }
+    }
+}
+
 /// What is done about a service that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Restart {

@@ -347,11 +347,13 @@ where
     Fut: Future<Output = Verdict>,
 {
     async fn handle(&self, message: jetstream::Message, _place: OwnedSemaphorePermit) {
-        let delivered = message.info().map_or(1, |info| info.delivered);
-        let Some(raw) = Raw::from_stream(message.clone()) else {
+        let Ok(info) = message.info() else {
             tracing::warn!(worker = self.name, "a message without a place in a stream");
             return;
         };
+        let (delivered, seq, pending) = (info.delivered, info.stream_sequence, info.pending);
+        let heard = crate::message::time_of(info.published);
+        let raw = Raw::from_stream(message.message.clone(), seq, pending, heard);
         self.stats.running.inc();
         let began = Instant::now();
         let job = Job { raw: raw.clone(), attempt: u32::try_from(delivered).unwrap_or(u32::MAX) };

@@ -310,8 +310,9 @@ async fn a_disarmed_timer_does_not_fire_and_one_armed_again_fires_once() {
         })
         .await;
     }
-    eventually("two fire", Duration::from_secs(5), || async { count(&log, Noun::Due).await == 2 }).await;
-    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    // The one that was armed last fires last: what fires at all has fired then.
+    eventually("two fire", Duration::from_secs(10), || async { count(&log, Noun::Due).await >= 2 }).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
     let (due, _) = with_causes(&log, Noun::Due).await;
     let mut versions: Vec<u32> = due
         .iter()
@@ -421,14 +422,14 @@ async fn a_full_store_is_waited_for_and_nothing_is_said_twice() {
     let (nats, log) = server_with(|options| options.store_bytes_max = Some(1536 * 1024)).await;
     let t = tenant("hillside");
     let ballast = Ballast::lay(&nats.url(), 1_000).await;
-    let running = run(&log, Habits { echoes: 10, ..Habits::default() });
-    // The claims fit, what follows from them does not.
+    // The claims fit, what follows from them, all in one commit, does not.
     log.publish_all((0..60).map(|n| claim(t, &format!("n{}", n % 10), n)).collect()).await.unwrap();
+    let running = run(&log, Habits { echoes: 10, ..Habits::default() });
     eventually("it waits", Duration::from_secs(10), || async { running.stats.waiting() == 1 }).await;
     assert!(!running.stats.is_ready());
     tokio::time::sleep(Duration::from_millis(500)).await;
     let kept = count(&log, Noun::Delivery).await;
-    assert!(kept < 600, "it fitted after all");
+    assert!(kept > 0 && kept < 600, "{kept}: a batch was to be cut short");
     ballast.throw_off().await;
     eventually("everything is counted", Duration::from_secs(20), || async {
         count(&log, Noun::Delivery).await >= 600

@@ -25,6 +25,7 @@ fn ask(router: &str, lives_ms: i64) -> Outgoing {
         target,
         target_kind: NodeKind::Device { class: DeviceClass::Router },
         question: Question::RollCall { whole: true },
+        at: now(),
         deadline: now().plus_ms(lives_ms),
     };
     let id = EventId::following(cause, "diagnostician", "ask");

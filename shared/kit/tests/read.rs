@@ -91,6 +91,68 @@ async fn a_reader_goes_on_where_it_was_whatever_happens_to_its_consumer() {
     assert_eq!(seen, (101..=160).collect::<Vec<_>>());
 }
 
+/// A reader without a filter's help must hand out the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_much_before_it_a_reader_hands_out_the_same() {
+    let (_nats, log) = server().await;
+    let (a, b) = two_tenants();
+    for round in 0..6_u64 {
+        log.publish_all(claims(a, round * 900, round * 900 + 900)).await.unwrap();
+        log.publish_all(claims(b, round * 100, round * 100 + 100)).await.unwrap();
+    }
+    let nouns = [Noun::Inventory, Noun::Signal, Noun::Order];
+    for (tenant, want) in [(a, 5_400), (b, 600)] {
+        let filters: Vec<Filter> = nouns.iter().map(|noun| Filter::noun(*noun).tenant(tenant)).collect();
+        let mut reader = log.read(&filters, From::Start, Some(6_000));
+        let (mut n, mut last) = (0, 0);
+        while let Some(raw) = reader.next().await.unwrap() {
+            assert!(raw.seq > last && raw.decode().unwrap().tenant == tenant);
+            (n, last) = (n + 1, raw.seq);
+        }
+        assert_eq!(n, want);
+    }
+    // An endless one catches up and then follows.
+    let mut endless = log.read(&[Filter::noun(Noun::Signal).tenant(a)], From::Start, None);
+    let mut n = 0;
+    while n < 5_400 {
+        n += endless.next_chunk(500).await.unwrap().len();
+    }
+    for round in 0..20_u64 {
+        log.publish(claim(b, "other", round)).await.unwrap();
+        let stored = log.publish(claim(a, "one", round)).await.unwrap();
+        let heard =
+            tokio::time::timeout(Duration::from_secs(2), endless.next()).await.unwrap().unwrap().unwrap();
+        assert_eq!(heard.seq, stored.seq);
+    }
+}
+
+/// What was on its way when the connection broke is not sent again by the server, and nothing follows it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_lost_with_a_connection_is_read_again_though_nothing_follows() {
+    let (nats, log) = server().await;
+    let wire = Wire::to(&nats.url()).await;
+    let far = common::connect(&[wire.url()]).await;
+    let t = tenant("hillside");
+    log.publish(claim(t, "core", 0)).await.unwrap();
+    let mut reader = far.read(&[Filter::noun(Noun::Signal)], From::Start, None);
+    assert_eq!(reader.next().await.unwrap().unwrap().seq, 1);
+    wire.swallow(true);
+    log.publish(claim(t, "core", 1)).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(wire.swallowed() > 0);
+    wire.cut();
+    wire.swallow(false);
+    let lost = tokio::time::timeout(Duration::from_secs(10), reader.next()).await.unwrap();
+    assert_eq!(lost.unwrap().unwrap().seq, 2);
+    // The same without any sign that the connection was in trouble.
+    wire.swallow(true);
+    log.publish(claim(t, "core", 2)).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    wire.swallow(false);
+    let lost = tokio::time::timeout(Duration::from_secs(15), reader.next()).await.unwrap();
+    assert_eq!(lost.unwrap().unwrap().seq, 3);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_that_is_not_there_is_said_to_be_missing() {
     let nats = embedded::Nats::start_temporary(|_| {}).await.unwrap();

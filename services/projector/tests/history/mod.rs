@@ -277,7 +277,14 @@ fn laid(d: &mut Dice, history: &mut History, tenant: TenantId, now: Time) -> Rev
 
 fn asked(d: &mut Dice, now: Time) -> Asked {
     let at = d.time(now);
-    Asked { id: d.uuid(8, 99, AskId), target: d.node(), at, deadline: at.plus_ms(2_000), round: 0 }
+    Asked {
+        id: d.uuid(8, 99, AskId),
+        target: d.node(),
+        at,
+        deadline: at.plus_ms(2_000),
+        round: 0,
+        roll_call: false,
+    }
 }
 
 fn evidence(d: &mut Dice) -> Evidence {

@@ -21,7 +21,7 @@ pub struct Habits {
     pub fragile: bool,
     /// It arms a timer twice, in one decision, for every claim.
     pub arms_twice: bool,
-    /// It arms a timer for 700 ms at a claim that says `arm`, and disarms it at one that says `disarm`.
+    /// It arms a timer for 3 s at a claim that says `arm`, and disarms it at one that says `disarm`.
     pub holds: bool,
     /// It says nothing.
     pub mute: bool,
@@ -156,7 +156,7 @@ impl Decide for Toy {
                 });
                 if self.habits.holds {
                     let at = match pending.detail.as_deref() {
-                        Some("arm") => Some(self.now.plus_ms(700)),
+                        Some("arm") => Some(self.now.plus_ms(3_000)),
                         _ => None,
                     };
                     let timer = Timer { key: format!("hold.{}", pending.key), at, version: *count };

@@ -1,0 +1,91 @@
+//! Every route there is, and the document that lists them.
+
+mod channels;
+mod events;
+mod health;
+mod import;
+mod incidents;
+mod inventory;
+mod list;
+mod live_check;
+mod tenants;
+mod tokens;
+
+use crate::{desk::Desk, page};
+use axum::{Router, extract::DefaultBodyLimit, http::header, response::IntoResponse, routing::get};
+use utoipa::{
+    Modify, OpenApi,
+    openapi::{
+        OpenApi as Document,
+        security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme},
+    },
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+/// The largest body of anything but an import.
+const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// The document without its routes.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "mastwatch",
+        description = "What the network is, what is wrong with it, and who was told. Send the token as \
+                       `Authorization: Bearer …`. An administrator's token needs `X-Tenant: <slug>` or \
+                       `?tenant=<slug>` where a request is about one tenant. Refusals are problem+json (RFC 9457)."
+    ),
+    modifiers(&Bearer)
+)]
+struct Api;
+
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, document: &mut Document) {
+        let scheme = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+        document.components.get_or_insert_default().add_security_scheme("token", scheme);
+        document.security = Some(vec![SecurityRequirement::new::<_, [&str; 0], &str>("token", [])]);
+    }
+}
+
+fn api() -> OpenApiRouter<Desk> {
+    OpenApiRouter::with_openapi(Api::openapi())
+        .routes(routes!(tenants::list, tenants::create))
+        .routes(routes!(tenants::show))
+        .routes(routes!(tokens::list, tokens::grant))
+        .routes(routes!(tokens::revoke))
+        .routes(routes!(channels::list))
+        .routes(routes!(channels::put, channels::delete))
+        .routes(routes!(inventory::sites))
+        .routes(routes!(inventory::nodes))
+        .routes(routes!(inventory::node))
+        .routes(routes!(health::list))
+        .routes(routes!(health::show))
+        .routes(routes!(incidents::list))
+        .routes(routes!(incidents::show))
+        .routes(routes!(incidents::explain))
+        .routes(routes!(incidents::acknowledge))
+        .routes(routes!(incidents::close_as_wrong))
+        .routes(routes!(live_check::live_check))
+        .routes(routes!(events::follow))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .merge(
+            OpenApiRouter::new()
+                .routes(routes!(import::import))
+                .layer(DefaultBodyLimit::max(network_file::TEXT_MAX)),
+        )
+}
+
+/// The document that lists every route of the API.
+pub(crate) fn document() -> Document {
+    api().into_openapi()
+}
+
+/// Every route.
+pub(crate) fn all(desk: Desk) -> Router {
+    let (routes, document) = api().split_for_parts();
+    let document = document.to_json().expect("plain data is representable as JSON");
+    let openapi =
+        get(move || async move { ([(header::CONTENT_TYPE, "application/json")], document).into_response() });
+    routes.route("/api/openapi.json", openapi).merge(page::routes()).with_state(desk)
+}

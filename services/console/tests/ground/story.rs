@@ -1,0 +1,154 @@
+//! An outage, as the services that decide would say it: one router down, and who hangs below it cut off.
+
+use super::Ground;
+use events::{
+    About, Answer, AskId, Audience, ChannelId, Claim, EventId, Evidence, EvidenceKind, Fact, Health,
+    HealthKind, HealthSaid, Impact, Incident, IncidentClass, IncidentId, IncidentKind, IncidentSaid,
+    IncidentState, NodeHealth, NodeId, Notice, NoticeId, NoticeKind, NoticeSaid, Outcome, Phase, RootCause,
+    Signal, SignalSource, Suspicion, SuspicionKind, SuspicionSaid, TenantId, Tier, Time, TimelineEntry,
+    Urgency, Vantage,
+};
+
+/// What was said, by name.
+pub(crate) struct Story {
+    pub(crate) incident: IncidentId,
+    pub(crate) root: NodeId,
+    pub(crate) claim: EventId,
+    pub(crate) suspicion: EventId,
+    pub(crate) answer: EventId,
+    pub(crate) verdict: EventId,
+    pub(crate) opened: EventId,
+    pub(crate) notice: EventId,
+    pub(crate) cut_off: Vec<(NodeId, EventId)>,
+}
+
+fn health(node: NodeId, health: Health, roots: Vec<NodeId>, evidence: Vec<Evidence>) -> Fact {
+    let now = NodeHealth {
+        node,
+        health,
+        flags: vec![],
+        since: Time::from_us(chrono::Utc::now().timestamp_micros()),
+        at: None,
+        roots,
+        evidence,
+        asked: vec![],
+        penalty: None,
+    };
+    Fact::Health(HealthSaid { kind: HealthKind::Changed, now })
+}
+
+impl Ground {
+    /// Says that `root` is down, that `below` are cut off by it, and that somebody was told.
+    pub(crate) async fn outage(
+        &self,
+        tenant: TenantId,
+        root: NodeId,
+        below: &[NodeId],
+        title: &str,
+    ) -> Story {
+        let now = Time::from_us(chrono::Utc::now().timestamp_micros());
+        // The first to speak is a child of the root: found only by looking through the log.
+        let child = below.first().copied().unwrap_or(root);
+        let signal = Fact::Signal(Signal {
+            about: About::Node(child),
+            says: Claim::Down,
+            source: SignalSource::Netwatch,
+            sender: None,
+            boot: None,
+            seq: None,
+            sealed_name: None,
+            detail: None,
+        });
+        let (claim, _) = self.say(tenant, "ingest", None, signal).await;
+        let suspicion = Fact::Suspicion(SuspicionSaid {
+            kind: SuspicionKind::Raised,
+            now: Suspicion {
+                node: child,
+                since: now,
+                source: SignalSource::Netwatch,
+                sender: None,
+                claim,
+                asked: vec![],
+            },
+        });
+        let (suspicion, _) = self.say(tenant, "diagnostician", Some(claim), suspicion).await;
+        let answer = Fact::Answer(Answer {
+            ask: Some(AskId::of(suspicion, root, 0)),
+            asked_at: Some(now),
+            target: root,
+            via: Vantage::Direct,
+            outcome: Outcome::Silent { tries: 3, last: true },
+            pop: "main".into(),
+        });
+        let (answer, _) = self.say(tenant, "poller", Some(suspicion), answer).await;
+        let evidence = vec![
+            Evidence { kind: EvidenceKind::SilentTry, count: 3, weight: 90, event: Some(answer) },
+            Evidence { kind: EvidenceKind::DownClaim, count: 1, weight: 5, event: Some(claim) },
+        ];
+        let fact = health(root, Health::Down, vec![], evidence.clone());
+        let (verdict, _) = self.say(tenant, "diagnostician", Some(answer), fact).await;
+        let incident = Incident {
+            id: IncidentId::of(verdict),
+            state: IncidentState::Open,
+            class: IncidentClass::Outage,
+            title: title.to_owned(),
+            urgency: Urgency::Urgent,
+            tier: Tier::Core,
+            site: None,
+            site_name: None,
+            site_address: None,
+            roots: vec![RootCause {
+                node: root,
+                name: title.to_owned(),
+                tier: Tier::Core,
+                primary: true,
+                down: true,
+                since: now,
+                quiet: false,
+                confidence: 95,
+                evidence,
+            }],
+            impact: Impact { subscribers: 7, ..Impact::default() },
+            opened_at: now,
+            ended_at: None,
+            ended_because: None,
+            merged_into: None,
+            acknowledged_by: None,
+            hold: 0,
+            timeline: vec![TimelineEntry { at: now, what: title.to_owned() }],
+            owner: None,
+        };
+        let id = incident.id;
+        let fact = Fact::Incident(IncidentSaid { kind: IncidentKind::Opened, now: incident.clone() });
+        let (opened, _) = self.say(tenant, "correlator", Some(verdict), fact).await;
+        let channel = ChannelId::of(tenant, "pager");
+        let notice = Notice {
+            id: NoticeId::of(id, Audience::Engineers.name(), channel, Phase::Opened.name(), 0),
+            incident: id,
+            audience: Audience::Engineers,
+            channel,
+            phase: Phase::Opened,
+            step: 0,
+            urgency: Urgency::Urgent,
+            title: title.to_owned(),
+            text: String::new(),
+            at: now,
+            expires: now.plus_ms(3_600_000),
+            about: Box::new(incident),
+        };
+        let fact = Fact::Notice(NoticeSaid { kind: NoticeKind::Addressed, now: notice });
+        let (notice, _) = self.say(tenant, "notifier", Some(opened), fact).await;
+        let mut cut_off = vec![];
+        for node in below {
+            let fact = health(*node, Health::Impacted, vec![root], vec![]);
+            let (event, _) = self.say(tenant, "diagnostician", Some(verdict), fact).await;
+            cut_off.push((*node, event));
+        }
+        Story { incident: id, root, claim, suspicion, answer, verdict, opened, notice, cut_off }
+    }
+
+    /// Says that a node is up.
+    pub(crate) async fn up(&self, tenant: TenantId, node: NodeId) -> u64 {
+        self.say(tenant, "diagnostician", None, health(node, Health::Up, vec![], vec![])).await.1.seq
+    }
+}

@@ -1,0 +1,7 @@
+//! Looks for bytes that break a law of the decoders: `cargo +nightly fuzz run fields`.
+#![no_main]
+
+#[path = "../../tests/law/mod.rs"]
+mod law;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| law::holds_for(bytes));

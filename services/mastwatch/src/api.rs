@@ -1,0 +1,151 @@
+//! The console's API, as the command line uses it.
+
+use anyhow::{Context, bail};
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// Where the console is and who we are.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Server {
+    /// The console's address.
+    #[arg(long, env = "MASTWATCH_CONSOLE_URL", default_value = "http://127.0.0.1:8080", global = true)]
+    pub console: String,
+    /// The token to use. By default the administrator's, from the data directory.
+    #[arg(long, env = "MASTWATCH_TOKEN", hide_env_values = true, global = true)]
+    pub token: Option<String>,
+    /// The data directory of `mastwatch up`.
+    #[arg(long, env = "MASTWATCH_DATA", default_value = "mastwatch-data", global = true)]
+    pub data: PathBuf,
+    /// The tenant to speak of, where the token is good for several.
+    #[arg(long, env = "MASTWATCH_TENANT", global = true)]
+    pub tenant: Option<String>,
+}
+
+/// The file the administrator's token is kept in, below the data directory.
+pub fn token_file(data: &Path) -> PathBuf {
+    data.join("administrator.token")
+}
+
+/// The file the console's address is kept in, below the data directory.
+pub fn address_file(data: &Path) -> PathBuf {
+    data.join("console.url")
+}
+
+/// A connection to the console.
+#[derive(Debug, Clone)]
+pub struct Api {
+    http: reqwest::Client,
+    base: String,
+    token: String,
+    tenant: Option<String>,
+}
+
+impl Server {
+    /// A connection with these settings.
+    ///
+    /// # Errors
+    ///
+    /// When there is no token to be found.
+    pub fn api(&self) -> anyhow::Result<Api> {
+        let kept = || std::fs::read_to_string(token_file(&self.data)).ok().map(|t| t.trim().to_owned());
+        let token = self.token.clone().or_else(kept).with_context(|| {
+            format!(
+                "finding a token: give --token or MASTWATCH_TOKEN, or name the data directory of `mastwatch up` by --data \
+                 (looked in {})",
+                token_file(&self.data).display()
+            )
+        })?;
+        // A second installation on one machine has other ports: its data directory knows them.
+        let is_default = self.console == "http://127.0.0.1:8080";
+        let known = std::fs::read_to_string(address_file(&self.data)).ok().filter(|_| is_default);
+        let base = known.map_or_else(|| self.console.clone(), |url| url.trim().to_owned());
+        Ok(Api::new(base, token, self.tenant.clone()))
+    }
+}
+
+impl Api {
+    /// A connection to the console at `base`.
+    pub fn new(base: String, token: String, tenant: Option<String>) -> Self {
+        kit::telemetry::use_ring();
+        Self { http: reqwest::Client::new(), base, token, tenant }
+    }
+
+    /// The same connection, speaking of one tenant.
+    #[must_use]
+    pub fn as_tenant(&self, tenant: &str) -> Self {
+        Self { tenant: Some(tenant.to_owned()), ..self.clone() }
+    }
+
+    /// Sends a request and gives its answer whole; an error answer becomes an error that says what is wrong.
+    ///
+    /// # Errors
+    ///
+    /// When the console is not reached or refuses.
+    pub async fn call(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> anyhow::Result<Value> {
+        let response = self.send(method, path, body).await?;
+        let status = response.status();
+        let text =
+            response.text().await.with_context(|| format!("reading the console's answer to {path}"))?;
+        if status.is_success() {
+            return Ok(serde_json::from_str(&text).unwrap_or(Value::Null));
+        }
+        bail!("{}", refusal(status, &text))
+    }
+
+    /// Sends a request and gives the answer to be read bit by bit.
+    ///
+    /// # Errors
+    ///
+    /// When the console is not reached.
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Vec<u8>>,
+    ) -> anyhow::Result<reqwest::Response> {
+        let url = format!("{}{path}", self.base);
+        let mut request = self.http.request(method, &url).bearer_auth(&self.token);
+        if let Some(tenant) = &self.tenant {
+            request = request.header("x-tenant", tenant);
+        }
+        if let Some(body) = body {
+            request = request.body(body);
+        }
+        request.send().await.with_context(|| {
+            format!(
+                "reaching the console at {}: is `mastwatch up` running, and is --console right?",
+                self.base
+            )
+        })
+    }
+
+    /// GETs a path.
+    ///
+    /// # Errors
+    ///
+    /// As [`Api::call`].
+    pub async fn get(&self, path: &str) -> anyhow::Result<Value> {
+        self.call(Method::GET, path, None).await
+    }
+}
+
+/// What a problem+json answer says, every single fault on a line of its own.
+fn refusal(status: StatusCode, text: &str) -> String {
+    let Ok(problem) = serde_json::from_str::<Value>(text) else {
+        return format!("the console answered {status}");
+    };
+    let title = problem["detail"].as_str().or(problem["title"].as_str()).unwrap_or("no reason given");
+    let mut said = format!("{title} ({status})");
+    let faults = ["problems", "errors"].iter().find_map(|key| problem[*key].as_array());
+    for fault in faults.into_iter().flatten() {
+        let place = match (fault["file"].as_str(), fault["line"].as_u64(), fault["column"].as_u64()) {
+            (Some(file), Some(line), Some(column)) => format!("{file}:{line}:{column}: "),
+            _ => String::new(),
+        };
+        let message = fault["message"].as_str().unwrap_or_default();
+        let hint = fault["hint"].as_str().map(|h| format!("; {h}")).unwrap_or_default();
+        said.push_str(&format!("\n  {place}{message}{hint}"));
+    }
+    said
+}

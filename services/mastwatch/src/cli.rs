@@ -1,0 +1,115 @@
+//! The command line.
+
+use crate::{api, compose, doctor, generate, import, incidents, live_check, rebuild, show, status, up};
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use kit::config::Settings;
+use std::{path::PathBuf, process::ExitCode};
+
+/// Watches an ISP's network, finds out why something is down, and tells the right person once.
+#[derive(Debug, Parser)]
+#[command(name = "mastwatch", version, propagate_version = true)]
+pub struct Cli {
+    #[command(flatten)]
+    server: api::Server,
+    /// One JSON object a line instead of text.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the whole system on this machine, private servers included.
+    Up(up::UpArgs),
+    /// Run services against servers that are kept elsewhere.
+    Run(RunArgs),
+    /// Import a network file; the same file again changes nothing.
+    Import(import::ImportArgs),
+    /// Show counts by tier and health, and what is open.
+    Status,
+    /// List incidents, or show one.
+    Incidents(incidents::IncidentsArgs),
+    /// Show why people were told of an incident, down to the single probe.
+    Explain {
+        /// The incident's id, or the beginning of it.
+        incident: String,
+    },
+    /// Look at every hop from root to leaf, now.
+    LiveCheck {
+        /// The node's id in the network file.
+        device: String,
+    },
+    /// Empty the read models and read the log again; the checksums before and after must be equal.
+    Rebuild(rebuild::RebuildArgs),
+    /// Write a made-up network file.
+    Generate(generate::GenerateArgs),
+    /// The simulated ISP.
+    Lab(lab::cli::LabArgs),
+    /// Look whether everything needed is there and works.
+    Doctor,
+}
+
+/// What `mastwatch run` can be told.
+#[derive(Debug, clap::Args)]
+struct RunArgs {
+    /// The services, or `all`.
+    #[arg(required = true)]
+    services: Vec<String>,
+    /// A configuration file (TOML).
+    #[arg(long, env = "MASTWATCH_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+/// Does what was asked. 0: done; 1: it failed; 2: the command line was wrong; 3: something is down (`status`).
+pub fn run(cli: Cli) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            show::note(format!("error: starting the runtime: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(dispatch(cli)) {
+        Ok(code) => code,
+        Err(error) => {
+            show::note(format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
+    let Cli { server, json, command } = cli;
+    match command {
+        Command::Up(args) => up::run(&args, &server.data).await?,
+        Command::Run(args) => run_services(&args).await?,
+        Command::Import(args) => import::run(&args, &server.api()?, json).await?,
+        Command::Status => return status::run(&server.api()?, json).await,
+        Command::Incidents(args) => incidents::run(&args, &server.api()?, json).await?,
+        Command::Explain { incident } => incidents::explain(&incident, &server.api()?, json).await?,
+        Command::LiveCheck { device } => live_check::run(&device, &server.api()?, json).await?,
+        Command::Rebuild(args) => rebuild::run(&args, &server.data, json).await?,
+        Command::Generate(args) => generate::run(&args)?,
+        Command::Lab(args) => args.run(interrupted()).await?,
+        Command::Doctor => return doctor::run(&server, json).await,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn interrupted() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        // Without a signal to wait for it runs until it is killed.
+        std::future::pending::<()>().await;
+    }
+}
+
+async fn run_services(args: &RunArgs) -> anyhow::Result<()> {
+    let settings = Settings::load(args.config.as_deref()).context("reading the configuration")?;
+    let all = args.services.iter().any(|s| s == "all");
+    let names: Vec<&str> =
+        if all { compose::SERVICES.to_vec() } else { args.services.iter().map(String::as_str).collect() };
+    compose::process(&settings, &names, false).await?.run().await?;
+    Ok(())
+}

@@ -1,0 +1,75 @@
+//! Which services there are, each named once.
+
+use anyhow::{Context, bail};
+use kit::{
+    Process, Restart,
+    admin::Build,
+    config::{Section, Settings},
+    telemetry,
+};
+
+/// Every service, in the order in which a reader meets them.
+pub const SERVICES: [&str; 7] =
+    ["ingest", "poller", "diagnostician", "correlator", "notifier", "projector", "console"];
+
+/// What the program says of itself in `mastwatch_build_info`.
+pub fn build() -> Build {
+    Build { version: crate::VERSION, revision: option_env!("MASTWATCH_REVISION").unwrap_or("unknown") }
+}
+
+/// One process with the services of `names` in it, ready to be run.
+///
+/// # Errors
+///
+/// When a name is no service's, a setting is wrong, or the admin port is not to be had.
+pub async fn process(settings: &Settings, names: &[&str], quiet: bool) -> anyhow::Result<Process> {
+    settings.only(&SERVICES).context("reading the configuration")?;
+    let mut common = settings.common().context("reading the configuration")?;
+    if quiet {
+        common.log_level = "error".into();
+    }
+    let telemetry = telemetry::begin(&common, crate::VERSION).context("starting telemetry")?;
+    for stranger in settings.strangers(&SERVICES) {
+        tracing::warn!(variable = stranger, "means nothing to this program");
+    }
+    let mut process = Process::open(common, build(), telemetry).await?;
+    if names.len() > 1 {
+        process = process.restarting(Restart::PATIENT);
+    }
+    for name in names {
+        process = add(process, settings, name)?;
+    }
+    Ok(process)
+}
+
+fn section<T: Section>(settings: &Settings) -> anyhow::Result<T> {
+    settings.section::<T>().with_context(|| format!("reading the table `{}`", T::NAME))
+}
+
+fn add(process: Process, settings: &Settings, name: &str) -> anyhow::Result<Process> {
+    Ok(match name {
+        "ingest" => {
+            let config: ingest::Config = section(settings)?;
+            process.service("ingest", move |service| ingest::run(config.clone(), service))
+        }
+        "poller" => {
+            let config: poller::Config = section(settings)?;
+            process.service("poller", move |service| poller::run(config.clone(), service))
+        }
+        "diagnostician" => process.service("diagnostician", diagnostician::run),
+        "correlator" => process.service("correlator", correlator::run),
+        "notifier" => {
+            let config: notifier::Config = section(settings)?;
+            process.service("notifier", move |service| notifier::run(config.clone(), service))
+        }
+        "projector" => {
+            let config: projector::Config = section(settings)?;
+            process.service("projector", move |service| projector::run(config.clone(), service))
+        }
+        "console" => {
+            let config: console::Config = section(settings)?;
+            process.service("console", move |service| console::run(config.clone(), service))
+        }
+        other => bail!("`{other}` is no service; there are: {}", SERVICES.join(", ")),
+    })
+}

@@ -1,0 +1,161 @@
+//! The demonstration: a simulated ISP, one outage, one alert, one "resolved".
+
+use crate::{
+    api::{self, Api},
+    show, status,
+    up::{Doors, say},
+};
+use anyhow::{Context, bail};
+use axum::{Router, body::Bytes, extract::State, http::HeaderMap, http::StatusCode, routing::post};
+use indicatif::ProgressBar;
+use reqwest::Method;
+use serde_json::Value;
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// Who dies in the demonstration's own network.
+const VICTIM: &str = "core-3";
+/// How long anything may take before the demonstration says that it went wrong.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Plays the outage, then goes on simulating until told to stop.
+///
+/// # Errors
+///
+/// When something does not happen that should.
+pub async fn play(
+    data: &Path,
+    doors: Doors,
+    network: Option<&Path>,
+    stop: &CancellationToken,
+    bar: &ProgressBar,
+) -> anyhow::Result<()> {
+    let (inbox, mut notices) = mpsc::channel(64);
+    let sink =
+        kit::http::listen(SocketAddr::from(([127, 0, 0, 1], 0))).await.context("opening the notice sink")?;
+    let notices_to = format!("http://{}/notices", sink.local_addr()?);
+    let routes = Router::new().route("/notices", post(receive)).with_state(inbox);
+    tokio::spawn(async move { axum::serve(sink, routes).await });
+
+    let reports_to = format!("http://{}", doors.ingest);
+    let text = match network {
+        Some(path) => std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?,
+        None => network_file::demo(18_728, &reports_to, &notices_to).to_yaml(),
+    };
+    let name = network.map_or_else(|| "demo.yaml".into(), |p| p.display().to_string());
+    let base = network.and_then(Path::parent).map(PathBuf::from).unwrap_or_default();
+    let file = network_file::parse(&name, &text, &network_file::SecretsHere { base })?;
+    let settings = lab::Settings {
+        ingest: Some(reports_to.parse().context("reading our own address")?),
+        ..lab::Settings::default()
+    };
+    bar.set_message("starting the simulated ISP");
+    let lab = lab::Lab::start(lab::network::Network::from_file(&file)?, settings).await?;
+    let token =
+        std::fs::read_to_string(api::token_file(data)).context("reading the administrator's token")?;
+    let console = format!("http://{}", doors.console);
+    let api = Api::new(console, token.trim().to_owned(), Some(file.tenant.slug.clone()));
+    bar.set_message("importing its network");
+    api.call(Method::POST, "/api/v1/import", Some(file.to_yaml().into_bytes())).await?;
+    say(bar, &format!("simulated ISP    {}: {} subscribers", file.tenant.name, file.subscribers.len()));
+    bar.set_message("waiting until every router has told what it sees");
+    if !settled(&api, stop).await? {
+        return Ok(());
+    }
+    bar.finish_and_clear();
+    show::line("");
+    if network.is_none() {
+        outage(&lab, &mut notices, stop).await?;
+    }
+    show::line(
+        "The simulated ISP goes on. Break and mend things by `mastwatch lab`; Ctrl-C stops everything.",
+    );
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            Some(notice) = notices.recv() => tell(&notice),
+        }
+    }
+    lab.stop().await;
+    Ok(())
+}
+
+async fn receive(State(inbox): State<mpsc::Sender<Value>>, headers: HeaderMap, body: Bytes) -> StatusCode {
+    let signed = headers.contains_key("webhook-signature") && headers.contains_key("webhook-id");
+    match serde_json::from_slice(&body) {
+        Ok(notice) if signed => match inbox.try_send(notice) {
+            Ok(()) => StatusCode::NO_CONTENT,
+            Err(_) => StatusCode::TOO_MANY_REQUESTS,
+        },
+        Ok(_) | Err(_) => StatusCode::BAD_REQUEST,
+    }
+}
+
+/// Waits until no node of the network is unknown any more; false when told to stop before.
+async fn settled(api: &Api, stop: &CancellationToken) -> anyhow::Result<bool> {
+    let began = Instant::now();
+    loop {
+        if status::is_settled(api).await? {
+            return Ok(true);
+        }
+        if began.elapsed() > PATIENCE {
+            bail!("after {} s there are still nodes of which nothing is known", PATIENCE.as_secs());
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Ok(false),
+            () = tokio::time::sleep(Duration::from_millis(250)) => {}
+        }
+    }
+}
+
+async fn outage(
+    lab: &lab::Lab,
+    notices: &mut mpsc::Receiver<Value>,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    let victim = lab.network().find(VICTIM).context("finding the core router to kill")?;
+    show::line(format!("Now {VICTIM} loses its power. Nobody tells us: a dead router sends no webhook."));
+    let began = Instant::now();
+    lab.set_broken(&[victim], true);
+    let Some(notice) = next(notices, stop).await? else { return Ok(()) };
+    show::line(format!("After {:.1} s, one alert:", began.elapsed().as_secs_f64()));
+    tell(&notice);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    show::line(format!("Now {VICTIM} gets its power back."));
+    let began = Instant::now();
+    lab.set_broken(&[victim], false);
+    let Some(notice) = next(notices, stop).await? else { return Ok(()) };
+    show::line(format!("After {:.1} s, one \"resolved\":", began.elapsed().as_secs_f64()));
+    tell(&notice);
+    Ok(())
+}
+
+async fn next(
+    notices: &mut mpsc::Receiver<Value>,
+    stop: &CancellationToken,
+) -> anyhow::Result<Option<Value>> {
+    tokio::select! {
+        () = stop.cancelled() => Ok(None),
+        notice = notices.recv() => Ok(notice),
+        () = tokio::time::sleep(PATIENCE * 4) => bail!("no notice came; the log is in the data directory"),
+    }
+}
+
+/// Shows a notice as people get it.
+fn tell(notice: &Value) {
+    let data = &notice["data"];
+    show::line(format!(
+        "  [{}] {}",
+        notice["type"].as_str().unwrap_or_default(),
+        data["title"].as_str().unwrap_or_default()
+    ));
+    for line in data["text"].as_str().unwrap_or_default().lines() {
+        show::line(format!("      {line}"));
+    }
+    show::line("");
+}

@@ -1,0 +1,41 @@
+//! `mastwatch generate`: a made-up network file of any size.
+
+use crate::show;
+use anyhow::Context;
+use network_file::Shape;
+use std::path::PathBuf;
+
+/// What `mastwatch generate` can be told.
+#[derive(Debug, clap::Args)]
+pub struct GenerateArgs {
+    /// Towers below the core.
+    #[arg(long, default_value_t = 2)]
+    pub towers: u32,
+    /// Sectors on each tower.
+    #[arg(long, default_value_t = 3)]
+    pub sectors: u32,
+    /// Clients on each sector.
+    #[arg(long, default_value_t = 5)]
+    pub clients: u32,
+    /// Where to write it; standard output by default.
+    #[arg(long, short)]
+    pub output: Option<PathBuf>,
+}
+
+/// Writes the file.
+///
+/// # Errors
+///
+/// When it cannot be written.
+pub fn run(args: &GenerateArgs) -> anyhow::Result<()> {
+    let shape =
+        Shape { towers: args.towers, sectors: args.sectors, clients: args.clients, ..Shape::default() };
+    let text = network_file::generate(&shape)?.to_yaml();
+    match &args.output {
+        Some(path) => std::fs::write(path, text).with_context(|| format!("writing {}", path.display())),
+        None => {
+            show::line(text.trim_end());
+            Ok(())
+        }
+    }
+}

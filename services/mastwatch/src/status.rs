@@ -1,0 +1,78 @@
+//! `mastwatch status`: how the network is, at a glance.
+
+use crate::{api::Api, show};
+use serde_json::Value;
+use std::{collections::BTreeMap, process::ExitCode};
+
+/// How often a page of the health list is asked for before the counting is given up.
+const MOST_PAGES: usize = 2_000;
+
+/// Shows counts by tier and health and the open incidents. The exit code is 3 when something is down.
+///
+/// # Errors
+///
+/// When the console is not reached.
+pub async fn run(api: &Api, json: bool) -> anyhow::Result<ExitCode> {
+    let open = api.get("/api/v1/incidents?state=open").await?;
+    let incidents = open["items"].as_array().cloned().unwrap_or_default();
+    let counts = counts(api).await?;
+    if json {
+        show::json(&serde_json::json!({ "health": counts, "open_incidents": incidents }));
+    } else {
+        let states = ["up", "degraded", "down", "impacted", "unknown"];
+        let rows: Vec<Vec<String>> = ["core", "site", "sector", "station", "subscriber"]
+            .iter()
+            .filter_map(|tier| {
+                let of = counts.get(*tier)?;
+                let cells = states.iter().map(|s| of.get(*s).copied().unwrap_or_default().to_string());
+                Some(std::iter::once((*tier).to_owned()).chain(cells).collect())
+            })
+            .collect();
+        show::table(&["TIER", "UP", "DEGRADED", "DOWN", "IMPACTED", "UNKNOWN"], &rows);
+        if incidents.is_empty() {
+            show::line("Nothing is open.");
+        }
+        for incident in &incidents {
+            show::line(incident["title"].as_str().unwrap_or_default());
+        }
+    }
+    Ok(if incidents.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(3) })
+}
+
+/// How many nodes there are, by tier and by what is believed of them.
+///
+/// # Errors
+///
+/// When the console is not reached.
+pub async fn counts(api: &Api) -> anyhow::Result<BTreeMap<String, BTreeMap<String, u64>>> {
+    let mut counts: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
+    let mut next: Option<String> = None;
+    for _ in 0..MOST_PAGES {
+        let after = next.map(|n| format!("&cursor={n}")).unwrap_or_default();
+        let page = api.get(&format!("/api/v1/inventory/nodes?limit=1000{after}")).await?;
+        for node in page["items"].as_array().into_iter().flatten() {
+            let of = |key: &str| node[key].as_str().unwrap_or("unknown").to_owned();
+            *counts.entry(of("tier")).or_default().entry(of("health")).or_default() += 1;
+        }
+        next = page["next"].as_str().map(str::to_owned);
+        if next.is_none() {
+            break;
+        }
+    }
+    Ok(counts)
+}
+
+/// Whether there is a network and nothing of it is unknown.
+///
+/// # Errors
+///
+/// When the console is not reached.
+pub async fn is_settled(api: &Api) -> anyhow::Result<bool> {
+    let counts = counts(api).await?;
+    Ok(!counts.is_empty() && counts.values().all(|of| of.get("unknown").copied().unwrap_or_default() == 0))
+}
+
+/// The first field of a server-sent event's data, read as JSON.
+pub(crate) fn sse_data(line: &str) -> Option<Value> {
+    serde_json::from_str(line.strip_prefix("data:")?.trim()).ok()
+}

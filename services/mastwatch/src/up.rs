@@ -1,0 +1,229 @@
+//! `mastwatch up`: the whole system on one machine.
+
+use crate::{api, compose, demo, servers::Servers, show};
+use anyhow::Context;
+use kit::{Log, LogConfig, config::Settings};
+use std::{
+    io::Write,
+    net::{SocketAddr, TcpListener},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+use tokio_util::sync::CancellationToken;
+
+/// What `mastwatch up` can be told.
+#[derive(Debug, clap::Args)]
+pub struct UpArgs {
+    /// Also simulate an ISP and play an outage.
+    #[arg(long)]
+    pub demo: bool,
+    /// A configuration file (TOML).
+    #[arg(long, env = "MASTWATCH_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// The network file the demonstration simulates instead of its own.
+    #[arg(long, requires = "demo")]
+    pub network: Option<PathBuf>,
+    /// Show the log of every service.
+    #[arg(long, short)]
+    pub verbose: bool,
+}
+
+/// Where the two front doors are.
+#[derive(Debug, Clone, Copy)]
+pub struct Doors {
+    /// The API and the status page.
+    pub console: SocketAddr,
+    /// The webhooks.
+    pub ingest: SocketAddr,
+}
+
+/// Runs until a signal.
+///
+/// # Errors
+///
+/// When a server does not start or a service is given up.
+pub async fn run(args: &UpArgs, data: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(data).with_context(|| format!("making the data directory {}", data.display()))?;
+    let data = data.canonicalize().context("finding the data directory")?;
+    let bar = spinner();
+    bar.set_message("starting the private servers");
+    let settings = Settings::load(args.config.as_deref()).context("reading the configuration")?;
+    let (servers, settings) = Servers::start(&data, settings, |line| say(&bar, &line)).await?;
+    let (settings, doors) = doors(with_keys(settings, &data)?)?;
+    keep_administrator(&settings, &data).await?;
+    keep_addresses(&settings, &data)?;
+    bar.set_message("bringing the tables up to date");
+    projector::migrate(&settings.common()?).await.context("bringing the tables up to date")?;
+    bar.set_message("starting the services");
+    let process = compose::process(&settings, &compose::SERVICES, !args.verbose).await?;
+    let stop = process.stop();
+    say(&bar, &format!("console          http://{}", doors.console));
+    say(&bar, &format!("webhooks         http://{}", doors.ingest));
+    say(&bar, &format!("health, metrics  http://{}", process.admin_address()));
+    std::fs::write(api::address_file(&data), format!("http://{}\n", doors.console))
+        .context("keeping the address")?;
+    let admin = process.admin_address();
+    let running = tokio::spawn(process.run());
+    let told = tokio::spawn({
+        let (stop, data, args_demo, network) = (stop.clone(), data.clone(), args.demo, args.network.clone());
+        async move {
+            let outcome = tell(&data, doors, admin, args_demo, network.as_deref(), &stop, &bar).await;
+            bar.finish_and_clear();
+            if let Err(error) = &outcome {
+                show::note(format!("error: {error:#}"));
+                stop.cancel();
+            }
+            outcome
+        }
+    });
+    let ended = running.await.context("running the services")?;
+    stop.cancel();
+    let told = told.await.context("telling what happens")?;
+    servers.stop().await;
+    told.and(ended.map_err(Into::into))
+}
+
+async fn tell(
+    data: &Path,
+    doors: Doors,
+    admin: SocketAddr,
+    demo: bool,
+    network: Option<&Path>,
+    stop: &CancellationToken,
+    bar: &indicatif::ProgressBar,
+) -> anyhow::Result<()> {
+    bar.set_message("waiting until every service is ready");
+    if !ready(admin, stop).await? {
+        return Ok(());
+    }
+    let token = api::token_file(data);
+    say(bar, &format!("administrator's token in {}", token.display()));
+    if demo {
+        return demo::play(data, doors, network, stop, bar).await;
+    }
+    bar.finish_and_clear();
+    show::note("mastwatch is up. Next: `mastwatch import network.yaml`. Ctrl-C stops everything.");
+    stop.cancelled().await;
+    Ok(())
+}
+
+/// Waits until everything says that it can work; false when told to stop before.
+async fn ready(admin: SocketAddr, stop: &CancellationToken) -> anyhow::Result<bool> {
+    kit::telemetry::use_ring();
+    let http = reqwest::Client::new();
+    let url = format!("http://{admin}/readyz");
+    for _ in 0..1_200 {
+        if stop.is_cancelled() {
+            return Ok(false);
+        }
+        if http.get(&url).send().await.is_ok_and(|r| r.status().is_success()) {
+            return Ok(true);
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    let why = http.get(&url).send().await?.text().await.unwrap_or_default();
+    anyhow::bail!("the services were not ready within two minutes: {why}")
+}
+
+/// Keeps the servers' addresses for `mastwatch rebuild`, where only this user can read them.
+fn keep_addresses(settings: &Settings, data: &Path) -> anyhow::Result<()> {
+    let common = settings.common()?;
+    let shown = |secret: &Option<kit::config::Secret>| secret.as_ref().map(|s| s.reveal().to_owned());
+    let addresses = serde_json::json!({
+        "nats_url": common.nats_url,
+        "database_url": shown(&common.database_url),
+        "database_owner_url": shown(&common.database_owner_url),
+    });
+    keep(&crate::rebuild::servers_file(data), &addresses.to_string())
+}
+
+/// Writes a file that only this user can read.
+fn keep(file: &Path, text: &str) -> anyhow::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let mut kept = options.open(file).with_context(|| format!("keeping {}", file.display()))?;
+    writeln!(kept, "{text}").with_context(|| format!("keeping {}", file.display()))
+}
+
+/// Makes the administrator's token at the first start and keeps it where only this user can read it.
+async fn keep_administrator(settings: &Settings, data: &Path) -> anyhow::Result<()> {
+    let common = settings.common()?;
+    let log = Log::connect(LogConfig::new(common.nats_servers(), "mastwatch"))
+        .await
+        .context("connecting to the log")?;
+    log.ensure().await.context("declaring the log")?;
+    let file = api::token_file(data);
+    let token = match console::first_administrator(&log).await.context("making the administrator's token")? {
+        Some(token) => token,
+        None if file.exists() => return Ok(()),
+        // The log knows an administrator, the data directory has lost the token.
+        None => {
+            console::replace_administrator(&log).await.context("making the administrator's token anew")?
+        }
+    };
+    keep(&file, token.as_str())
+}
+
+/// The master key of this installation, made at the first start.
+fn with_keys(settings: Settings, data: &Path) -> anyhow::Result<Settings> {
+    if std::env::var_os("MASTWATCH_MASTER_KEYS").is_some()
+        || std::env::var_os("MASTWATCH_MASTER_KEYS_FILE").is_some()
+    {
+        let keys = match std::env::var("MASTWATCH_MASTER_KEYS") {
+            Ok(keys) => keys,
+            Err(_) => {
+                let file = std::env::var("MASTWATCH_MASTER_KEYS_FILE")
+                    .context("reading the name of the key file")?;
+                std::fs::read_to_string(&file)
+                    .with_context(|| format!("reading the master keys from {file}"))?
+            }
+        };
+        return Ok(keyed(settings, keys.trim()));
+    }
+    let file = data.join("master.key");
+    if !file.exists() {
+        vault::MasterKeys::create_file(&file).context("making the master key")?;
+    }
+    let keys = std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+    Ok(keyed(settings, keys.trim()))
+}
+
+fn keyed(settings: Settings, keys: &str) -> Settings {
+    ["ingest", "poller", "notifier", "console"].iter().fold(settings, |settings, service| {
+        settings.with(&format!("{service}.master_keys"), keys, "the master key of the data directory")
+    })
+}
+
+/// Picks the ports: the usual ones where they are free, others where somebody has them.
+fn doors(settings: Settings) -> anyhow::Result<(Settings, Doors)> {
+    let console = port_for("MASTWATCH_CONSOLE__LISTEN", 8080)?;
+    let ingest = port_for("MASTWATCH_INGEST__LISTEN", 8081)?;
+    let admin = port_for("MASTWATCH_ADMIN_ADDRESS", 9090)?;
+    let settings = settings
+        .with("console.listen", console.to_string(), "mastwatch up")
+        .with("ingest.listen", ingest.to_string(), "mastwatch up")
+        .with("admin_address", admin.to_string(), "mastwatch up")
+        // A small installation sends to its own machines; a provider's notifier keeps the default.
+        .with("notifier.allow_private_targets", true, "mastwatch up");
+    Ok((settings, Doors { console, ingest }))
+}
+
+fn port_for(variable: &str, usual: u16) -> anyhow::Result<SocketAddr> {
+    if let Ok(given) = std::env::var(variable) {
+        return given.parse().with_context(|| format!("reading {variable}"));
+    }
+    let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
+    let free = TcpListener::bind(loopback(usual)).or_else(|_| TcpListener::bind(loopback(0)));
+    Ok(free.context("finding a free port")?.local_addr()?)
+}
+
+/// Says a line above the progress bar, or just says it where there is no terminal.
+pub(crate) fn say(bar: &indicatif::ProgressBar, text: &str) {
+    if bar.is_hidden() { show::line(format!("  {text}")) } else { bar.println(format!("  {text}")) }
+}
+
+fn spinner() -> indicatif::ProgressBar {
+    let bar = indicatif::ProgressBar::new_spinner();
+    bar.enable_steady_tick(std::time::Duration::from_millis(120));
+    bar
+}

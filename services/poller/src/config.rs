@@ -1,0 +1,125 @@
+//! What the keeper is told before it starts: the table `poller`.
+
+use kit::config::{Check, Secret, Section};
+use serde::Deserialize;
+use std::time::Duration;
+use vault::{KeyError, MasterKeys};
+
+/// The table `poller`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The master keys that tenants' keys are wrapped under: base64, newest first, parted by commas.
+    pub master_keys: Option<Secret>,
+    /// The authorities that sign routers' certificates, PEM. Without them any certificate is taken.
+    pub router_authority: Option<String>,
+    /// Probes and commands that one router has at once, one of them kept for its heartbeat.
+    pub probes_per_router: usize,
+    /// Asks that are worked on at once.
+    pub asks_at_once: usize,
+    /// Asks that may wait beyond those; further ones are answered "unanswered".
+    pub asks_waiting_max: usize,
+    /// Heartbeats that are under way at once.
+    pub watches_at_once: usize,
+    /// ICMP echoes that are under way at once; fewer where the receive buffer is small.
+    pub echoes_at_once: usize,
+    /// How often what was last said of a watched node is said again, seconds.
+    pub attest_every_s: u64,
+    /// After how long without a sign of life a replica's slots are taken over, milliseconds.
+    pub takeover_after_ms: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            master_keys: None,
+            router_authority: None,
+            probes_per_router: 8,
+            asks_at_once: 1_000,
+            asks_waiting_max: 10_000,
+            watches_at_once: 4_000,
+            echoes_at_once: 1_000,
+            attest_every_s: 300,
+            takeover_after_ms: 3_000,
+        }
+    }
+}
+
+impl Section for Config {
+    const NAME: &'static str = "poller";
+
+    fn check(&self, check: &mut Check) {
+        check.given("master_keys", self.master_keys.as_ref());
+        if self.master_keys.is_some()
+            && let Err(error) = self.keys()
+        {
+            check.holds(false, "master_keys", error.to_string());
+        }
+        let mut within = |key: &str, value: u64, least: u64, most: u64| {
+            let good = (least..=most).contains(&value);
+            check.holds(good, key, format!("must lie between {least} and {most}"));
+        };
+        within("probes_per_router", self.probes_per_router as u64, 2, 64);
+        within("asks_at_once", self.asks_at_once as u64, 1, 100_000);
+        within("asks_waiting_max", self.asks_waiting_max as u64, 0, 1_000_000);
+        within("watches_at_once", self.watches_at_once as u64, 1, 100_000);
+        within("echoes_at_once", self.echoes_at_once as u64, 18, 100_000);
+        within("attest_every_s", self.attest_every_s, 10, 800);
+        within("takeover_after_ms", self.takeover_after_ms, 500, 60_000);
+    }
+}
+
+impl Config {
+    /// The master keys.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError`]: they are missing or malformed. Never shows them.
+    pub(crate) fn keys(&self) -> Result<MasterKeys, KeyError> {
+        MasterKeys::parse(self.master_keys.as_ref().map_or("", Secret::reveal))
+    }
+
+    pub(crate) fn takeover_after(&self) -> Duration {
+        Duration::from_millis(self.takeover_after_ms)
+    }
+
+    pub(crate) fn attest_every(&self) -> Duration {
+        Duration::from_secs(self.attest_every_s)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kit::config::Settings;
+    use vault::MasterKey;
+
+    fn given(pairs: &[(&str, &str)]) -> Result<Config, String> {
+        let key = MasterKey::random().to_base64().to_string();
+        let own = [("MASTWATCH_POLLER__MASTER_KEYS", key.as_str())];
+        let own = own.iter().filter(|(name, _)| pairs.iter().all(|(given, _)| given != name));
+        let all = own.chain(pairs).map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        let settings = Settings::from_parts(None, all).map_err(|error| error.to_string())?;
+        settings.section().map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_master_key_is_all_that_must_be_given() {
+        assert!(given(&[]).is_ok());
+        let wrong = given(&[("MASTWATCH_POLLER__MASTER_KEYS", "hunter2")]).unwrap_err();
+        assert!(wrong.contains("32 bytes") && !wrong.contains("hunter2"), "{wrong}");
+        let nothing = Settings::from_parts(None, []).map(|settings| settings.section::<Config>());
+        assert!(nothing.unwrap().unwrap_err().to_string().contains("is missing"));
+    }
+
+    #[test]
+    fn absurd_values_are_named() {
+        let bad = given(&[
+            ("MASTWATCH_POLLER__PROBES_PER_ROUTER", "1"),
+            ("MASTWATCH_POLLER__ATTEST_EVERY_S", "9999"),
+        ]);
+        let bad = bad.unwrap_err();
+        assert!(bad.contains("PROBES_PER_ROUTER") && bad.contains("between 10 and 800"), "{bad}");
+        assert!(given(&[("MASTWATCH_POLLER__NONSENSE", "1")]).is_err());
+    }
+}
