@@ -76,11 +76,9 @@ pub enum Ev {
     Look { net: NetNo, thing: u32 },
     /// A router's netwatch begins after its boot.
     NetwatchStarts { net: NetNo, thing: u32 },
-    /// A heartbeat.
-    Beat { net: NetNo, thing: u32 },
-    /// A heartbeat that was not answered ends.
-    Beaten { net: NetNo, thing: u32 },
-    /// A heartbeat's last result is said again.
+    /// A try of a heartbeat, or its end.
+    Beat { net: NetNo, thing: u32, n: u8 },
+    /// A heartbeat's next result is said whatever it is.
     Attest { net: NetNo, thing: u32 },
     /// A router sends what it kept.
     Unpark { net: NetNo, thing: u32 },
@@ -401,8 +399,7 @@ impl Run {
             }
             Ev::Look { net, thing } => self.nets[usize::from(net)].look(agenda, thing, &self.faults),
             Ev::NetwatchStarts { net, thing } => self.nets[usize::from(net)].netwatch_starts(agenda, thing),
-            Ev::Beat { net, thing } => self.nets[usize::from(net)].beat(agenda, thing, false),
-            Ev::Beaten { net, thing } => self.nets[usize::from(net)].beat(agenda, thing, true),
+            Ev::Beat { net, thing, n } => self.nets[usize::from(net)].beat(agenda, thing, n),
             Ev::Attest { net, thing } => self.nets[usize::from(net)].attest(agenda, thing),
             Ev::Unpark { net, thing } => self.nets[usize::from(net)].unpark(agenda, thing),
             Ev::RollCall { net, thing, again } => {
