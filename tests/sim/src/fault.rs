@@ -131,6 +131,7 @@ impl Faults {
         }
         if seed.is_multiple_of(100) {
             faults.crashes = 1_000;
+            faults.chunk = faults.chunk.max(20);
         }
         faults
     }

@@ -24,7 +24,7 @@ use uuid::Uuid;
 const NETWATCH_EVERY_US: i64 = 30_000_000;
 /// Netwatch starts so long after a boot (reference/routeros.md, `startup-delay`).
 const NETWATCH_START_US: i64 = 300_000_000;
-/// An unchanged heartbeat is attested so often (design, "the log carries changes").
+/// An unchanged heartbeat is said again after at most so long (design, "the log carries changes").
 const ATTEST_EVERY_US: i64 = 300_000_000;
 /// One second.
 pub const SECOND_US: i64 = 1_000_000;
@@ -101,6 +101,8 @@ pub struct Net {
     quick: bool,
     beat: Vec<Option<bool>>,
     beating: Vec<bool>,
+    /// Whose next look is said whatever it finds.
+    attested: Vec<bool>,
     rng: Rng,
     drawn: u64,
 }
@@ -161,6 +163,7 @@ impl Net {
             quick: rng.chance(300),
             beat: vec![None; n],
             beating: vec![false; n],
+            attested: vec![false; n],
             world,
             ids,
             rng,
@@ -176,8 +179,10 @@ impl Net {
             if let Some(every_s) = thing.watch_s {
                 self.beating[i] = true;
                 let phase = self.phase_us[i] % (i64::from(every_s) * SECOND_US);
-                agenda.after(phase + SECOND_US, Ev::Beat { net, thing: thing_no });
-                agenda.after(ATTEST_EVERY_US + self.phase_us[i], Ev::Attest { net, thing: thing_no });
+                let first = (phase - agenda.now_us()).rem_euclid(i64::from(every_s) * SECOND_US);
+                agenda.after(first, Ev::Beat { net, thing: thing_no, n: 0 });
+                let attest = first + self.attest_every_us(thing_no);
+                agenda.after(attest, Ev::Attest { net, thing: thing_no });
             }
             if thing.role.is_router() {
                 if faults.first_roll_calls {
@@ -434,39 +439,56 @@ impl Net {
         let every = i64::from(every_s) * SECOND_US;
         let phase = self.phase_us[i] % every;
         let tick = (agenda.now_us() - phase).div_euclid(every) + 1;
-        agenda.at(tick * every + phase, Ev::Beat { net: self.no, thing });
+        agenda.at(tick * every + phase, Ev::Beat { net: self.no, thing, n: 0 });
     }
 
-    /// The server looks at something by itself; silence needs its two seconds.
-    pub fn beat(&mut self, agenda: &mut Agenda<Ev>, thing: u32, tried: bool) {
+    /// A try of the server's own look at something: at once, after 0.4 s, after 1.0 s, and the end at 2.0 s.
+    /// That a thing falls silent is said try by try.
+    pub fn beat(&mut self, agenda: &mut Agenda<Ev>, thing: u32, n: u8) {
         let i = thing as usize;
         let works = self.supply.works[i];
-        if !works && !tried {
-            agenda.after(2 * SECOND_US, Ev::Beaten { net: self.no, thing });
+        let fell_silent = n > 0 && self.beat[i] != Some(false);
+        if fell_silent && n < 3 {
+            self.say_beat(agenda, thing, Outcome::Silent { tries: n, last: false });
+        }
+        if !works && n < 3 {
+            let wait_us = [400_000, 600_000, SECOND_US][usize::from(n)];
+            agenda.after(wait_us, Ev::Beat { net: self.no, thing, n: n + 1 });
             return;
         }
         self.beating[i] = false;
-        if self.beat[i] != Some(works) {
+        let due = std::mem::take(&mut self.attested[i]);
+        if due || self.beat[i] != Some(works) {
             self.beat[i] = Some(works);
-            self.say_beat(agenda, thing);
+            let outcome = if works {
+                Outcome::Replied { rtt_us: self.rng.between(300, 40_000) as u32 }
+            } else {
+                Outcome::Silent { tries: 3, last: true }
+            };
+            self.say_beat(agenda, thing, outcome);
         }
         self.plan_beat(agenda, thing);
     }
 
-    /// The server says again what its heartbeat last found.
+    /// The next look at `thing` is said even if it finds what was said last.
     pub fn attest(&mut self, agenda: &mut Agenda<Ev>, thing: u32) {
-        if self.beat[thing as usize].is_some() {
-            self.say_beat(agenda, thing);
+        let i = thing as usize;
+        self.attested[i] = true;
+        if !self.beating[i] {
+            self.beating[i] = true;
+            agenda.after(0, Ev::Beat { net: self.no, thing, n: 0 });
         }
-        agenda.after(ATTEST_EVERY_US, Ev::Attest { net: self.no, thing });
+        agenda.after(self.attest_every_us(thing), Ev::Attest { net: self.no, thing });
     }
 
-    fn say_beat(&mut self, agenda: &mut Agenda<Ev>, thing: u32) {
-        let outcome = match self.beat[thing as usize] {
-            Some(true) => Outcome::Replied { rtt_us: self.rng.between(300, 40_000) as u32 },
-            Some(false) | None => Outcome::Silent { tries: 3, last: true },
-        };
-        self.answer(agenda, None, thing, Vantage::Direct, outcome, 5_000);
+    fn attest_every_us(&self, thing: u32) -> i64 {
+        let every_us = i64::from(self.world.things[thing as usize].watch_s.unwrap_or(60)) * SECOND_US;
+        ATTEST_EVERY_US / every_us * every_us
+    }
+
+    fn say_beat(&mut self, agenda: &mut Agenda<Ev>, thing: u32, outcome: Outcome) {
+        let delay = self.rng.between(1_000, 9_000);
+        self.answer(agenda, None, thing, Vantage::Direct, outcome, delay);
     }
 
     /// The poller says something about `thing`.
@@ -618,8 +640,7 @@ mod tests {
         while let Some(ev) = agenda.next(until) {
             match ev {
                 Ev::Look { thing, .. } => net.look(agenda, thing, &none),
-                Ev::Beat { thing, .. } => net.beat(agenda, thing, false),
-                Ev::Beaten { thing, .. } => net.beat(agenda, thing, true),
+                Ev::Beat { thing, n, .. } => net.beat(agenda, thing, n),
                 Ev::NetwatchStarts { thing, .. } => net.netwatch_starts(agenda, thing),
                 Ev::Unpark { thing, .. } => net.unpark(agenda, thing),
                 Ev::Publish(say) => match say.fact {
@@ -662,7 +683,8 @@ mod tests {
         step(&mut net, &mut agenda, 0, What::Break { power: false });
         step(&mut net, &mut agenda, 2, What::Break { power: true });
         let silent = told(&mut net, &mut agenda, 120);
-        assert_eq!(silent, ["Silent { tries: 3, last: true }"]);
+        let tries = ["1, last: false", "2, last: false", "3, last: true"];
+        assert_eq!(silent, tries.map(|t| format!("Silent {{ tries: {t} }}")));
         assert_eq!(net.supply.works, [false, false, false, false]);
         assert_eq!(net.roots.iter().filter(|s| s.until_us == i64::MAX).count(), 1);
     }

@@ -111,7 +111,8 @@ fn fact(net: &Net, fact: &Fact) -> Option<String> {
                 Question::Session { router, .. } => format!("session at {}", name(net, *router)),
                 other => format!("{other:?}"),
             };
-            format!("ASK          {} {} {what}", name(net, a.target), short(&a.id))
+            let within_ms = a.deadline.ms_since(a.at);
+            format!("ASK          {} {} {what} within {within_ms} ms", name(net, a.target), short(&a.id))
         }
         Fact::Suspicion(s) => format!(
             "SUSPICION    {} {:?} {:?} asked {:?}",
