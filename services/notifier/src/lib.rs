@@ -11,7 +11,6 @@
 
 mod call;
 mod config;
-mod deciding;
 mod deliver;
 mod directory;
 mod email;
@@ -39,8 +38,8 @@ const HANDED_ON_AFTER: Duration = Duration::from_secs(10);
 ///
 /// When the configuration does not fit, or the log cannot be read for good.
 pub async fn run(config: Config, service: Service) -> anyhow::Result<()> {
-    service.readiness.ready();
-    tokio::try_join!(deciding::run(&service), deliver(config, &service))?;
+    let decided = async { kit::decide::<domain::Announcing>(&service).await.context("deciding who is told") };
+    tokio::try_join!(decided, deliver(config, &service))?;
     Ok(())
 }
 
