@@ -12,14 +12,18 @@ use crate::{
 use events::{
     Audience, ChannelId, DeliveryKind, EvidenceKind, Fact, Flag, Health, Incident, IncidentClass, IncidentId,
     IncidentKind, IncidentSaid, IncidentState, NodeHealth, NodeId, Notice, NoticeId, NoticeKind, Noun, Phase,
-    SuspicionKind, TenantId, Tier, Time,
+    Question, SuspicionKind, TenantId, Tier, Time,
 };
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 /// A claim takes so long at most to reach a verdict: netwatch, its script, the probes and a restart, microseconds.
 const GRACE_US: i64 = 90_000_000;
 /// An outage of this length must have been told, microseconds.
 const MUST_BE_TOLD_US: i64 = 300_000_000;
+/// The same may be asked of a node once for each new claim, and so often beside …
+const ASKS_MOST: usize = 20;
+/// … within so many milliseconds.
+const ASKS_WITHIN_MS: i64 = 10_000;
 /// At most so many failures of one property are listed.
 const LISTED: usize = 4;
 /// Roots an incident lists at most (`events::Incident::roots`).
@@ -66,6 +70,7 @@ pub fn judge(nets: &[Net], bus: &Bus) -> Vec<Failure> {
         judge.falsehoods();
         judge.holds();
         judge.stories();
+        judge.asks();
         failures.append(&mut judge.failures);
     }
     failures
@@ -594,6 +599,46 @@ impl<'a> Judge<'a> {
                 self.name_of(node)
             );
             self.fail("hold", what);
+        }
+    }
+
+    /// Nobody is asked the same thing again and again: a walk looks at each node once, and only what was
+    /// asked after a claim can clear an ancestor of it.
+    fn asks(&mut self) {
+        let mut asked: HashMap<(NodeId, u8), VecDeque<Time>> = HashMap::new();
+        let mut raised: VecDeque<Time> = VecDeque::new();
+        let mut often: BTreeMap<NodeId, u64> = BTreeMap::new();
+        let forget = |times: &mut VecDeque<Time>, now: Time| {
+            while times.front().is_some_and(|first| now.ms_since(*first) > ASKS_WITHIN_MS) {
+                times.pop_front();
+            }
+        };
+        for entry in self.bus.log.iter().filter(|e| e.heard.tenant == self.net.tenant) {
+            let now = entry.heard.heard;
+            if matches!(&entry.heard.fact, Fact::Suspicion(said) if said.kind == SuspicionKind::Raised) {
+                raised.push_back(now);
+            }
+            let Fact::Ask(ask) = &entry.heard.fact else { continue };
+            let what = match &ask.question {
+                Question::Reach { .. } => 0,
+                Question::PingThrough { .. } => 1,
+                Question::Session { .. } => 2,
+                Question::RollCall { .. } => 3,
+            };
+            let times = asked.entry((ask.target, what)).or_default();
+            times.push_back(now);
+            forget(times, now);
+            forget(&mut raised, now);
+            if times.len() > ASKS_MOST + raised.len() {
+                often.entry(ask.target).or_insert(entry.heard.seq);
+            }
+        }
+        for (node, seq) in often {
+            let what = format!(
+                "{} was asked the same more than {ASKS_MOST} times within {ASKS_WITHIN_MS} ms, first at seq {seq}",
+                self.name_of(node)
+            );
+            self.fail("asks", what);
         }
     }
 

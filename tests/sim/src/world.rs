@@ -525,8 +525,7 @@ pub fn ordinary_size(rng: &mut Rng) -> usize {
     (match rng.below(100) {
         0 => 2_000,
         1..=4 => rng.between(301, 800),
-        n if n % 2 == 0 => rng.log_between(5, 300),
-        _ => rng.between(5, 300),
+        _ => rng.log_between(5, 300),
     }) as usize
 }
 
