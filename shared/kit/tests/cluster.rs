@@ -2,9 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod common;
+mod servers;
 
-use common::{
+use servers::{
     claim, eventually, insist, tenant,
     toy::{Habits, Toy, faults},
 };
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 async fn cluster() -> (Temporary<NatsCluster>, Log) {
     let cluster = NatsCluster::start_temporary(|_| {}).await.unwrap();
-    let config = LogConfig { replicas: 3, ..common::config(&cluster.urls()) };
+    let config = LogConfig { replicas: 3, ..servers::config(&cluster.urls()) };
     let log = Log::connect(config).await.unwrap();
     log.ensure().await.unwrap();
     (cluster, log)

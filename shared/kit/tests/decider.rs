@@ -2,9 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod common;
+mod servers;
 
-use common::{
+use servers::{
     Ballast, claim, claim_with, connect, eventually, insist, server, server_with, tenant,
     toy::{Habits, Toy, faults},
     two_tenants,

@@ -2,9 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod common;
+mod servers;
 
-use common::{connect, eventually, server, tenant};
+use servers::{connect, eventually, server, tenant};
 use events::{Ask, AskId, DeviceClass, EventId, Fact, NodeId, NodeKind, Question, Say, Time, slot_of};
 use kit::{Asked, Keeper, KeeperEvent, KeeperOptions, Log, Outgoing};
 use std::{
@@ -126,7 +126,7 @@ async fn a_keeper_that_is_cut_off_stops_before_the_others_take_over() {
     nats.restart().await.unwrap();
     gather(&mut keeper, Duration::from_millis(1_500)).await;
     eventually("it works again", Duration::from_secs(15), || async { slots.borrow().count() == 64 }).await;
-    common::insist(&log, vec![ask("after", 10_000)]).await;
+    servers::insist(&log, vec![ask("after", 10_000)]).await;
     let (_, _, asked) = gather(&mut keeper, Duration::from_millis(2_500)).await;
     assert_eq!(asked.len(), 1);
     // Its share is in the new table: another one that comes gets half of it, not all.

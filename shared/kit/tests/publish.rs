@@ -2,9 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod common;
+mod servers;
 
-use common::{Ballast, all, claim, config, connect, server, server_with, tenant, wire::Wire};
+use servers::{Ballast, all, claim, config, connect, server, server_with, tenant, wire::Wire};
 use events::{Delivery, DeliveryKind, DeliverySaid, EventId};
 use events::{Fact, NoticeId, Noun, Say, Time};
 use kit::{Log, Outgoing, PublishError, PublishLimits};
@@ -96,7 +96,7 @@ async fn a_lost_acknowledgement_stores_nothing_twice() {
     let array: Vec<Outgoing> = (0..64).map(|n| claim(t, "core", n)).collect();
     let sender = far.clone();
     let answer = tokio::spawn(async move { sender.within(Duration::from_secs(20)).publish_all(array).await });
-    common::eventually("it is stored", Duration::from_secs(5), || async {
+    servers::eventually("it is stored", Duration::from_secs(5), || async {
         all(&log, Noun::Signal).await.len() == 65
     })
     .await;
@@ -125,7 +125,7 @@ async fn a_full_queue_answers_at_once_and_a_log_that_is_away_in_time() {
     assert!(begun.elapsed() < Duration::from_millis(50));
     assert!(matches!(stuck.await.unwrap(), Err(PublishError::Unavailable(_))));
     nats.thaw().unwrap();
-    common::insist(&log, vec![claim(t, "core", 0)]).await;
+    servers::insist(&log, vec![claim(t, "core", 0)]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -136,7 +136,7 @@ async fn a_full_store_says_so_and_drops_nothing() {
     let mut stored = 0;
     let refused = loop {
         let array: Vec<Outgoing> =
-            (stored..stored + 50).map(|n| common::claim_with(t, "core", n, padding())).collect();
+            (stored..stored + 50).map(|n| servers::claim_with(t, "core", n, padding())).collect();
         match log.publish_all(array).await {
             Ok(_) => stored += 50,
             Err(error) => break error,
@@ -144,7 +144,7 @@ async fn a_full_store_says_so_and_drops_nothing() {
         assert!(stored < 10_000, "the store is never full");
     };
     assert!(matches!(refused, PublishError::StoreFull(_)), "{refused:?}");
-    let single = log.publish(common::claim_with(t, "core", 99_999, padding())).await;
+    let single = log.publish(servers::claim_with(t, "core", 99_999, padding())).await;
     assert!(matches!(single, Err(PublishError::StoreFull(_))), "{single:?}");
     let there: BTreeSet<EventId> = all(&log, Noun::Signal).await.iter().map(|heard| heard.id).collect();
     assert!(
@@ -161,7 +161,7 @@ async fn an_array_that_a_full_store_cut_short_is_completed_by_its_repetition() {
     let ballast = Ballast::lay(&nats.url(), 800).await;
     let t = tenant("hillside");
     let array: Vec<Outgoing> =
-        (0..400).map(|n| common::claim_with(t, "core", n, Some("x".repeat(1_000)))).collect();
+        (0..400).map(|n| servers::claim_with(t, "core", n, Some("x".repeat(1_000)))).collect();
     let refused = log.publish_all(array.clone()).await;
     assert!(matches!(refused, Err(PublishError::StoreFull(_))), "{refused:?}");
     let kept = all(&log, Noun::Signal).await.len();

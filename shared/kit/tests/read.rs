@@ -2,9 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod common;
+mod servers;
 
-use common::{claim, insist, server, tenant, two_tenants, wire::Wire};
+use servers::{claim, insist, server, tenant, two_tenants, wire::Wire};
 use events::{Noun, Retention, TenantId};
 use kit::{Filter, From, Log, LogError, Outgoing};
 use std::time::Duration;
@@ -67,7 +67,7 @@ async fn what_expires_while_it_is_waited_for_holds_nobody_up() {
 async fn a_reader_goes_on_where_it_was_whatever_happens_to_its_consumer() {
     let (nats, log) = server().await;
     let wire = Wire::to(&nats.url()).await;
-    let far = common::connect(&[wire.url()]).await;
+    let far = servers::connect(&[wire.url()]).await;
     let t = tenant("hillside");
     log.publish_all(claims(t, 0, 100)).await.unwrap();
     let mut tail = far.tail(&[Filter::noun(Noun::Signal)]);
@@ -131,7 +131,7 @@ async fn with_much_before_it_a_reader_hands_out_the_same() {
 async fn what_was_lost_with_a_connection_is_read_again_though_nothing_follows() {
     let (nats, log) = server().await;
     let wire = Wire::to(&nats.url()).await;
-    let far = common::connect(&[wire.url()]).await;
+    let far = servers::connect(&[wire.url()]).await;
     let t = tenant("hillside");
     log.publish(claim(t, "core", 0)).await.unwrap();
     let mut reader = far.read(&[Filter::noun(Noun::Signal)], From::Start, None);
@@ -156,7 +156,7 @@ async fn what_was_lost_with_a_connection_is_read_again_though_nothing_follows() 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_that_is_not_there_is_said_to_be_missing() {
     let nats = embedded::Nats::start_temporary(|_| {}).await.unwrap();
-    let log = common::connect(&[nats.url()]).await;
+    let log = servers::connect(&[nats.url()]).await;
     let mut reader = log.read(&[Filter::noun(Noun::Signal)], From::Start, Some(5));
     assert!(matches!(reader.next().await, Err(LogError::Read { .. })));
     // Declaring twice is the same as once.
