@@ -1,1 +1,0 @@
-//! Benchmarks: one JSON line a run.

@@ -1,0 +1,73 @@
+//! Benchmarks on the real thing: one JSON line a run on standard output, progress on standard error.
+//!
+//! Each is measured beside its limit in the same run, on servers of its own. Every line says what else the
+//! machine was doing: figures of a busy machine are no figures.
+
+mod client;
+mod ingest;
+mod machine;
+mod probe;
+mod project;
+mod replay;
+mod storm;
+
+use clap::{Parser, Subcommand};
+use serde_json::Value;
+use std::process::ExitCode;
+
+/// Benchmarks: one JSON line a run.
+#[derive(Debug, Parser)]
+#[command(name = "bench", version)]
+struct Cli {
+    #[command(subcommand)]
+    which: Which,
+}
+
+/// Which benchmark.
+#[derive(Debug, Subcommand)]
+enum Which {
+    /// An outage through the front door, from the first report to the last recovery.
+    Storm(storm::Args),
+    /// Signals through the front door, beside a handler that only stores.
+    Ingest(ingest::Args),
+    /// Rows of read models, beside a bare insert of the same rows.
+    Project,
+    /// The log through a decider, beside a bare ordered read.
+    Replay(replay::Args),
+    /// Many ICMP targets at once, beside fping.
+    Probe(probe::Args),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    kit::telemetry::use_ring();
+    let line = match Cli::parse().which {
+        Which::Storm(args) => storm::run(&args).await,
+        Which::Ingest(args) => ingest::run(&args).await,
+        Which::Project => project::run().await,
+        Which::Replay(args) => replay::run(&args).await,
+        Which::Probe(args) => probe::run(&args).await,
+    };
+    match line {
+        Ok(line) => {
+            write_line(&line);
+            // A benchmark that has a verdict fails by it.
+            if line["ok"] == Value::Bool(false) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+        }
+        Err(error) => {
+            progress(format_args!("error: {error:#}"));
+            ExitCode::from(2)
+        }
+    }
+}
+
+#[allow(clippy::print_stdout, reason = "the line is what a benchmark is for")]
+fn write_line(line: &Value) {
+    println!("{line}");
+}
+
+/// Says how far it has come.
+#[allow(clippy::print_stderr, reason = "progress is for the person who waits")]
+pub(crate) fn progress(what: impl std::fmt::Display) {
+    eprintln!("{what}");
+}
