@@ -228,6 +228,8 @@ impl Tenant {
         for contact in self.contacts_of(incident) {
             let told = self.ledger.get(&incident.id).and_then(|c| c.get(&contact)).cloned();
             let (phase, step) = match told {
+                // Who was told of what has become part of this gets an update, and no second beginning.
+                None if self.knows_a_part(incident.id, contact) => (Phase::Changed, 0),
                 None => (Phase::Opened, 0),
                 Some(told) if incident.state == IncidentState::Open && is_material(&told, incident) => {
                     (Phase::Changed, told.changes)
@@ -240,6 +242,14 @@ impl Tenant {
             self.say(news, incident.id, contact, phase, step, out);
         }
         incident.acknowledged_by.is_none() || self.stand_down(news, out)
+    }
+
+    /// Whether a contact was told of an incident that was merged into this one.
+    fn knows_a_part(&self, upper: IncidentId, contact: Contact) -> bool {
+        let parts = self.news.values().filter(|n| n.now.merged_into == Some(upper));
+        parts
+            .filter_map(|n| self.ledger.get(&n.now.id)?.get(&contact))
+            .any(|told| told.first.is_some_and(|first| self.attempted.contains_key(&first)))
     }
 
     /// Somebody has it: what would have been said once more is not.
@@ -261,11 +271,6 @@ impl Tenant {
         let Some(upper) = news.now.merged_into else { return true };
         let told = self.ledger.get(&news.now.id).cloned().unwrap_or_default();
         let upper_news = self.news.get(&upper).cloned();
-        let by_itself: Vec<Contact> = upper_news
-            .as_ref()
-            .filter(|n| is_loud(&n.now))
-            .map(|n| self.contacts_of(&n.now))
-            .unwrap_or_default();
         for (contact, told) in told {
             if told.resolved {
                 continue;
@@ -280,7 +285,7 @@ impl Tenant {
                 continue;
             }
             let knows = self.ledger.get(&upper).is_some_and(|c| c.contains_key(&contact));
-            if !knows && !by_itself.contains(&contact) {
+            if !knows {
                 let about = upper_news.clone().unwrap_or_else(|| news.clone());
                 self.say(&about, upper, contact, Phase::Changed, 0, out);
             }

@@ -551,8 +551,10 @@ impl Tenant {
         let down: Vec<Index> =
             incident.roots.iter().filter(|r| r.down).filter_map(|r| graph.index_of(r.node)).collect();
         let mut supply = self.supply.clone();
-        for &i in &down {
-            supply.set(graph, i, Own::Broken);
+        for root in &incident.roots {
+            if let Some(i) = graph.index_of(root.node) {
+                supply.set(graph, i, if root.down { Own::Broken } else { Own::Follows });
+            }
         }
         supply.settle(graph, &mut |_, _| {});
         incident.impact = impact_of(graph, &supply, &down);

@@ -335,7 +335,7 @@ impl Tenant {
             Outcome::Session { state: SessionState::Absent } => {
                 self.look(target, look(silent_at, Seen::RouterSaysDown));
             }
-            Outcome::RollCall(roll) => self.hear_roll(target, roll, alive_at, silent_at, &look),
+            Outcome::RollCall(roll) => self.hear_roll(target, roll, alive_at, silent_at, asked, &look),
         }
         if let Some(router) = router {
             let proves_router = match &answer.outcome {
@@ -355,6 +355,7 @@ impl Tenant {
         roll: &RollCall,
         alive_at: Time,
         silent_at: Time,
+        asked: bool,
         look: &impl Fn(Time, Seen) -> Look,
     ) {
         let blind = roll.uptime_ms < u64::from(self.network.policy.blind_after_boot_ms);
@@ -377,7 +378,9 @@ impl Tenant {
             }
         }
         let so_far = self.rolls.entry(router).or_default();
-        if so_far.asked_at != silent_at {
+        // Chunks nobody asked for come each at its own time: a chunk that is there already begins anew.
+        let another = if asked { so_far.asked_at != silent_at } else { so_far.chunks.contains(&roll.chunk) };
+        if another {
             *so_far = RollSoFar { asked_at: silent_at, ..RollSoFar::default() };
         }
         so_far.chunks.insert(roll.chunk);

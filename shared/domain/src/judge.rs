@@ -51,6 +51,7 @@ const MOST_ASKS: usize = 200;
 const LOOK_AGAIN_MS: i64 = 60_000;
 
 /// Whether an ask is worth while.
+#[derive(Clone, Copy)]
 enum Want {
     /// Yes, as so many in this matter came before it.
     Ask(u32),
@@ -144,7 +145,7 @@ impl Tenant {
     }
 
     fn case(&self, index: Index, words: &Words<'_>) -> Case {
-        let mut case = Case { claims_below: self.suspects_below[index as usize], ..Case::default() };
+        let mut case = Case { claims_below: self.claims_against(index), ..Case::default() };
         match words.silence.map(|l| (l.seen, l.event)) {
             Some((Seen::Silent(tries, _), event)) => case.tries = Some((tries, event)),
             Some((Seen::RouterSaysDown, event)) => case.router = Some(event),
@@ -169,6 +170,20 @@ impl Tenant {
             None => !self.network.graph.node(*a).is_some_and(|n| n.is_observable()),
         };
         !seen_alive && !claimed && self.network.graph.all_above(index).iter().all(settled)
+    }
+
+    /// How many claims below a node speak against it: those of other branches than the one with most of
+    /// them, which may be explained by something in that branch.
+    fn claims_against(&self, index: Index) -> u32 {
+        let all = self.suspects_below[index as usize];
+        if all == 0 {
+            return 0;
+        }
+        let of_branch = |b: &Index| {
+            let itself = self.standing[*b as usize].suspicion.is_some();
+            self.suspects_below[*b as usize] + u32::from(itself)
+        };
+        all.saturating_sub(self.network.graph.below(index).iter().map(of_branch).max().unwrap_or(0))
     }
 
     /// Judges one node: says what follows, asks what is needed.
@@ -774,8 +789,10 @@ impl Tenant {
             return Want::Ask(0);
         };
         let ended = self.recent.of(target).and_then(|r| r.ended_since(at, roll_call));
+        // Whoever answers at once is not asked as fast as it answers.
+        let anew = if now < at.plus_ms(AGAIN_MS) { Want::Wait(at.plus_ms(AGAIN_MS)) } else { Want::Ask(0) };
         let next = |round: u32| match at >= since {
-            false => Want::Ask(0),
+            false => anew,
             true if round + 1 >= ROUNDS => Want::GivenUp,
             true if now < at.plus_ms(AGAIN_MS) => Want::Wait(at.plus_ms(AGAIN_MS)),
             true => Want::Ask(round + 1),
@@ -790,7 +807,7 @@ impl Tenant {
                 Want::Done
             }
             Some(Seen::Up | Seen::Told | Seen::Silent(..) | Seen::RouterSaysDown | Seen::NetwatchDown) => {
-                Want::Ask(0)
+                anew
             }
         }
     }

@@ -4,13 +4,13 @@
 
 mod servers;
 
+use embedded::{Nats, NatsCluster, Temporary};
+use events::{EventId, Heard, Noun};
+use kit::{Decider, DeciderOptions, Filter, From, Leasing, Log, LogConfig};
 use servers::{
     claim, eventually, insist, tenant,
     toy::{Habits, Toy, faults},
 };
-use embedded::{Nats, NatsCluster, Temporary};
-use events::{EventId, Heard, Noun};
-use kit::{Decider, DeciderOptions, Filter, From, Leasing, Log, LogConfig};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 

@@ -4,14 +4,14 @@
 
 mod servers;
 
+use events::{EventId, Heard, Noun, partition_of};
+use kit::{Decider, DeciderOptions, DeciderStats, Filter, From, Leasing, Log, Observe, Then};
 use servers::{
     Ballast, claim, claim_with, connect, eventually, insist, server, server_with, tenant,
     toy::{Habits, Toy, faults},
     two_tenants,
     wire::Wire,
 };
-use events::{EventId, Heard, Noun, partition_of};
-use kit::{Decider, DeciderOptions, DeciderStats, Filter, From, Leasing, Log, Observe, Then};
 use std::{
     collections::BTreeMap,
     sync::{

@@ -4,9 +4,9 @@
 
 mod servers;
 
-use servers::{connect, eventually, server, tenant};
 use events::{Ask, AskId, DeviceClass, EventId, Fact, NodeId, NodeKind, Question, Say, Time, slot_of};
 use kit::{Asked, Keeper, KeeperEvent, KeeperOptions, Log, Outgoing};
+use servers::{connect, eventually, server, tenant};
 use std::{
     collections::BTreeSet,
     time::{Duration, SystemTime, UNIX_EPOCH},

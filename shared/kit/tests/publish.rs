@@ -4,10 +4,10 @@
 
 mod servers;
 
-use servers::{Ballast, all, claim, config, connect, server, server_with, tenant, wire::Wire};
 use events::{Delivery, DeliveryKind, DeliverySaid, EventId};
 use events::{Fact, NoticeId, Noun, Say, Time};
 use kit::{Log, Outgoing, PublishError, PublishLimits};
+use servers::{Ballast, all, claim, config, connect, server, server_with, tenant, wire::Wire};
 use std::{collections::BTreeSet, sync::atomic::Ordering, time::Duration};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,9 +4,9 @@
 
 mod servers;
 
-use servers::{claim, insist, server, tenant, two_tenants, wire::Wire};
 use events::{Noun, Retention, TenantId};
 use kit::{Filter, From, Log, LogError, Outgoing};
+use servers::{claim, insist, server, tenant, two_tenants, wire::Wire};
 use std::time::Duration;
 
 async fn seqs(log: &Log, from: From, to: Option<u64>) -> Vec<u64> {

@@ -62,7 +62,8 @@ impl Connection {
                 continue;
             };
             let head = str::from_utf8(&self.buffer[..head_bytes]).context("reading the head of an answer")?;
-            let length: usize = header(head, "content-length").context("an answer without a length")?.parse()?;
+            let length: usize =
+                header(head, "content-length").context("an answer without a length")?.parse()?;
             if length > ANSWER_BYTES_MAX {
                 bail!("an answer of {length} bytes");
             }

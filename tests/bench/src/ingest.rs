@@ -14,8 +14,8 @@ use axum::{Router, body::Bytes, extract::State, http::StatusCode, routing};
 use clap::ValueEnum;
 use embedded::{Durability, Nats};
 use events::{
-    About, Access, AccessSaid, Claim, EventId, Fact, Grant, NodeId, Say, Signal, SignalSource, TenantId, Time,
-    Token,
+    About, Access, AccessSaid, Claim, EventId, Fact, Grant, NodeId, Say, Signal, SignalSource, TenantId,
+    Time, Token,
 };
 use kit::{
     Log, LogConfig, Outgoing, Service,
@@ -113,14 +113,16 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<Value> {
     };
     let nats = Nats::start_temporary(|options| options.durability = durability).await?;
     let word = machine::durability(durability);
-    let log = Log::connect(LogConfig { durability: word.into(), ..LogConfig::new([nats.url()], "ingest") }).await?;
+    let log =
+        Log::connect(LogConfig { durability: word.into(), ..LogConfig::new([nats.url()], "ingest") }).await?;
     log.ensure().await?;
     let (token, ours, bare) = doors(&log).await?;
     let (turn, next) = (Duration::from_secs(args.turn), Arc::new(AtomicU64::new(1)));
     let before = log.state().await?.messages;
     let stored = Arc::new(AtomicU64::new(0));
     let send = async |what, to, connections, pace: Option<f64>| {
-        let sender = Sender { to, token: token.clone(), what, next: Arc::clone(&next), stored: Arc::clone(&stored) };
+        let sender =
+            Sender { to, token: token.clone(), what, next: Arc::clone(&next), stored: Arc::clone(&stored) };
         sender.load(connections, turn, pace).await
     };
 
@@ -198,7 +200,8 @@ async fn doors(log: &Log) -> anyhow::Result<(Arc<str>, SocketAddr, SocketAddr)> 
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let bare = listener.local_addr()?;
     let only = Only { log: log.clone(), tenant, next: Arc::default() };
-    let routes = Router::new().route("/api/webhooks/mikrotik/device-status", routing::post(store)).with_state(only);
+    let routes =
+        Router::new().route("/api/webhooks/mikrotik/device-status", routing::post(store)).with_state(only);
     tokio::spawn(async move { axum::serve(listener, routes).await });
     Ok((fresh.text().into(), ours, bare))
 }

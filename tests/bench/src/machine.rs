@@ -113,7 +113,10 @@ mod tests {
     #[test]
     fn quantiles_are_members_of_what_was_measured() {
         let figures: Vec<u64> = (1..=100).collect();
-        assert_eq!((quantile(&figures, 0.5), quantile(&figures, 0.99), quantile(&figures, 1.0)), (51, 100, 100));
+        assert_eq!(
+            (quantile(&figures, 0.5), quantile(&figures, 0.99), quantile(&figures, 1.0)),
+            (51, 100, 100)
+        );
         assert_eq!(quantile(&[], 0.5), 0);
     }
 

@@ -52,7 +52,8 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<Value> {
     progress("probe: the same with fping");
     let theirs = fping(&targets).await?;
     let ok = ours["lost"] == 0 && ours["lost_first_tries"] == 0;
-    let mut line = json!({ "bench": "probe", "ok": ok, "targets": args.targets, "ours": ours, "fping": theirs });
+    let mut line =
+        json!({ "bench": "probe", "ok": ok, "targets": args.targets, "ours": ours, "fping": theirs });
     machine::lay(&mut line, machine::facts(load));
     Ok(line)
 }

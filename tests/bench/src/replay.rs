@@ -12,12 +12,12 @@ use anyhow::{Context, bail};
 use domain::Diagnosis;
 use embedded::Nats;
 use events::{
-    About, Claim, Decide, EventId, Fact, Inventory, NodeId, Noun, Part, Revision, RevisionSource, Say, Signal,
-    SignalSource, TenantId, Time,
+    About, Claim, Decide, EventId, Fact, Inventory, NodeId, Noun, Part, Revision, RevisionSource, Say,
+    Signal, SignalSource, TenantId, Time,
 };
 use kit::{
-    ARRAY_MAX, Decider, DeciderOptions, DeciderStats, Filter, From, Leasing, Log, LogConfig, Observe, Outgoing,
-    Then,
+    ARRAY_MAX, Decider, DeciderOptions, DeciderStats, Filter, From, Leasing, Log, LogConfig, Observe,
+    Outgoing, Then,
 };
 use network_file::{NetworkFile, SeenBy, Shape, generate};
 use serde_json::{Value, json};
@@ -212,7 +212,8 @@ async fn decide(log: &Log, inputs: u64) -> anyhow::Result<Pace> {
         }
         if said >= inputs {
             let (at, said_before, commits_before) = began.context("something was said")?;
-            let pace = Pace { events: said - said_before, commits: commits - commits_before, took: at.elapsed() };
+            let pace =
+                Pace { events: said - said_before, commits: commits - commits_before, took: at.elapsed() };
             running.end().await?;
             return Ok(pace);
         }
@@ -240,7 +241,13 @@ async fn read(log: &Log, end: u64, mut memory: Option<&mut Diagnosis>) -> anyhow
             let heard = raw.decode()?;
             if Diagnosis::SAYS.contains(&heard.fact.noun()) {
                 let cause = raw.cause();
-                memory.apply(&Say { id: heard.id, tenant: heard.tenant, at: heard.at, cause, fact: heard.fact });
+                memory.apply(&Say {
+                    id: heard.id,
+                    tenant: heard.tenant,
+                    at: heard.at,
+                    cause,
+                    fact: heard.fact,
+                });
             } else {
                 memory.recall(&heard);
             }

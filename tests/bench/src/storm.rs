@@ -231,7 +231,8 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<Value> {
             told_down.iter().find(|n| n.phase == Some(Phase::Opened) && told::is_about(&n.title, name))
         })
         .collect();
-    let right_at = right.iter().copied().collect::<Option<Vec<_>>>().and_then(|all| all.iter().map(|n| n.at).max());
+    let right_at =
+        right.iter().copied().collect::<Option<Vec<_>>>().and_then(|all| all.iter().map(|n| n.at).max());
     let opened_late = count(told_up, Phase::Opened);
 
     let mut reasons = Vec::new();
@@ -242,8 +243,12 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<Value> {
     };
     let wanted = names.len();
     must(told_down.len() == wanted, format!("{} notices while it was down, not {wanted}", told_down.len()));
-    let missing: Vec<&str> =
-        names.iter().zip(&right).filter(|(_, found)| found.is_none()).map(|(name, _)| name.as_str()).collect();
+    let missing: Vec<&str> = names
+        .iter()
+        .zip(&right)
+        .filter(|(_, found)| found.is_none())
+        .map(|(name, _)| name.as_str())
+        .collect();
     must(missing.is_empty(), format!("no notice named {}", missing.join(", ")));
     let resolved = count(told_up, Phase::Resolved);
     must(resolved == wanted, format!("{resolved} notices of recovery, not {wanted}"));
@@ -251,7 +256,10 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<Value> {
     must(never_ended.is_empty(), format!("named down and never up: {}", never_ended.join("; ")));
     must(lost == 0, format!("{lost} acknowledged reports are not in the log"));
     must(falsely_down == 0, format!("{falsely_down} nodes were called down that only hang below"));
-    must(calls == told.len() || args.kill != Kill::None, format!("{} notices were repeated", calls - told.len()));
+    must(
+        calls == told.len() || args.kill != Kill::None,
+        format!("{} notices were repeated", calls - told.len()),
+    );
 
     if args.verbose {
         for line in bench.incidents.story() {
@@ -263,7 +271,8 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<Value> {
     let took = span(sent.first, sent.done);
     let cpu = |waved: &Waved, reports: usize| -> BTreeMap<&str, f64> {
         let each = |spent: &Duration| round(spent.as_micros() as f64 / reports.max(1) as f64);
-        let mut per: BTreeMap<&str, f64> = waved.costs.iter().map(|(name, spent)| (*name, each(spent))).collect();
+        let mut per: BTreeMap<&str, f64> =
+            waved.costs.iter().map(|(name, spent)| (*name, each(spent))).collect();
         per.insert("all", each(&waved.costs.values().sum()));
         per
     };
@@ -397,7 +406,8 @@ impl Bench {
             .await
             .with_context(|| format!("waiting until everything is known; our log:\n{}", running.said()))?;
         let incidents = Incidents::follow(&stack.log, network.tenant_id());
-        let bench = Self { stack, lab, running, incidents, groups, connections: usize::from(args.connections) };
+        let bench =
+            Self { stack, lab, running, incidents, groups, connections: usize::from(args.connections) };
         bench.quiet().await?;
         progress(format_args!("storm: at rest after {:.1} s", began.elapsed().as_secs_f64()));
         let (told, _) = told::notices(&bench.stack.sink);
@@ -408,7 +418,8 @@ impl Bench {
     }
 
     fn set_broken(&self, ids: &[String], broken: bool) -> anyhow::Result<()> {
-        let find = |id: &String| self.lab.network().find(id).with_context(|| format!("the lab has no `{id}`"));
+        let find =
+            |id: &String| self.lab.network().find(id).with_context(|| format!("the lab has no `{id}`"));
         let nodes = ids.iter().map(find).collect::<anyhow::Result<Vec<_>>>()?;
         self.lab.set_broken(&nodes, broken);
         Ok(())
@@ -425,8 +436,7 @@ impl Bench {
         let before = self.cpu();
         let wave = Arc::new(Wave::default());
         let began = Time::from_us(machine::now_us());
-        let sending =
-            tokio::spawn(Arc::clone(&wave).send(steps, self.stack.ingest, self.connections));
+        let sending = tokio::spawn(Arc::clone(&wave).send(steps, self.stack.ingest, self.connections));
         let (mut killed, mut over_at) = (kill == Kill::None, None);
         loop {
             let (told, _) = told::notices(&self.stack.sink);
@@ -445,7 +455,10 @@ impl Bench {
                     break;
                 }
                 if over.elapsed() > PATIENCE {
-                    progress(format_args!("storm: what was awaited did not come within {} s", PATIENCE.as_secs()));
+                    progress(format_args!(
+                        "storm: what was awaited did not come within {} s",
+                        PATIENCE.as_secs()
+                    ));
                     break;
                 }
             }
@@ -454,7 +467,8 @@ impl Bench {
         sending.await.context("the senders ended")??;
         self.quiet().await?;
         let after = self.cpu();
-        let costs = after.into_iter().map(|(name, spent)| (name, spent.saturating_sub(before[name]))).collect();
+        let costs =
+            after.into_iter().map(|(name, spent)| (name, spent.saturating_sub(before[name]))).collect();
         Ok(Waved { wave, began, costs })
     }
 

@@ -88,7 +88,8 @@ impl<'a> Story<'a> {
     /// Every request of one wave, in the order in which they are due.
     pub(crate) fn wave(&mut self, args: &Args, says: Says, order: Order, spread: Duration) -> Vec<Step> {
         let roots: BTreeSet<&str> = self.roots.iter().map(String::as_str).collect();
-        let is_root = |thing: &Thing<'_>| matches!(thing, Thing::Device(node) if roots.contains(node.id.as_str()));
+        let is_root =
+            |thing: &Thing<'_>| matches!(thing, Thing::Device(node) if roots.contains(node.id.as_str()));
         let (mut of_roots, mut others): (Vec<_>, Vec<_>) = self.things.iter().copied().partition(is_root);
         match order {
             Order::RootsNever => of_roots.clear(),
@@ -103,7 +104,9 @@ impl<'a> Story<'a> {
         due.sort_by_key(|(at, _)| *at);
         // What a root says itself arrives: the scenario says when it is noticed.
         match order {
-            Order::RootsFirst => due.splice(..0, of_roots.iter().map(|root| (Duration::ZERO, *root))).for_each(drop),
+            Order::RootsFirst => {
+                due.splice(..0, of_roots.iter().map(|root| (Duration::ZERO, *root))).for_each(drop)
+            }
             Order::RootsLast => due.extend(of_roots.iter().map(|root| (spread, *root))),
             Order::RootsNever | Order::Mixed => {}
         }
@@ -126,7 +129,13 @@ impl<'a> Story<'a> {
     }
 
     /// One report: lost, or sent, or sent twice.
-    fn put<'t>(&mut self, args: &Args, due: &mut Vec<(Duration, Thing<'t>)>, spread: Duration, thing: Thing<'t>) {
+    fn put<'t>(
+        &mut self,
+        args: &Args,
+        due: &mut Vec<(Duration, Thing<'t>)>,
+        spread: Duration,
+        thing: Thing<'t>,
+    ) {
         let at = |random: &mut StdRng| spread.mul_f64(random.random::<f64>());
         if self.random.random_bool(args.loss) {
             return;
@@ -211,7 +220,8 @@ impl Claim {
             Some(user) => (format!(r#""user":"{user}""#), "ppp"),
             None => (format!(r#""id":"{}""#, self.thing), "netwatch"),
         };
-        let router = if self.sender.is_empty() { String::new() } else { format!(r#""router":"{}","#, self.sender) };
+        let router =
+            if self.sender.is_empty() { String::new() } else { format!(r#""router":"{}","#, self.sender) };
         format!(
             r#"{{{about},{router}"says":"{says}","source":"{source}","boot":"storm","seq":{}}}"#,
             self.number

@@ -76,7 +76,12 @@ impl Wave {
         Ok(())
     }
 
-    async fn sender(self: Arc<Self>, steps: Arc<Vec<Step>>, to: SocketAddr, began: Instant) -> anyhow::Result<()> {
+    async fn sender(
+        self: Arc<Self>,
+        steps: Arc<Vec<Step>>,
+        to: SocketAddr,
+        began: Instant,
+    ) -> anyhow::Result<()> {
         let mut connection = None;
         loop {
             let n = self.next.fetch_add(1, Ordering::Relaxed);

@@ -1,7 +1,8 @@
 //! What was said of an outage: to people, and in the log.
 
 use events::{
-    EventId, Fact, Health, Heard, IncidentId, IncidentKind, IncidentState, NodeId, Noun, Phase, TenantId, Time,
+    EventId, Fact, Health, Heard, IncidentId, IncidentKind, IncidentState, NodeId, Noun, Phase, TenantId,
+    Time,
 };
 use kit::{Filter, From, Log};
 use serde_json::{Value, json};
@@ -54,8 +55,10 @@ impl Incidents {
     /// Listens from now on.
     pub(crate) fn follow(log: &Log, tenant: TenantId) -> Self {
         let incidents = Self::default();
-        let (heard, mut reader) =
-            (incidents.clone(), log.tail(&[Noun::Incident, Noun::Notice].map(|n| Filter::noun(n).tenant(tenant))));
+        let (heard, mut reader) = (
+            incidents.clone(),
+            log.tail(&[Noun::Incident, Noun::Notice].map(|n| Filter::noun(n).tenant(tenant))),
+        );
         tokio::spawn(async move {
             while let Ok(Some(raw)) = reader.next().await {
                 if let Ok(said) = raw.decode() {
@@ -98,7 +101,9 @@ impl Incidents {
         let mut counts = BTreeMap::new();
         for heard in self.so_far() {
             if let Fact::Notice(said) = &heard.fact {
-                *counts.entry(format!("{} {:?}", said.now.phase.name(), said.kind).to_lowercase()).or_default() += 1;
+                *counts
+                    .entry(format!("{} {:?}", said.now.phase.name(), said.kind).to_lowercase())
+                    .or_default() += 1;
             }
         }
         counts
@@ -109,12 +114,16 @@ impl Incidents {
         let line = |heard: &Heard| {
             let (kind, of, title) = match &heard.fact {
                 Fact::Incident(said) => (format!("incident {:?}", said.kind), said.now.id, &said.now.title),
-                Fact::Notice(said) => {
-                    (format!("notice {:?} {:?}", said.now.phase, said.kind), said.now.incident, &said.now.title)
-                }
+                Fact::Notice(said) => (
+                    format!("notice {:?} {:?}", said.now.phase, said.kind),
+                    said.now.incident,
+                    &said.now.title,
+                ),
                 _ => return None,
             };
-            Some(json!({ "heard": heard.heard.to_string(), "kind": kind, "of": of.to_string(), "title": title }))
+            Some(
+                json!({ "heard": heard.heard.to_string(), "kind": kind, "of": of.to_string(), "title": title }),
+            )
         };
         self.so_far().iter().filter_map(line).collect()
     }
