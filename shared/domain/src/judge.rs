@@ -256,16 +256,22 @@ impl Tenant {
         if news {
             let cause = cause.or(before.map(|(_, e)| *e)).unwrap_or_else(|| self.origin(node));
             self.say_health(index, health, cause, out, |now| now.flags = flags);
-        } else if let Some(suspicion) = self.standing[index as usize].suspicion.clone() {
-            let said = SuspicionSaid {
-                kind: SuspicionKind::Settled,
-                now: Suspicion { asked: Vec::new(), ..*suspicion },
-            };
-            let claim = said.now.claim;
-            let say = out.say(claim, &format!("settled {}", node.id), out.now, Fact::Suspicion(said));
-            self.apply(&say);
+        } else {
+            self.settle_suspicion(index, out);
         }
         self.call_the_roll(index, node, out);
+    }
+
+    /// Ends what was being checked of a node, when nothing else is said of it.
+    fn settle_suspicion(&mut self, index: Index, out: &mut Out) {
+        let Some(suspicion) = self.standing[index as usize].suspicion.clone() else { return };
+        let said = SuspicionSaid {
+            kind: SuspicionKind::Settled,
+            now: Suspicion { asked: Vec::new(), ..*suspicion },
+        };
+        let (claim, node) = (said.now.claim, said.now.node);
+        let say = out.say(claim, &format!("settled {node}"), out.now, Fact::Suspicion(said));
+        self.apply(&say);
     }
 
     /// A router that is up and sees nodes of which nothing is known is asked about them.
@@ -930,6 +936,7 @@ impl Tenant {
             && now.health == Health::Impacted
             && now.roots == ids
         {
+            self.settle_suspicion(index, out);
             return;
         }
         let cause = roots.iter().find_map(|r| self.standing[*r as usize].health.as_ref()).map(|(_, e)| *e);

@@ -235,6 +235,8 @@ impl Stack {
     pub async fn play(&self, network: &NetworkFile) -> anyhow::Result<Arc<lab::Lab>> {
         let settings = lab::Settings {
             ingest: Some(format!("http://{}", self.ingest).parse()?),
+            // A router that boots for a minute boots for six seconds here.
+            time_scale: 10.0,
             ..lab::Settings::default()
         };
         lab::Lab::start(lab::network::Network::from_file(network)?, settings).await

@@ -95,6 +95,9 @@ const DOMAIN_TESTS: &[&str] = &["events", "serde", "thiserror", "proptest", "ser
 /// Who may name it in tests too: `embedded` stands alone and proves its servers by their clients.
 const KEPT_TO_IN_TESTS: &[(&str, &str)] = &[("embedded", "async-nats"), ("embedded", "sqlx")];
 
+/// Who may name another service in tests: `console` reads rows, and only `projector` makes real ones.
+const OF_OURS_IN_TESTS: &[(&str, &str)] = &[("console", "projector")];
+
 /// The servers that tests of `shared` and `services` start for themselves.
 const FOR_TESTS: &str = "embedded";
 
@@ -113,7 +116,8 @@ pub fn wrong_arrows(members: &[Member]) -> Vec<String> {
             let Some(other) = ours(named) else { continue };
             let is_allowed = may.contains(&named.as_str())
                 || (is_binary && other.folder != "tests")
-                || (*in_tests && named == FOR_TESTS);
+                || (*in_tests && named == FOR_TESTS)
+                || (*in_tests && OF_OURS_IN_TESTS.contains(&(member.name.as_str(), named.as_str())));
             if !is_allowed {
                 wrong.push(format!("{} must not name {named}", member.name));
             }
