@@ -157,7 +157,7 @@ async fn claim(log: &Log, network: &NetworkFile, count: u64) -> anyhow::Result<(
             let round = n / nodes.len() as u64;
             let signal = Signal {
                 about: About::Node(nodes[(n % nodes.len() as u64) as usize]),
-                says: if round % 2 == 0 { Claim::Degraded } else { Claim::Up },
+                says: if round.is_multiple_of(2) { Claim::Degraded } else { Claim::Up },
                 source: SignalSource::Api,
                 sender: Some(sender),
                 boot: Some("replay".into()),

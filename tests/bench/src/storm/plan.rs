@@ -105,7 +105,7 @@ impl<'a> Story<'a> {
         // What a root says itself arrives: the scenario says when it is noticed.
         match order {
             Order::RootsFirst => {
-                due.splice(..0, of_roots.iter().map(|root| (Duration::ZERO, *root))).for_each(drop)
+                due.splice(..0, of_roots.iter().map(|root| (Duration::ZERO, *root))).for_each(drop);
             }
             Order::RootsLast => due.extend(of_roots.iter().map(|root| (spread, *root))),
             Order::RootsNever | Order::Mixed => {}
