@@ -28,6 +28,7 @@ fn free_port() -> SocketAddr {
 
 #[tokio::test]
 async fn a_customer_moves_to_the_other_concentrator_and_a_boot_takes_its_time() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let (collector, ingest) = Collector::start().await;
     let place = tempfile::tempdir().unwrap();
     let network = place.path().join("network.yaml");
