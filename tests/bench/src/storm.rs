@@ -90,7 +90,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1_000))]
     array: u16,
     /// Connections the reports come over.
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4_000))]
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..=4_000))]
     connections: u16,
     /// What chance follows from.
     #[arg(long, default_value_t = 1)]
@@ -267,7 +267,7 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<Value> {
         progress(bench.running.said());
     }
     if let Some(file) = &args.trace {
-        told::trace(&bench.stack.log, from, &ids_and_names(&network), file).await?;
+        told::trace(&bench.stack.log, &ids_and_names(&network), file).await?;
     }
     let accepted = down.wave.accepted.load(Ordering::Relaxed);
     let took = span(sent.first, sent.done);

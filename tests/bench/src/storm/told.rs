@@ -194,14 +194,13 @@ impl Stored {
     }
 }
 
-/// Writes every fact of the log from `from` on, one a line; ids of nodes as the network file calls them.
+/// Writes every fact of the log, one a line; ids of nodes as the network file calls them.
 ///
 /// # Errors
 ///
 /// When the log cannot be read or the file not be written.
 pub(crate) async fn trace(
     log: &Log,
-    from: u64,
     names: &BTreeMap<String, String>,
     file: &std::path::Path,
 ) -> anyhow::Result<()> {
@@ -209,7 +208,7 @@ pub(crate) async fn trace(
     let mut out = std::io::BufWriter::new(std::fs::File::create(file).context("making the file of facts")?);
     let end = log.state().await?.last_seq;
     let filters: Vec<Filter> = Noun::ALL.into_iter().map(Filter::noun).collect();
-    let mut reader = log.read(&filters, From::Seq(from), Some(end));
+    let mut reader = log.read(&filters, From::Start, Some(end));
     while let Some(raw) = reader.next().await? {
         let noun = raw.noun().map_or("?", |noun| noun.token());
         let body = String::from_utf8_lossy(&raw.body);
