@@ -111,14 +111,11 @@ impl Pace {
     }
 }
 
-/// A network nothing can be looked at in: claims alone move it, and nothing is asked.
+/// A network whose routers cannot be logged in to: claims alone move its subscribers, and nothing is asked.
 fn network(towers: u32) -> anyhow::Result<NetworkFile> {
     let mut network = generate(&Shape { towers, sectors: 10, clients: 100, ..Shape::default() })?;
     for node in &mut network.nodes {
         (node.address, node.watch, node.login, node.seen_by) = (None, None, None, SeenBy::Nobody);
-    }
-    for subscriber in &mut network.subscribers {
-        subscriber.seen_by = SeenBy::Nobody;
     }
     Ok(network)
 }

@@ -39,6 +39,10 @@ const API_PORT: u16 = 18_729;
 const RESOLVE_HOLD: Duration = Duration::from_secs(5);
 /// How long people may be left without the notices they should get.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long it may take until everything is known at first.
+const SETTLED_WITHIN: Duration = Duration::from_secs(180);
+/// For how long it is watched while nothing happens.
+const REST: Duration = Duration::from_secs(5);
 /// Nothing was said for so long: it is quiet.
 const QUIET: Duration = Duration::from_secs(2);
 /// How long it may take until it is quiet.
@@ -86,7 +90,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1_000))]
     array: u16,
     /// Connections the reports come over.
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4_000))]
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..=4_000))]
     connections: u16,
     /// What chance follows from.
     #[arg(long, default_value_t = 1)]
@@ -94,6 +98,9 @@ pub(crate) struct Args {
     /// Also print what was said of incidents, and the end of our log.
     #[arg(long)]
     verbose: bool,
+    /// Where every fact of the run is written, one a line.
+    #[arg(long)]
+    trace: Option<std::path::PathBuf>,
 }
 
 /// What breaks.
@@ -267,6 +274,9 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<Value> {
         }
         progress(bench.running.said());
     }
+    if let Some(file) = &args.trace {
+        told::trace(&bench.stack.log, &ids_and_names(&network), file).await?;
+    }
     let accepted = down.wave.accepted.load(Ordering::Relaxed);
     let took = span(sent.first, sent.done);
     let cpu = |waved: &Waved, reports: usize| -> BTreeMap<&str, f64> {
@@ -307,11 +317,12 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<Value> {
         "recovery_notices": resolved,
         "recovery_seconds_to_last_notice": span(resent.first, told_up.iter().map(|n| n.at).max()),
         "recovery_seconds_to_all_up": all_up_after,
-        "false_downs_during_recovery": opened_late + stored_after.down.len(),
+        "false_downs_during_recovery": opened_late + stored_after.down.keys().filter(|node| !roots.contains(node)).count(),
         "nodes_called_down_falsely": falsely_down,
         "named_down_never_up": never_ended.len(),
         "acknowledged_reports_lost": lost,
         "beliefs_at_the_end": beliefs.iter().map(|(h, n)| (format!("{h:?}").to_lowercase(), json!(n))).collect::<serde_json::Map<_, _>>(),
+        "cpu_percent_at_rest": bench.rest_percent,
         "pss_mb_max": bench.groups.lock().expect("nobody panics while holding it").pss_mb_max(),
         "nats_version": bench.stack.log.server_version(),
         "postgres_version": bench.stack.postgres.programs().version.to_string(),
@@ -321,6 +332,15 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<Value> {
     machine::lay(&mut line, machine::facts(load));
     bench.stop().await;
     Ok(line)
+}
+
+/// What the network file calls each node, by its id in the log.
+fn ids_and_names(network: &NetworkFile) -> BTreeMap<String, String> {
+    let tenant = network.tenant_id();
+    let devices = network.nodes.iter().map(|node| (NodeId::of(tenant, &node.id), node.id.clone()));
+    let subscribers =
+        network.subscribers.iter().map(|one| (NodeId::of_account(tenant, &one.account), one.account.clone()));
+    devices.chain(subscribers).map(|(id, name)| (id.to_string(), name)).collect()
 }
 
 /// What the run was to be.
@@ -345,7 +365,8 @@ fn span(from: Option<Instant>, to: Option<Instant>) -> Option<f64> {
     from.zip(to).map(|(from, to)| round(to.saturating_duration_since(from).as_secs_f64()))
 }
 
-/// The network of a run: its sink is where everybody is told, its lab reports nothing by itself.
+/// The network of a run: its sink is where everybody is told. Its lab is told of no front door, so its
+/// routers watch and answer, but report nothing by themselves.
 fn network(args: &Args, stack: &Stack) -> anyhow::Result<NetworkFile> {
     let shape = Shape {
         towers: args.towers,
@@ -360,8 +381,6 @@ fn network(args: &Args, stack: &Stack) -> anyhow::Result<NetworkFile> {
     network.policy.resolve_hold_ms = RESOLVE_HOLD.as_millis() as u32;
     network.policy.walks_per_hour = 10_000_000;
     network.lab.defaults = LabHints {
-        netwatch: Some(false),
-        ppp_scripts: Some(false),
         session_timeout_ms: Some(0),
         boot_ms: Some(0),
         ..LabHints::default()
@@ -384,6 +403,15 @@ struct Bench {
     incidents: Incidents,
     groups: Arc<Mutex<Groups>>,
     connections: usize,
+    /// Of one core, when nothing happens.
+    rest_percent: BTreeMap<&'static str, f64>,
+}
+
+/// What everything has cost by the time something was last said.
+struct Spent {
+    cpu: BTreeMap<&'static str, Duration>,
+    last_seq: u64,
+    looked_at: Instant,
 }
 
 impl Bench {
@@ -401,14 +429,24 @@ impl Bench {
         let began = Instant::now();
         stack.import(network).await.with_context(|| format!("importing; our log:\n{}", running.said()))?;
         progress(format_args!("storm: imported after {:.1} s", began.elapsed().as_secs_f64()));
-        stack
-            .settled(&network.tenant.slug, Duration::from_secs(180))
-            .await
-            .with_context(|| format!("waiting until everything is known; our log:\n{}", running.said()))?;
+        if let Err(error) = stack.settled(&network.tenant.slug, SETTLED_WITHIN).await {
+            let beliefs = told::beliefs(&stack.log, network.tenant_id()).await?;
+            return Err(error.context(format!("believed so far: {beliefs:?}; our log:\n{}", running.said())));
+        }
+        progress(format_args!("storm: everything known after {:.1} s", began.elapsed().as_secs_f64()));
         let incidents = Incidents::follow(&stack.log, network.tenant_id());
-        let bench =
-            Self { stack, lab, running, incidents, groups, connections: usize::from(args.connections) };
-        bench.quiet().await?;
+        let connections = usize::from(args.connections);
+        let rest_percent = BTreeMap::new();
+        let mut bench = Self { stack, lab, running, incidents, groups, connections, rest_percent };
+        bench.quiet(None).await?;
+        let before = bench.cpu();
+        let waited = Instant::now();
+        tokio::time::sleep(REST).await;
+        let share = |(name, spent): (&'static str, Duration)| {
+            let percent = spent.saturating_sub(before[name]).as_secs_f64() / waited.elapsed().as_secs_f64() * 100.0;
+            (name, round(percent))
+        };
+        bench.rest_percent = bench.cpu().into_iter().map(share).collect();
         progress(format_args!("storm: at rest after {:.1} s", began.elapsed().as_secs_f64()));
         let (told, _) = told::notices(&bench.stack.sink);
         if !told.is_empty() {
@@ -438,7 +476,9 @@ impl Bench {
         let began = Time::from_us(machine::now_us());
         let sending = tokio::spawn(Arc::clone(&wave).send(steps, self.stack.ingest, self.connections));
         let (mut killed, mut over_at) = (kill == Kill::None, None);
+        let mut spent = Spent { cpu: before.clone(), last_seq: 0, looked_at: Instant::now() };
         loop {
+            self.look_at_cpu(&mut spent).await?;
             let (told, _) = told::notices(&self.stack.sink);
             let is_due = match kill {
                 Kill::None => false,
@@ -465,10 +505,8 @@ impl Bench {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         sending.await.context("the senders ended")??;
-        self.quiet().await?;
-        let after = self.cpu();
-        let costs =
-            after.into_iter().map(|(name, spent)| (name, spent.saturating_sub(before[name]))).collect();
+        self.quiet(Some(&mut spent)).await?;
+        let costs = spent.cpu.into_iter().map(|(name, spent)| (name, spent.saturating_sub(before[name]))).collect();
         Ok(Waved { wave, began, costs })
     }
 
@@ -485,11 +523,28 @@ impl Bench {
         self.groups.lock().expect("nobody panics while holding it").cpu()
     }
 
+    /// Twice a second: what everything has cost as long as something is still said.
+    async fn look_at_cpu(&self, spent: &mut Spent) -> anyhow::Result<()> {
+        if spent.looked_at.elapsed() < Duration::from_millis(500) {
+            return Ok(());
+        }
+        spent.looked_at = Instant::now();
+        // While everything of ours is away the log may not answer for a moment either.
+        let Ok(state) = self.stack.log.state().await else { return Ok(()) };
+        if state.last_seq != spent.last_seq {
+            (spent.last_seq, spent.cpu) = (state.last_seq, self.cpu());
+        }
+        Ok(())
+    }
+
     /// Waits until nothing more is said.
-    async fn quiet(&self) -> anyhow::Result<()> {
+    async fn quiet(&self, mut spent: Option<&mut Spent>) -> anyhow::Result<()> {
         let began = Instant::now();
         let (mut last, mut since) = (0, Instant::now());
         loop {
+            if let Some(spent) = spent.as_deref_mut() {
+                self.look_at_cpu(spent).await?;
+            }
             let now = self.stack.log.state().await?.last_seq;
             if now != last {
                 (last, since) = (now, Instant::now());

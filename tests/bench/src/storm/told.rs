@@ -1,5 +1,6 @@
 //! What was said of an outage: to people, and in the log.
 
+use anyhow::Context;
 use events::{
     EventId, Fact, Health, Heard, IncidentId, IncidentKind, IncidentState, NodeId, Noun, Phase, TenantId,
     Time,
@@ -200,6 +201,30 @@ impl Stored {
         }
         Ok(stored)
     }
+}
+
+/// Writes every fact of the log, one a line; ids of nodes as the network file calls them.
+///
+/// # Errors
+///
+/// When the log cannot be read or the file not be written.
+pub(crate) async fn trace(
+    log: &Log,
+    names: &BTreeMap<String, String>,
+    file: &std::path::Path,
+) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    let mut out = std::io::BufWriter::new(std::fs::File::create(file).context("making the file of facts")?);
+    let end = log.state().await?.last_seq;
+    let filters: Vec<Filter> = Noun::ALL.into_iter().map(Filter::noun).collect();
+    let mut reader = log.read(&filters, From::Start, Some(end));
+    while let Some(raw) = reader.next().await? {
+        let noun = raw.noun().map_or("?", |noun| noun.token());
+        let body = String::from_utf8_lossy(&raw.body);
+        let words = body.split('"').map(|word| names.get(word).map_or(word, String::as_str));
+        writeln!(out, "{} {noun} {}", raw.heard, words.collect::<Vec<_>>().join("\""))?;
+    }
+    out.flush().context("writing the file of facts")
 }
 
 /// How many nodes are believed to be what, as last said.
