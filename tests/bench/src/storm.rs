@@ -380,11 +380,7 @@ fn network(args: &Args, stack: &Stack) -> anyhow::Result<NetworkFile> {
     stack.tell_the_sink(&mut network);
     network.policy.resolve_hold_ms = RESOLVE_HOLD.as_millis() as u32;
     network.policy.walks_per_hour = 10_000_000;
-    network.lab.defaults = LabHints {
-        session_timeout_ms: Some(0),
-        boot_ms: Some(0),
-        ..LabHints::default()
-    };
+    network.lab.defaults = LabHints { session_timeout_ms: Some(0), boot_ms: Some(0), ..LabHints::default() };
     network.tokens.push(TokenEntry {
         name: "storm".into(),
         opens: Opens::Signals,
@@ -443,7 +439,8 @@ impl Bench {
         let waited = Instant::now();
         tokio::time::sleep(REST).await;
         let share = |(name, spent): (&'static str, Duration)| {
-            let percent = spent.saturating_sub(before[name]).as_secs_f64() / waited.elapsed().as_secs_f64() * 100.0;
+            let percent =
+                spent.saturating_sub(before[name]).as_secs_f64() / waited.elapsed().as_secs_f64() * 100.0;
             (name, round(percent))
         };
         bench.rest_percent = bench.cpu().into_iter().map(share).collect();
@@ -506,7 +503,8 @@ impl Bench {
         }
         sending.await.context("the senders ended")??;
         self.quiet(Some(&mut spent)).await?;
-        let costs = spent.cpu.into_iter().map(|(name, spent)| (name, spent.saturating_sub(before[name]))).collect();
+        let costs =
+            spent.cpu.into_iter().map(|(name, spent)| (name, spent.saturating_sub(before[name]))).collect();
         Ok(Waved { wave, began, costs })
     }
 
