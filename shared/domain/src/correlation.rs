@@ -106,8 +106,9 @@ struct Out {
 }
 
 impl Out {
-    fn is_full(&self) -> bool {
-        self.said.len() + 4 > self.room && !self.said.is_empty()
+    /// How many more messages there is room for.
+    fn left(&self) -> usize {
+        self.room.saturating_sub(self.said.len())
     }
 }
 
@@ -214,33 +215,38 @@ impl Tenant {
         nodes.sort_by_key(|id| (rank(id), *id));
         let mut nodes = nodes.into_iter();
         for node in nodes.by_ref() {
-            if out.is_full() {
+            let all_said = match self.news.get(&node).cloned() {
+                Some(news) if out.left() >= 1 => self.hear_of(&news, out),
+                Some(_) => false,
+                None => true,
+            };
+            if !all_said {
                 self.dirty.insert(node);
                 break;
             }
-            if let Some(news) = self.news.get(&node).cloned() {
-                self.hear_of(&news, out);
-            }
         }
         self.dirty.extend(nodes);
-        for id in std::mem::take(&mut self.ordered) {
+        while out.left() >= 1
+            && let Some(id) = self.ordered.pop_first()
+        {
             if let Some(given) = self.orders.get(&id).cloned() {
                 self.obey(id, &given, out);
             }
         }
-        self.look_at_holds(out);
-        !self.dirty.is_empty()
+        // What a word still to be weighed makes of an incident comes before its hold runs out.
+        let put_off = !self.dirty.is_empty() || !self.ordered.is_empty();
+        put_off || !self.look_at_holds(out)
     }
 
-    /// What follows from the health of one possible root.
-    fn hear_of(&mut self, news: &News, out: &mut Out) {
+    /// What follows from the health of one possible root. Returns whether there was room for all of it.
+    fn hear_of(&mut self, news: &News, out: &mut Out) -> bool {
         let node = news.now.node;
         let mine = self.root_of.get(&node).copied();
         if news.gone {
             if let Some(id) = mine {
                 self.drop_root(id, node, news, "removed", out);
             }
-            return;
+            return true;
         }
         match (news.now.health, mine) {
             (Health::Down, Some(id)) => {
@@ -249,7 +255,7 @@ impl Tenant {
                     self.relapse(id, news, out);
                 }
             }
-            (Health::Down, None) => self.root_came(news, out),
+            (Health::Down, None) => return self.root_came(news, out),
             (Health::Up | Health::Degraded, Some(id)) => self.root_is_back(id, news, out),
             (Health::Impacted, Some(id)) => {
                 self.drop_root(id, node, news, "explained by a higher cause", out);
@@ -262,6 +268,7 @@ impl Tenant {
             }
             (Health::Up | Health::Degraded | Health::Impacted | Health::Unknown, None) => {}
         }
+        true
     }
 
     fn cause_of(&self, news: &News) -> Option<RootCause> {
@@ -281,9 +288,11 @@ impl Tenant {
     }
 
     /// A root that no open incident has: it joins those it shares somebody with, or opens one of its own.
-    fn root_came(&mut self, news: &News, out: &mut Out) {
-        let Some(cause) = self.cause_of(news) else { return };
-        let Some(index) = self.network.graph.index_of(cause.node) else { return };
+    ///
+    /// Those are merged first, two messages each; what there is no room for waits for the next decision.
+    fn root_came(&mut self, news: &News, out: &mut Out) -> bool {
+        let Some(cause) = self.cause_of(news) else { return true };
+        let Some(index) = self.network.graph.index_of(cause.node) else { return true };
         self.supply.set(&self.network.graph, index, Own::Broken);
         self.supply.settle(&self.network.graph, &mut |_, _| {});
         let mut connected = self.connected_with(index);
@@ -296,11 +305,17 @@ impl Tenant {
             }
             Some(oldest) => {
                 for lower in connected.iter().skip(1) {
+                    if out.left() < 2 {
+                        return false;
+                    }
                     let moved = self.open[lower].0.roots.clone();
                     self.merge(*lower, oldest, news.event, out);
                     let mut upper = self.open[&oldest].0.clone();
                     upper.roots.extend(moved);
                     self.say(IncidentKind::Changed, upper, news.event, "is part of this", out);
+                }
+                if out.left() < 1 {
+                    return false;
                 }
                 let mut incident = self.open[&oldest].0.clone();
                 let line = format!("{} is down too", cause.name);
@@ -309,6 +324,7 @@ impl Tenant {
                 self.say(IncidentKind::Changed, incident, news.event, &line, out);
             }
         }
+        true
     }
 
     /// The open incidents with a root that cuts off somebody whom `index` cuts off too.
@@ -495,9 +511,13 @@ impl Tenant {
         nodes.flat_map(|n| n.maintenance.iter().flat_map(|w| [w.from, w.until])).filter(|t| *t > now).min()
     }
 
-    fn look_at_holds(&mut self, out: &mut Out) {
+    /// Resolves what has held. Returns whether there was room for all of it.
+    fn look_at_holds(&mut self, out: &mut Out) -> bool {
         let ids: Vec<IncidentId> = self.open.keys().copied().collect();
         for id in ids {
+            if out.left() < 1 {
+                return false;
+            }
             let (incident, event) = self.open[&id].clone();
             if self.hold_ends(&incident).is_some_and(|end| end <= out.now) {
                 let mut over = incident;
@@ -508,6 +528,7 @@ impl Tenant {
                 self.say(IncidentKind::Changed, incident, event, "a maintenance window began or ended", out);
             }
         }
+        true
     }
 
     fn quiet_now(&self, node: NodeId, now: Time) -> bool {
