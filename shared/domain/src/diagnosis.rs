@@ -371,7 +371,7 @@ impl Tenant {
         let (dead, gone) = (nodes(&roll.down), sessions(&roll.gone));
         // An entry says what its last test found: what it calls up may have died since.
         for &i in &works {
-            self.look(i, look(alive_at.plus_ms(-NETWATCH_UP_LAG_MS), Seen::Up));
+            self.look(i, look(alive_at.plus_ms(-NETWATCH_UP_LAG_MS), Seen::NetwatchUp));
         }
         for &i in &present {
             self.look(i, look(alive_at, Seen::Up));
@@ -418,7 +418,7 @@ impl Tenant {
         self.recent.look(index, look);
         self.soil(index);
         let settles = match look.seen {
-            Seen::Up | Seen::Nothing | Seen::Told => true,
+            Seen::Up | Seen::NetwatchUp | Seen::Nothing | Seen::Told => true,
             Seen::Silent(..) | Seen::RouterSaysDown | Seen::NetwatchDown => false,
         };
         if settles && let Some(waiting) = self.waiting.remove(&index) {

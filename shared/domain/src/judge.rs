@@ -165,7 +165,7 @@ impl Tenant {
             Some((Seen::NetwatchDown, event)) => {
                 case.router = Some(event).filter(|_| self.netwatch_is_fresh(index, words));
             }
-            Some((Seen::Up | Seen::Nothing | Seen::Told, _)) | None => {}
+            Some((Seen::Up | Seen::NetwatchUp | Seen::Nothing | Seen::Told, _)) | None => {}
         }
         case.claimed = words.claimed_down().map(|c| c.event);
         case
@@ -826,9 +826,14 @@ impl Tenant {
             {
                 Want::Done
             }
-            Some(Seen::Up | Seen::Told | Seen::Silent(..) | Seen::RouterSaysDown | Seen::NetwatchDown) => {
-                anew
-            }
+            Some(
+                Seen::Up
+                | Seen::NetwatchUp
+                | Seen::Told
+                | Seen::Silent(..)
+                | Seen::RouterSaysDown
+                | Seen::NetwatchDown,
+            ) => anew,
         }
     }
 

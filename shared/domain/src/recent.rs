@@ -46,12 +46,24 @@ pub enum Seen {
     Silent(u8, bool),
     /// Its router's session table says that it is not there.
     RouterSaysDown,
+    /// Its router's netwatch says up: as of its last test, which may be a whole interval ago.
+    NetwatchUp,
     /// Its router's netwatch says down: as of its last test, which may be a whole interval ago.
     NetwatchDown,
     /// The look ended without a word about it.
     Nothing,
     /// It is alive and told all it knows of those it sees.
     Told,
+}
+
+impl Seen {
+    /// Whether it shows that the node was alive at the moment the look tells of.
+    const fn is_alive(self) -> bool {
+        match self {
+            Seen::Up | Seen::NetwatchUp | Seen::Told => true,
+            Seen::Silent(..) | Seen::RouterSaysDown | Seen::NetwatchDown | Seen::Nothing => false,
+        }
+    }
 }
 
 /// A look at a node.
@@ -223,34 +235,30 @@ impl Recent {
 impl NodeRecent {
     /// The latest moment for which a look proves it alive.
     pub fn alive_at(&self) -> Option<(Time, EventId)> {
-        self.looks
-            .iter()
-            .filter(|l| matches!(l.seen, Seen::Up | Seen::Told))
-            .map(|l| (l.asked_at, l.event))
-            .max()
+        self.looks.iter().filter(|l| l.seen.is_alive()).map(|l| (l.asked_at, l.event)).max()
     }
 
     /// Whether a look asked for at `from` or later, and not after `until`, proves it alive.
     pub fn is_alive_between(&self, from: Time, until: Option<Time>) -> bool {
-        let lives = |l: &&Look| matches!(l.seen, Seen::Up | Seen::Told);
         self.looks
             .iter()
-            .filter(lives)
+            .filter(|l| l.seen.is_alive())
             .any(|l| l.asked_at >= from && until.is_none_or(|until| l.asked_at <= until))
     }
 
     /// The newest look that was not answered, if none later proves it alive.
     pub fn silence(&self) -> Option<&Look> {
         // A silence is ended by a sign of life heard after it was asked for, whoever asked for that.
-        let lives = self.looks.iter().filter(|l| matches!(l.seen, Seen::Up | Seen::Told));
-        let alive = lives.map(|l| if l.asked { l.asked_at } else { l.heard }).max();
+        let lives = self.looks.iter().filter(|l| l.seen.is_alive());
+        let dated = |l: &Look| l.asked || l.seen == Seen::NetwatchUp;
+        let alive = lives.map(|l| if dated(l) { l.asked_at } else { l.heard }).max();
         self.looks
             .iter()
             .filter(|l| match l.seen {
                 Seen::Silent(..) | Seen::RouterSaysDown | Seen::NetwatchDown => {
                     alive.is_none_or(|at| l.asked_at > at)
                 }
-                Seen::Up | Seen::Nothing | Seen::Told => false,
+                Seen::Up | Seen::NetwatchUp | Seen::Nothing | Seen::Told => false,
             })
             .max_by_key(|l| (l.asked_at, l.heard, strength(l.seen)))
     }
@@ -261,14 +269,14 @@ impl NodeRecent {
         asked.into_iter().find(|seen| match seen {
             Seen::Told | Seen::Silent(_, true) | Seen::Nothing => true,
             Seen::Up | Seen::RouterSaysDown | Seen::NetwatchDown => !roll_call,
-            Seen::Silent(_, false) => false,
+            Seen::NetwatchUp | Seen::Silent(_, false) => false,
         })
     }
 }
 
 fn strength(seen: Seen) -> u8 {
     match seen {
-        Seen::Up | Seen::Nothing | Seen::Told => 0,
+        Seen::Up | Seen::NetwatchUp | Seen::Nothing | Seen::Told => 0,
         Seen::NetwatchDown => 1,
         Seen::Silent(tries, _) => tries,
         Seen::RouterSaysDown => u8::MAX,
