@@ -16,6 +16,7 @@ use events::{
     IncidentKind, IncidentSaid, IncidentState, NodeHealth, NodeId, Noun, Order, RECALL_MS, RootCause, Say,
     TenantId, Tier, Time, TimelineEntry, Timer, Urgency,
 };
+use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The key of the one timer a tenant has here.
@@ -94,7 +95,7 @@ impl Decide for Correlation {
     fn digest(&self) -> u64 {
         let tenants =
             self.tenants.iter().map(|(id, t)| (id, t.network.revision, &t.open, &t.news, &t.orders));
-        crate::digest_of(&tenants.collect::<Vec<_>>())
+        crate::digest::digest_of(&tenants.collect::<Vec<_>>())
     }
 }
 
@@ -113,7 +114,7 @@ impl Out {
 }
 
 /// What was heard last of a node that may be a root.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct News {
     heard: Time,
     event: EventId,
@@ -122,7 +123,7 @@ struct News {
 }
 
 /// What a person ordered about an incident.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct Given {
     heard: Time,
     event: EventId,
@@ -573,7 +574,7 @@ impl Tenant {
             let surplus = incident.timeline.len().saturating_sub(MOST_LINES);
             incident.timeline.drain(..surplus);
         }
-        let what = format!("{kind:?} {} {:x}", incident.id, crate::digest_of(&incident));
+        let what = format!("{kind:?} {} {:x}", incident.id, crate::digest::digest_of(&incident));
         let id = EventId::following(cause, Correlation::NAME, &what);
         let fact = Fact::Incident(IncidentSaid { kind, now: incident });
         let say = Say { id, tenant: out.tenant, at: out.now, cause: Some(cause), fact };

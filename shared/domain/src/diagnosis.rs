@@ -15,6 +15,7 @@ use events::{
     NodeHealth, NodeId, Noun, Outcome, RollCall, Say, SessionState, Signal, Suspicion, SuspicionKind,
     SuspicionSaid, TenantId, Time, Timer, Vantage,
 };
+use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The key of the one timer a tenant has here.
@@ -79,7 +80,7 @@ impl Decide for Diagnosis {
 
     fn digest(&self) -> u64 {
         let tenants = self.tenants.iter().map(|(id, t)| (id, t.digest()));
-        crate::digest_of(&tenants.collect::<Vec<_>>())
+        crate::digest::digest_of(&tenants.collect::<Vec<_>>())
     }
 }
 
@@ -115,7 +116,7 @@ impl Out {
 }
 
 /// What was said last of one node.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Standing {
     /// What is believed, and the event that said so.
     pub(crate) health: Option<(NodeHealth, EventId)>,
@@ -583,6 +584,6 @@ impl Tenant {
                 Some((node.id, standing))
             })
             .collect();
-        crate::digest_of(&(self.network.revision, standing, &self.strays, self.recent.digest()))
+        crate::digest::digest_of(&(self.network.revision, standing, &self.strays, self.recent.digest()))
     }
 }

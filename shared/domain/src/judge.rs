@@ -589,7 +589,7 @@ impl Tenant {
         now.asked = still_asked(&now.asked, newly, now.since);
         let kind = if raised { SuspicionKind::Raised } else { SuspicionKind::Pursued };
         let at = claim.as_ref().map_or(out.now, |c| c.at);
-        let what = format!("suspicion {} {:x}", node.id, crate::digest_of(&now));
+        let what = format!("suspicion {} {:x}", node.id, crate::digest::digest_of(&now));
         let say = out.say(cause, &what, at, Fact::Suspicion(SuspicionSaid { kind, now }));
         for (ask, _) in asks {
             out.say(cause, &format!("ask {}", ask.id), out.now, Fact::Ask(ask));
@@ -878,7 +878,7 @@ impl Tenant {
         });
         now.asked = still_asked(&now.asked, vec![asked], out.now);
         let said = HealthSaid { kind: HealthKind::Noted, now };
-        let what = format!("asked {} {:x}", node.id, crate::digest_of(&said.now));
+        let what = format!("asked {} {:x}", node.id, crate::digest::digest_of(&said.now));
         let say = out.say(cause, &what, out.now, Fact::Health(said));
         out.say(cause, &format!("ask {}", ask.id), out.now, Fact::Ask(ask));
         self.apply(&say);
@@ -989,7 +989,7 @@ impl Tenant {
         with(&mut now);
         let kind = if same { HealthKind::Noted } else { HealthKind::Changed };
         let at = now.at.unwrap_or(out.now);
-        let what = format!("health {node} {:x}", crate::digest_of(&now));
+        let what = format!("health {node} {:x}", crate::digest::digest_of(&now));
         let say = out.say(cause, &what, at, Fact::Health(HealthSaid { kind, now }));
         self.apply(&say);
         self.soil(index);

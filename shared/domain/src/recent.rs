@@ -6,6 +6,7 @@
 
 use crate::graph::Index;
 use events::{Claim, EventId, NodeId, RECALL_MS, SignalSource, Time};
+use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// How many claims and how many looks are remembered of one node.
@@ -17,7 +18,7 @@ const MOST_BOOTS: usize = 64;
 pub const UNASKED_SLACK_MS: i64 = 5_000;
 
 /// A claim that was heard.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ClaimHeard {
     /// When.
     pub heard: Time,
@@ -38,7 +39,7 @@ pub struct ClaimHeard {
 }
 
 /// What a look at a node showed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum Seen {
     /// It is alive.
     Up,
@@ -67,7 +68,7 @@ impl Seen {
 }
 
 /// A look at a node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Look {
     /// When the answer was heard.
     pub heard: Time,
@@ -82,7 +83,7 @@ pub struct Look {
 }
 
 /// What was heard lately of one node.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct NodeRecent {
     /// The newest claims about it.
     pub claims: VecDeque<ClaimHeard>,
@@ -228,7 +229,7 @@ impl Recent {
 
     /// A digest of everything remembered.
     pub fn digest(&self) -> u64 {
-        crate::digest_of(&(&self.nodes, &self.boots))
+        crate::digest::digest_of(&(&self.nodes, &self.boots))
     }
 }
 
