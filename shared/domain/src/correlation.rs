@@ -290,7 +290,7 @@ impl Tenant {
 
     /// A root that no open incident has: it joins those it shares somebody with, or opens one of its own.
     ///
-    /// Those are merged first, two messages each; what there is no room for waits for the next decision.
+    /// Those others are merged first; what there is no room for waits for the next decision.
     fn root_came(&mut self, news: &News, out: &mut Out) -> bool {
         let Some(cause) = self.cause_of(news) else { return true };
         let Some(index) = self.network.graph.index_of(cause.node) else { return true };
@@ -305,20 +305,22 @@ impl Tenant {
                 self.say(IncidentKind::Opened, incident, news.event, "", out);
             }
             Some(oldest) => {
-                for lower in connected.iter().skip(1) {
-                    if out.left() < 2 {
-                        return false;
-                    }
-                    let moved = self.open[lower].0.roots.clone();
-                    self.merge(*lower, oldest, news.event, out);
-                    let mut upper = self.open[&oldest].0.clone();
-                    upper.roots.extend(moved);
-                    self.say(IncidentKind::Changed, upper, news.event, "is part of this", out);
-                }
-                if out.left() < 1 {
+                if out.left() < 2 {
                     return false;
                 }
+                let lower: Vec<IncidentId> = connected.iter().skip(1).copied().collect();
+                let now_merged = &lower[..lower.len().min(out.left() - 1)];
+                let mut moved = Vec::new();
+                for id in now_merged {
+                    moved.extend(self.open[id].0.roots.clone());
+                    self.merge(*id, oldest, news.event, out);
+                }
                 let mut incident = self.open[&oldest].0.clone();
+                incident.roots.extend(moved);
+                if now_merged.len() < lower.len() {
+                    self.say(IncidentKind::Changed, incident, news.event, "others are part of this", out);
+                    return false;
+                }
                 let line = format!("{} is down too", cause.name);
                 incident.roots.push(cause);
                 incident.state = IncidentState::Open;

@@ -21,6 +21,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The key of the one timer a tenant has here.
 const WAKE: &str = "wake";
 
+/// The chunks of one roll call come within so long of each other; others are of another one.
+const CHUNKS_WITHIN_MS: i64 = 20_000;
 /// A netwatch entry of 30 s (R9) that says up was right so long ago at the latest; its probe's way counted in.
 const NETWATCH_UP_LAG_MS: i64 = 35_000;
 
@@ -160,6 +162,8 @@ pub(crate) struct Tenant {
 #[derive(Debug, Default)]
 struct RollSoFar {
     asked_at: Time,
+    /// When the first chunk was heard, and the last.
+    heard: Option<(Time, Time)>,
     chunks: BTreeSet<u32>,
     told: BTreeSet<Index>,
 }
@@ -339,7 +343,9 @@ impl Tenant {
             Outcome::Session { state: SessionState::Absent } => {
                 self.look(target, look(silent_at, Seen::RouterSaysDown));
             }
-            Outcome::RollCall(roll) => self.hear_roll(target, roll, alive_at, silent_at, asked, &look),
+            Outcome::RollCall(roll) => {
+                self.hear_roll(target, roll, (heard.heard, alive_at, silent_at), asked, &look);
+            }
         }
         if let Some(router) = router {
             let proves_router = match &answer.outcome {
@@ -357,8 +363,7 @@ impl Tenant {
         &mut self,
         router: Index,
         roll: &RollCall,
-        alive_at: Time,
-        silent_at: Time,
+        (heard, alive_at, silent_at): (Time, Time, Time),
         asked: bool,
         look: &impl Fn(Time, Seen) -> Look,
     ) {
@@ -387,21 +392,29 @@ impl Tenant {
         }
         let so_far = self.rolls.entry(router).or_default();
         // Chunks nobody asked for come each at its own time: a chunk that is there already begins anew.
-        let another = if asked { so_far.asked_at != silent_at } else { so_far.chunks.contains(&roll.chunk) };
-        if another {
+        let again = if asked { so_far.asked_at != silent_at } else { so_far.chunks.contains(&roll.chunk) };
+        let late = so_far.heard.is_some_and(|(_, last)| heard.ms_since(last) > CHUNKS_WITHIN_MS);
+        if again || late {
             *so_far = RollSoFar { asked_at: silent_at, ..RollSoFar::default() };
         }
+        let first = so_far.heard.map_or(heard, |(first, _)| first);
+        so_far.heard = Some((first, heard));
         so_far.chunks.insert(roll.chunk);
         so_far.told.extend(works);
         so_far.told.extend(present);
         so_far.told.extend(dead);
         so_far.told.extend(gone);
-        if so_far.chunks.len() < roll.chunks as usize {
+        let is_whole = so_far.chunks.len() >= roll.chunks as usize;
+        if roll.chunks > 1 {
             self.look(router, look(alive_at, Seen::Up));
+        }
+        if !is_whole {
             return;
         }
-        let told = std::mem::take(&mut so_far.told);
-        self.rolls.remove(&router);
+        // What follows from all chunks together is remembered as long as the first of them, and no longer:
+        // a start that does not read that one again cannot put it together.
+        let together = |asked_at, seen| Look { heard: first, ..look(asked_at, seen) };
+        let told = self.rolls.remove(&router).map(|so_far| so_far.told).unwrap_or_default();
         if roll.whole && !blind {
             let absent = |i: &Index| {
                 !told.contains(i) && self.network.graph.node(*i).is_some_and(|n| !n.claims.is_empty())
@@ -409,10 +422,10 @@ impl Tenant {
             let missing: Vec<Index> =
                 self.network.graph.sees(router).iter().copied().filter(absent).collect();
             for i in missing {
-                self.look(i, look(silent_at, Seen::RouterSaysDown));
+                self.look(i, together(silent_at, Seen::RouterSaysDown));
             }
         }
-        self.look(router, look(alive_at, Seen::Told));
+        self.look(router, together(alive_at, Seen::Told));
     }
 
     fn look(&mut self, index: Index, look: Look) {
