@@ -7,7 +7,7 @@
 use crate::{
     graph::Index,
     network::Network,
-    recent::{ClaimHeard, Look, Recent, Seen, UNASKED_SLACK_MS},
+    recent::{ClaimHeard, Look, Recent, Seen, UNASKED_SLACK_MS, try_sent_at},
     supply::{Own, Supply},
 };
 use events::{
@@ -60,6 +60,12 @@ impl Decide for Diagnosis {
 
     fn apply(&mut self, said: &Say) {
         self.tenants.entry(said.tenant).or_default().apply(said);
+    }
+
+    fn forget(&mut self, now: Time) {
+        for tenant in self.tenants.values_mut() {
+            tenant.recent.forget(now);
+        }
     }
 
     fn decide(&mut self, now: Time, room: usize) -> Decision {
@@ -162,8 +168,8 @@ pub(crate) struct Tenant {
 #[derive(Debug, Default)]
 struct RollSoFar {
     asked_at: Time,
-    /// When the first chunk was heard, and the last.
-    heard: Option<(Time, Time)>,
+    /// When the last of them was heard.
+    heard: Option<Time>,
     chunks: BTreeSet<u32>,
     told: BTreeSet<Index>,
 }
@@ -316,14 +322,18 @@ impl Tenant {
         self.refresh();
         let Some(target) = self.network.graph.index_of(answer.target) else { return };
         let asked = answer.asked_at.is_some();
-        // What nobody asked for and was seen alive was seen before it was heard; a silence lasts until then.
-        let alive_at = answer.asked_at.unwrap_or(heard.heard.plus_ms(-UNASKED_SLACK_MS));
+        // A silence nobody asked for lasts until it is heard; a sign of life was there before that.
         let silent_at = answer.asked_at.unwrap_or(heard.heard);
         let look = |asked_at, seen| Look { heard: heard.heard, asked_at, asked, seen, event: heard.id };
         let router = match answer.via {
             Vantage::Through(router) => self.network.graph.index_of(router),
             Vantage::Direct => None,
         };
+        let answered_from = |at: Time| {
+            let from = |i: Index| self.recent.of(i).map_or(at, |r| r.answered_from(at));
+            from(target).max(router.map_or(at, from))
+        };
+        let alive_at = answer.asked_at.map_or(heard.heard.plus_ms(-UNASKED_SLACK_MS), answered_from);
         match &answer.outcome {
             Outcome::Replied { .. } => self.look(target, look(alive_at, Seen::Up)),
             Outcome::Silent { tries, last } => {
@@ -348,12 +358,21 @@ impl Tenant {
             }
         }
         if let Some(router) = router {
-            let proves_router = match &answer.outcome {
-                Outcome::Replied { .. } | Outcome::Silent { .. } | Outcome::Session { .. } => true,
-                Outcome::RouterSilent { .. } | Outcome::Unanswered { .. } | Outcome::RollCall(_) => false,
-            };
-            if proves_router {
-                self.look(router, look(alive_at, Seen::Up));
+            match &answer.outcome {
+                Outcome::Replied { .. } | Outcome::Session { .. } => {
+                    self.look(router, look(alive_at, Seen::Up));
+                }
+                // It was there from the first try that it tells of to the last.
+                Outcome::Silent { tries, .. } => {
+                    let from = self.recent.of(router).map_or(silent_at, |r| r.answered_from(silent_at));
+                    let from = if asked { from } else { alive_at };
+                    self.look(router, look(from, Seen::Up));
+                    let last = if asked { try_sent_at(silent_at, *tries) } else { alive_at };
+                    if last > from {
+                        self.look(router, look(last, Seen::Up));
+                    }
+                }
+                Outcome::RouterSilent { .. } | Outcome::Unanswered { .. } | Outcome::RollCall(_) => {}
             }
         }
     }
@@ -393,27 +412,20 @@ impl Tenant {
         let so_far = self.rolls.entry(router).or_default();
         // Chunks nobody asked for come each at its own time: a chunk that is there already begins anew.
         let again = if asked { so_far.asked_at != silent_at } else { so_far.chunks.contains(&roll.chunk) };
-        let late = so_far.heard.is_some_and(|(_, last)| heard.ms_since(last) > CHUNKS_WITHIN_MS);
+        let late = so_far.heard.is_some_and(|last| heard.ms_since(last) > CHUNKS_WITHIN_MS);
         if again || late {
             *so_far = RollSoFar { asked_at: silent_at, ..RollSoFar::default() };
         }
-        let first = so_far.heard.map_or(heard, |(first, _)| first);
-        so_far.heard = Some((first, heard));
+        so_far.heard = Some(heard);
         so_far.chunks.insert(roll.chunk);
         so_far.told.extend(works);
         so_far.told.extend(present);
         so_far.told.extend(dead);
         so_far.told.extend(gone);
-        let is_whole = so_far.chunks.len() >= roll.chunks as usize;
-        if roll.chunks > 1 {
+        if so_far.chunks.len() < roll.chunks as usize {
             self.look(router, look(alive_at, Seen::Up));
-        }
-        if !is_whole {
             return;
         }
-        // What follows from all chunks together is remembered as long as the first of them, and no longer:
-        // a start that does not read that one again cannot put it together.
-        let together = |asked_at, seen| Look { heard: first, ..look(asked_at, seen) };
         let told = self.rolls.remove(&router).map(|so_far| so_far.told).unwrap_or_default();
         if roll.whole && !blind {
             let absent = |i: &Index| {
@@ -422,10 +434,10 @@ impl Tenant {
             let missing: Vec<Index> =
                 self.network.graph.sees(router).iter().copied().filter(absent).collect();
             for i in missing {
-                self.look(i, together(silent_at, Seen::RouterSaysDown));
+                self.look(i, look(silent_at, Seen::RouterSaysDown));
             }
         }
-        self.look(router, together(alive_at, Seen::Told));
+        self.look(router, look(alive_at, Seen::Told));
     }
 
     fn look(&mut self, index: Index, look: Look) {

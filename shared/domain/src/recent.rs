@@ -1,8 +1,8 @@
-//! What was heard lately of each node: claims and looks of the last 15 minutes.
+//! What was heard lately of each node: claims and looks of the last 14 minutes.
 //!
-//! Everything here is a function of the inputs of that window alone, never of what was decided:
-//! of each node the newest few of each kind within the window. So a start that reads the window
-//! again knows the same.
+//! Everything here is a function of the inputs of the last 15 minutes alone, never of what was decided:
+//! of each node the newest few of each kind within the window. So a start that reads those inputs
+//! again knows the same, even where one look is put together of several answers.
 
 use crate::graph::Index;
 use events::{Claim, EventId, NodeId, RECALL_MS, SignalSource, Time};
@@ -11,6 +11,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// How many claims and how many looks are remembered of one node.
 const MOST: usize = 16;
+/// So long something is remembered, milliseconds: a minute less than what a start reads again, for
+/// looks that are put together of answers which come within that minute.
+const WINDOW_MS: i64 = RECALL_MS - 60_000;
+/// When the tries of a probe are sent, milliseconds after it begins (design, "The walk").
+const TRIES_AT_MS: [i64; 3] = [0, 400, 1_000];
+/// How long a try is waited for at least before it counts as unanswered, milliseconds.
+const TRY_MS: i64 = 400;
 /// How many words of one sender are remembered, to know which of its boots is the present one.
 const MOST_BOOTS: usize = 64;
 /// An answer nobody asked for tells of a moment before it was heard; by at most this, milliseconds:
@@ -82,6 +89,27 @@ pub struct Look {
     pub event: EventId,
 }
 
+/// When the last of so many tries was sent of a probe that began at `began`.
+pub(crate) fn try_sent_at(began: Time, tries: u8) -> Time {
+    began.plus_ms(TRIES_AT_MS[usize::from(tries).clamp(1, TRIES_AT_MS.len()) - 1])
+}
+
+impl Look {
+    /// When the last unanswered try was sent, of a probe of our own.
+    pub fn unanswered_at(&self) -> Option<Time> {
+        match self.seen {
+            Seen::Silent(tries, _) if self.asked => Some(try_sent_at(self.asked_at, tries)),
+            Seen::Silent(..) => Some(self.heard.plus_ms(-TRY_MS)),
+            Seen::Up
+            | Seen::NetwatchUp
+            | Seen::NetwatchDown
+            | Seen::RouterSaysDown
+            | Seen::Nothing
+            | Seen::Told => None,
+        }
+    }
+}
+
 /// What was heard lately of one node.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct NodeRecent {
@@ -127,9 +155,14 @@ impl Recent {
         remember(&mut recent.claims, MOST, claim);
     }
 
-    /// Remembers a look.
+    /// Remembers a look. The same seen again of the same moment is remembered once, as heard last.
     pub fn look(&mut self, node: Index, look: Look) {
-        remember(&mut self.node_mut(node, look.heard).looks, MOST, look);
+        let looks = &mut self.node_mut(node, look.heard).looks;
+        let same = |l: &Look| (l.asked_at, l.asked, l.seen) == (look.asked_at, look.asked, look.seen);
+        if let Some(at) = looks.iter().position(same) {
+            looks.remove(at);
+        }
+        remember(looks, MOST, look);
     }
 
     fn node_mut(&mut self, node: Index, heard: Time) -> &mut NodeRecent {
@@ -141,7 +174,7 @@ impl Recent {
 
     /// Forgets what was heard longer ago than the window.
     pub fn forget(&mut self, now: Time) {
-        let from = now.plus_ms(-RECALL_MS);
+        let from = now.plus_ms(-WINDOW_MS);
         while let Some(&(oldest, what)) = self.expiry.first() {
             if oldest >= from {
                 break;
@@ -239,12 +272,28 @@ impl NodeRecent {
         self.looks.iter().filter(|l| l.seen.is_alive()).map(|l| (l.asked_at, l.event)).max()
     }
 
-    /// Whether a look asked for at `from` or later, and not after `until`, proves it alive.
+    /// Whether a look asked for at `from` or later, and not after `until`, proves it alive, and no try
+    /// that was sent after that went unanswered.
     pub fn is_alive_between(&self, from: Time, until: Option<Time>) -> bool {
-        self.looks
-            .iter()
-            .filter(|l| l.seen.is_alive())
-            .any(|l| l.asked_at >= from && until.is_none_or(|until| l.asked_at <= until))
+        let proof = |l: &&Look| {
+            l.seen.is_alive() && l.asked_at >= from && until.is_none_or(|until| l.asked_at <= until)
+        };
+        let Some(proven) = self.looks.iter().filter(proof).map(|l| l.heard).max() else { return false };
+        let silent = self.looks.iter().filter_map(Look::unanswered_at).max();
+        silent
+            .is_none_or(|at| at <= proven || self.looks.iter().any(|l| l.seen.is_alive() && l.asked_at >= at))
+    }
+
+    /// From when on an answer to a probe that began at `asked_at` proves it alive: since the last of its
+    /// tries was sent, when those before went unanswered.
+    pub fn answered_from(&self, asked_at: Time) -> Time {
+        let of_that = |l: &&Look| l.asked && l.asked_at == asked_at;
+        let unanswered = |l: &Look| match l.seen {
+            Seen::Silent(tries, false) => Some(usize::from(tries)),
+            _ => None,
+        };
+        let tries = self.looks.iter().filter(of_that).filter_map(unanswered).max().unwrap_or(0);
+        asked_at.plus_ms(TRIES_AT_MS[tries.min(TRIES_AT_MS.len() - 1)])
     }
 
     /// The newest look that was not answered, if none later proves it alive.
