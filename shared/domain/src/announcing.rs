@@ -280,15 +280,21 @@ impl Tenant {
                 return false;
             }
             let unsent = told.first.is_some_and(|id| !self.attempted.contains_key(&id));
-            if unsent && told.at.plus_ms(RECALL_MS) > out.now {
-                let (phase, step) = first_of(&told, news.now.id, contact);
-                self.withdraw(news, contact, phase, step, out);
-                continue;
-            }
+            let unsent = unsent && told.at.plus_ms(RECALL_MS) > out.now;
+            let (phase, step) = first_of(&told, news.now.id, contact);
+            // Whose first word of it was an update knows a part of it from before, whether that left or not.
+            let must_know = !unsent || phase == Phase::Changed;
             let knows = self.ledger.get(&upper).is_some_and(|c| c.contains_key(&contact));
-            if !knows {
+            if must_know && !knows {
                 let about = upper_news.clone().unwrap_or_else(|| news.clone());
                 self.say(&about, upper, contact, Phase::Changed, 0, out);
+                if out.is_full() {
+                    return false;
+                }
+            }
+            if unsent {
+                self.withdraw(news, contact, phase, step, out);
+                continue;
             }
             // The upper one's resolve is the one they get.
             self.withdraw(news, contact, Phase::Resolved, 0, out);

@@ -253,10 +253,10 @@ impl Tenant {
             (Health::Down, Some(id)) => {
                 let relapsed = self.open[&id].0.roots.iter().any(|r| r.node == node && !r.down);
                 if relapsed {
-                    self.relapse(id, news, out);
+                    return self.relapse(id, news, out);
                 }
             }
-            (Health::Down, None) => return self.root_came(news, out),
+            (Health::Down, None) => return self.root_came(None, news, out),
             (Health::Up | Health::Degraded, Some(id)) => self.root_is_back(id, news, out),
             (Health::Impacted, Some(id)) => {
                 self.drop_root(id, node, news, "explained by a higher cause", out);
@@ -264,7 +264,7 @@ impl Tenant {
             // Missing word is no recovery: the hold must not run out on it.
             (Health::Unknown, Some(id)) => {
                 if self.open[&id].0.roots.iter().any(|r| r.node == node && !r.down) {
-                    self.relapse(id, news, out);
+                    return self.relapse(id, news, out);
                 }
             }
             (Health::Up | Health::Degraded | Health::Impacted | Health::Unknown, None) => {}
@@ -288,45 +288,48 @@ impl Tenant {
         })
     }
 
-    /// A root that no open incident has: it joins those it shares somebody with, or opens one of its own.
+    /// A root that no open incident has as down: it joins those it shares somebody with, in the oldest of
+    /// them, or opens one of its own. `mine`: the incident that knew it, when it is down again.
     ///
-    /// Those others are merged first; what there is no room for waits for the next decision.
-    fn root_came(&mut self, news: &News, out: &mut Out) -> bool {
+    /// The others are merged first; what there is no room for waits for the next decision.
+    fn root_came(&mut self, mine: Option<IncidentId>, news: &News, out: &mut Out) -> bool {
         let Some(cause) = self.cause_of(news) else { return true };
         let Some(index) = self.network.graph.index_of(cause.node) else { return true };
         self.supply.set(&self.network.graph, index, Own::Broken);
         self.supply.settle(&self.network.graph, &mut |_, _| {});
-        let mut connected = self.connected_with(index);
-        connected.sort_by_key(|id| (self.open[id].0.opened_at, *id));
-        match connected.first().copied() {
-            None => {
-                let mut incident = self.fresh(news, &cause);
-                incident.roots = vec![cause];
-                self.say(IncidentKind::Opened, incident, news.event, "", out);
-            }
-            Some(oldest) => {
-                if out.left() < 2 {
-                    return false;
-                }
-                let lower: Vec<IncidentId> = connected.iter().skip(1).copied().collect();
-                let now_merged = &lower[..lower.len().min(out.left() - 1)];
-                let mut moved = Vec::new();
-                for id in now_merged {
-                    moved.extend(self.open[id].0.roots.clone());
-                    self.merge(*id, oldest, news.event, out);
-                }
-                let mut incident = self.open[&oldest].0.clone();
-                incident.roots.extend(moved);
-                if now_merged.len() < lower.len() {
-                    self.say(IncidentKind::Changed, incident, news.event, "others are part of this", out);
-                    return false;
-                }
-                let line = format!("{} is down too", cause.name);
-                incident.roots.push(cause);
-                incident.state = IncidentState::Open;
-                self.say(IncidentKind::Changed, incident, news.event, &line, out);
-            }
+        let mut together: BTreeSet<IncidentId> = self.connected_with(index).into_iter().collect();
+        together.extend(mine);
+        let mut together: Vec<IncidentId> = together.into_iter().collect();
+        together.sort_by_key(|id| (self.open[id].0.opened_at, *id));
+        let Some(oldest) = together.first().copied() else {
+            let mut incident = self.fresh(news, &cause);
+            incident.roots = vec![cause];
+            self.say(IncidentKind::Opened, incident, news.event, "", out);
+            return true;
+        };
+        let lower: Vec<IncidentId> = together.into_iter().skip(1).collect();
+        if out.left() < 2 && !lower.is_empty() {
+            return false;
         }
+        let now_merged = &lower[..lower.len().min(out.left() - 1)];
+        let mut moved = Vec::new();
+        for id in now_merged {
+            moved.extend(self.open[id].0.roots.clone());
+            self.merge(*id, oldest, news.event, out);
+        }
+        let mut incident = self.open[&oldest].0.clone();
+        incident.roots.extend(moved);
+        if now_merged.len() < lower.len() {
+            self.say(IncidentKind::Changed, incident, news.event, "others are part of this", out);
+            return false;
+        }
+        let again = mine == Some(oldest);
+        let line = format!("{} is down {}", cause.name, if mine.is_some() { "again" } else { "too" });
+        incident.roots.retain(|r| r.node != cause.node);
+        incident.roots.push(cause);
+        incident.state = IncidentState::Open;
+        let kind = if again { IncidentKind::Relapsed } else { IncidentKind::Changed };
+        self.say(kind, incident, news.event, &line, out);
         true
     }
 
@@ -374,24 +377,19 @@ impl Tenant {
         }
     }
 
-    fn relapse(&mut self, id: IncidentId, news: &News, out: &mut Out) {
+    /// A root that was back is down again, or not known to be up any more.
+    fn relapse(&mut self, id: IncidentId, news: &News, out: &mut Out) -> bool {
+        if self.open[&id].0.state != IncidentState::Closed {
+            return self.root_came(Some(id), news, out);
+        }
+        let Some(cause) = self.cause_of(news) else { return true };
         let mut incident = self.open[&id].0.clone();
-        let Some(cause) = self.cause_of(news) else { return };
         let line = format!("{} is down again", cause.name);
         for root in incident.roots.iter_mut().filter(|r| r.node == cause.node) {
             *root = cause.clone();
         }
-        let kind = match incident.state {
-            IncidentState::Closed => IncidentKind::Changed,
-            IncidentState::Open
-            | IncidentState::Recovering
-            | IncidentState::Resolved
-            | IncidentState::Merged => {
-                incident.state = IncidentState::Open;
-                IncidentKind::Relapsed
-            }
-        };
-        self.say(kind, incident, news.event, &line, out);
+        self.say(IncidentKind::Changed, incident, news.event, &line, out);
+        true
     }
 
     fn root_is_back(&mut self, id: IncidentId, news: &News, out: &mut Out) {

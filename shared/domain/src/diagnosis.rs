@@ -444,8 +444,8 @@ impl Tenant {
         self.recent.look(index, look);
         self.soil(index);
         let settles = match look.seen {
-            Seen::Up | Seen::NetwatchUp | Seen::Nothing | Seen::Told => true,
-            Seen::Silent(..) | Seen::RouterSaysDown | Seen::NetwatchDown => false,
+            Seen::Up | Seen::NetwatchUp | Seen::Nothing | Seen::Told | Seen::Silent(_, true) => true,
+            Seen::Silent(_, false) | Seen::RouterSaysDown | Seen::NetwatchDown => false,
         };
         if settles && let Some(waiting) = self.waiting.remove(&index) {
             for suspect in waiting {

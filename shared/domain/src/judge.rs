@@ -233,7 +233,7 @@ impl Tenant {
             let broke_at = roots.iter().map(|r| self.since(*r)).max().unwrap_or(Time::EPOCH);
             let proven = alive.is_some_and(|(at, _)| at >= broke_at) && words.silence.is_none();
             if !proven {
-                self.say_impacted(index, node, &roots, out);
+                self.cut_off(index, node, &roots, out);
                 return;
             }
         }
@@ -249,6 +249,20 @@ impl Tenant {
         };
         let cause = words.claim.map(|c| c.event).or(alive.map(|(_, e)| e));
         self.settle_living(index, node, health, cause, out);
+    }
+
+    /// These roots cut a node off, unless one of them is back: what was found down before is looked at
+    /// again before it is held to cut anybody off together with what fell only now.
+    fn cut_off(&mut self, index: Index, node: &Arc<Node>, roots: &[Index], out: &mut Out) {
+        if self.believed(index) != Some(Health::Impacted) {
+            let broke_at = roots.iter().map(|r| self.since(*r)).max().unwrap_or(Time::EPOCH);
+            let before = broke_at.plus_ms(-REUSE_MS);
+            let old: Vec<Index> = roots.iter().copied().filter(|r| self.since(*r) < before).collect();
+            if !self.are_seen_to(index, old, broke_at, out) {
+                return;
+            }
+        }
+        self.say_impacted(index, node, roots, out);
     }
 
     /// Says what is believed of a node that works, if that is news.
@@ -347,7 +361,7 @@ impl Tenant {
         }
         if supply.fails() {
             let roots = self.roots_of(index);
-            self.say_impacted(index, node, &roots, out);
+            self.cut_off(index, node, &roots, out);
             return;
         }
         match belief {
@@ -422,8 +436,20 @@ impl Tenant {
 
     /// Whether what keeps a node from being supplied was looked at after `since`; asks for it otherwise.
     fn roots_are_seen_to(&mut self, index: Index, since: Time, out: &mut Out) -> bool {
+        let frontier = self.frontier_of(index);
+        self.are_seen_to(index, frontier, since, out)
+    }
+
+    /// Whether these were looked at after `since`; asks for it otherwise, and has `index` judged again then.
+    fn are_seen_to(
+        &mut self,
+        index: Index,
+        these: impl IntoIterator<Item = Index>,
+        since: Time,
+        out: &mut Out,
+    ) -> bool {
         let mut seen_to = true;
-        for root in self.frontier_of(index) {
+        for root in these {
             let Some(node) = self.network.graph.node(root).cloned() else { continue };
             let Some((question, target)) = self.question(root, &node, since) else { continue };
             let roll_call = matches!(question, Question::RollCall { .. });

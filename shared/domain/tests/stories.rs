@@ -429,6 +429,7 @@ fn when_both_legs_are_lost_the_access_below_is_impacted_by_both() {
     town.answer(&["agg-1"]);
     town.claim("agg-2", Claim::Down);
     town.answer(&["agg-1", "agg-2", "access"]);
+    town.answer(&["agg-1", "agg-2", "access"]);
     assert_eq!(town.health("access"), Some(Health::Impacted));
     let incident = town.incident();
     assert_eq!(incident.roots.iter().filter(|r| r.down).count(), 2, "{incident:?}");
