@@ -915,6 +915,17 @@ impl Tenant {
         }
         let Some(node) = self.network.graph.node(index).cloned() else { return };
         let (ask, asked) = self.ask(target, question, round, self.origin(&node), out.now);
+        // While it is being checked, what is asked belongs to the suspicion: word of its health would end that.
+        if let Some(open) = self.standing[index as usize].suspicion.clone() {
+            let (claim, at) = (open.claim, open.since);
+            let asked = still_asked(&open.asked, vec![asked], at);
+            let said = SuspicionSaid { kind: SuspicionKind::Pursued, now: Suspicion { asked, ..*open } };
+            let what = format!("suspicion {} {:x}", node.id, crate::digest::digest_of(&said.now));
+            let say = out.say(claim, &what, at, Fact::Suspicion(said));
+            out.say(claim, &format!("ask {}", ask.id), out.now, Fact::Ask(ask));
+            self.apply(&say);
+            return;
+        }
         let standing = self.standing[index as usize].health.clone();
         let (mut now, cause) = standing.unwrap_or_else(|| {
             (
