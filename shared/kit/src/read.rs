@@ -290,9 +290,11 @@ impl Reader {
     ///
     /// As [`Reader::next`].
     pub async fn next_chunk(&mut self, max: usize) -> Result<Vec<Raw>, LogError> {
+        // What was left by somebody who stopped waiting has waited long enough.
+        let is_left = !self.held.is_empty();
         self.fill().await?;
         self.gather(max);
-        if !self.held.is_empty() && self.held.len() < max / 2 && self.pending > 0 && !self.ended {
+        if !is_left && !self.held.is_empty() && self.held.len() < max / 2 && self.pending > 0 && !self.ended {
             // More is on its way: to be woken once for all of it is cheaper than for each.
             tokio::time::sleep(GATHER).await;
             self.gather(max);

@@ -177,8 +177,12 @@ impl Outage<'_> {
             self.isp.set_broken(ROOT, half == Half::Breaks)?;
             let wave = routers.report(says, SPREAD, &mut random)?;
             let strike = self.strikes.iter().copied().find(|strike| strike.half == half);
+            let began = Instant::now();
             let mut wave = wave;
             let carried = self.half(&mut wave, strike, kind).await;
+            if let Some(call) = self.calls(kind).next() {
+                println!("`{kind}` came {:.1} s after the first report", (call.at - began).as_secs_f64());
+            }
             ids.extend(wave.ids());
             let seen = carried.with_context(|| format!("waiting for `{kind}`"))?;
             if let Some(strike) = strike {
@@ -330,6 +334,7 @@ impl Outage<'_> {
             let ledger = Ledger::read(&stack.log, isp.tenant, 1).await?;
             let settled = ledger.health.values().all(|health| *health == Health::Up);
             if settled && ledger.health.len() == isp.size() && ledger.never_ended().is_empty() {
+                println!("all is up {:.1} s after it was told", began.elapsed().as_secs_f64());
                 ledger::quiet(&stack.log, SETTLES).await?;
                 break Ledger::read(&stack.log, isp.tenant, from).await?;
             }
