@@ -9,6 +9,9 @@ use std::{collections::BTreeMap, net::TcpListener, sync::Arc, time::Duration};
 /// How long every root must have been up.
 pub const RESOLVE_HOLD: Duration = Duration::from_secs(3);
 
+/// After a root is back, when what it cut off and nobody spoke of is looked at: a report of it may be lost.
+const RECOVER_HOLD: Duration = Duration::from_secs(15);
+
 /// An ISP that is played by a lab of its own. Every one has things of the same names.
 pub struct Isp {
     /// As it was imported.
@@ -35,6 +38,7 @@ impl Isp {
         network.tenant.name = format!("{slug} Ltd.");
         stack.tell_the_sink(&mut network);
         network.policy.resolve_hold_ms = u32::try_from(RESOLVE_HOLD.as_millis())?;
+        network.policy.recover_hold_ms = u32::try_from(RECOVER_HOLD.as_millis())?;
         network.policy.walks_per_hour = 1_000_000;
         network.lab.defaults =
             LabHints { session_timeout_ms: Some(0), boot_ms: Some(0), ..LabHints::default() };

@@ -54,14 +54,15 @@ impl Ledger {
     ///
     /// # Errors
     ///
-    /// When the log cannot be read, or holds what cannot be.
+    /// When the log cannot be read.
     pub async fn read(log: &Log, tenant: TenantId, from: u64) -> anyhow::Result<Self> {
         let end = log.state().await?.last_seq;
         let filters =
             [Noun::Signal, Noun::Health, Noun::Incident].map(|noun| Filter::noun(noun).tenant(tenant));
         let (mut reader, mut ledger) = (log.read(&filters, From::Seq(from), Some(end)), Self::default());
         while let Some(raw) = reader.next().await? {
-            let heard = raw.decode()?;
+            // What is no fact goes to the dead letters, and is looked for there.
+            let Ok(heard) = raw.decode() else { continue };
             match heard.fact {
                 Fact::Signal(_) => {
                     ledger.signals.insert(heard.id);

@@ -52,6 +52,7 @@ pub struct Stack {
     pub sink: Sink,
     dir: TempDir,
     config: PathBuf,
+    administrator: String,
 }
 
 /// A running process of ours.
@@ -117,9 +118,10 @@ impl Stack {
             Log::connect(LogConfig::new([nats.url()], "stack")).await.context("connecting to the log")?;
         log.ensure().await.context("declaring the log")?;
         let token = console::first_administrator(&log).await?.context("making an administrator")?;
-        let api = Api::new(format!("http://{console}"), token.to_string(), None);
+        let administrator = token.to_string();
+        let api = Api::new(format!("http://{console}"), administrator.clone(), None);
         let sink = Sink::open().await?;
-        Ok(Self { nats, postgres, log, api, ingest, console, sink, dir, config })
+        Ok(Self { nats, postgres, log, api, ingest, console, sink, dir, config, administrator })
     }
 
     /// Starts a process with these services.
@@ -145,6 +147,11 @@ impl Stack {
             .spawn()
             .context("starting mastwatch")?;
         Ok(Running { child, log })
+    }
+
+    /// The administrator's token.
+    pub fn administrator(&self) -> &str {
+        &self.administrator
     }
 
     /// The configuration that every process reads.

@@ -13,7 +13,6 @@ use stack::{
     outage::{Blow, Half, Moment, Outage, Strike, Victim},
     reports::dice,
 };
-use std::time::Duration;
 
 /// A core with 276 things behind it.
 const SHAPE: Shape = Shape {
@@ -108,8 +107,14 @@ async fn carry_through(seed: u64, outages: Vec<Vec<Strike>>) {
             isps.push(opened.unwrap_or_else(|e| panic!("{e:#}\n{}", fleet.said(&Fleet::SERVICES))));
         }
         let isp = &isps[n];
-        let outage =
-            Outage { stack: &stack, fleet: &mut fleet, isp, seed: seed + n as u64, strikes: strikes.clone() };
+        let outage = Outage {
+            stack: &stack,
+            fleet: &mut fleet,
+            isp,
+            seed: seed + n as u64,
+            strikes: strikes.clone(),
+            is_poisoned: false,
+        };
         wrong.extend(outage.run().await);
     }
     for isp in isps {
