@@ -61,6 +61,12 @@ pub struct Running {
     log: PathBuf,
 }
 
+/// Says how far a test is: shown when it fails, and by `--no-capture`.
+#[allow(clippy::print_stdout, reason = "the test's own output is where a person looks")]
+pub fn narrate(line: impl std::fmt::Display) {
+    println!("{line}");
+}
+
 fn free_port() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0").context("finding a free port")?.local_addr()?)
 }

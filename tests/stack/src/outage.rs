@@ -9,6 +9,7 @@ use crate::{
     fleet::Fleet,
     isp::Isp,
     ledger::{self, Ledger},
+    narrate,
     reports::{Answer, Routers, Says, Wave, dice},
 };
 use anyhow::Context;
@@ -156,11 +157,11 @@ impl Outage<'_> {
             wrong.push(format!("{error:#}"));
         }
         wrong.extend(self.fleet.ended());
-        println!(
+        narrate(format_args!(
             "{name}: {} s, {}",
             began.elapsed().as_secs(),
             if wrong.is_empty() { "held" } else { "BROKEN" }
-        );
+        ));
         if !wrong.is_empty() {
             wrong.push(self.evidence().await);
         }
@@ -184,7 +185,10 @@ impl Outage<'_> {
             let mut wave = wave;
             let carried = self.half(&mut wave, strike, kind).await;
             if let Some(call) = self.calls(kind).next() {
-                println!("`{kind}` came {:.1} s after the first report", (call.at - began).as_secs_f64());
+                narrate(format_args!(
+                    "`{kind}` came {:.1} s after the first report",
+                    (call.at - began).as_secs_f64()
+                ));
             }
             ids.extend(wave.ids());
             let seen = carried.with_context(|| format!("waiting for `{kind}`"))?;
@@ -219,7 +223,11 @@ impl Outage<'_> {
                         Moment::Told => is_told,
                     };
                     if is_due {
-                        println!("{strike}: after {} of {} reports", wave.accepted(), wave.count);
+                        narrate(format_args!(
+                            "{strike}: after {} of {} reports",
+                            wave.accepted(),
+                            wave.count
+                        ));
                         self.begin(strike)?;
                         stage = Stage::Under(Instant::now());
                     }
@@ -318,7 +326,10 @@ impl Outage<'_> {
                 let mut took: Vec<Duration> = meanwhile.iter().map(|a| a.took).collect();
                 took.sort_unstable();
                 let median = took.get(took.len() / 2).copied().unwrap_or_default();
-                println!("{strike}: {} reports taken meanwhile, half of them within {median:?}", took.len());
+                narrate(format_args!(
+                    "{strike}: {} reports taken meanwhile, half of them within {median:?}",
+                    took.len()
+                ));
                 if median > Duration::from_millis(100) {
                     wrong.push(format!("while Postgres was away, half of the answers took over {median:?}"));
                 }
@@ -344,7 +355,7 @@ impl Outage<'_> {
             let ledger = Ledger::read(&stack.log, isp.tenant, 1).await?;
             let settled = ledger.health.values().all(|health| *health == Health::Up);
             if settled && ledger.health.len() == isp.size() && ledger.never_ended().is_empty() {
-                println!("all is up {:.1} s after it was told", began.elapsed().as_secs_f64());
+                narrate(format_args!("all is up {:.1} s after it was told", began.elapsed().as_secs_f64()));
                 ledger::quiet(&stack.log, SETTLES).await?;
                 break Ledger::read(&stack.log, isp.tenant, from).await?;
             }

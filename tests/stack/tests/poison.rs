@@ -1,5 +1,7 @@
 //! What cannot be read harms itself only: it goes whole to the dead letters, and the rest flows on.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use async_nats::HeaderMap;
 use events::{Noun, Subject, TenantId};
 use network_file::Shape;

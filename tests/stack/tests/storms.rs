@@ -4,12 +4,15 @@
 //! or freezes every service once, each time at another moment; `MASTWATCH_SOAK=1` goes through all of it.
 //! `MASTWATCH_SEED` repeats a run, and `MASTWATCH_ONLY` takes one of its outages, by number.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use network_file::Shape;
 use rand::{RngExt, seq::SliceRandom};
 use stack::{
     Stack,
     fleet::Fleet,
     isp::Isp,
+    narrate,
     outage::{Blow, Half, Moment, Outage, Strike, Victim},
     reports::dice,
 };
@@ -44,7 +47,7 @@ fn seed() -> u64 {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
         u64::from(since.subsec_micros())
     });
-    println!("MASTWATCH_SEED={seed}");
+    narrate(format_args!("MASTWATCH_SEED={seed}"));
     seed
 }
 

@@ -1,5 +1,7 @@
 //! A tenant is a wall: two ISPs with the same names, addresses and user names know nothing of each other.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use events::{NodeId, Noun, TenantId};
 use kit::{Filter, From};
 use network_file::{Session, Shape};
