@@ -21,7 +21,7 @@ use async_nats::jetstream::{
 };
 use events::{Noun, TenantId, Time, partition_of};
 use futures::{FutureExt, StreamExt};
-use std::{fmt, time::Duration};
+use std::{collections::VecDeque, fmt, time::Duration};
 use tokio::sync::watch;
 
 /// How many messages a reader asks for at once.
@@ -155,6 +155,8 @@ pub struct Reader {
     last_seq: u64,
     pending: u64,
     ended: bool,
+    /// What was taken and not handed out yet: it survives that whoever waits for it stops waiting.
+    held: VecDeque<Raw>,
 }
 
 struct Consumer {
@@ -233,6 +235,7 @@ impl Log {
             last_seq,
             pending: 0,
             ended: to.is_some_and(|to| to <= last_seq),
+            held: VecDeque::new(),
         }
     }
 }
@@ -260,49 +263,55 @@ impl Reader {
     ///
     /// [`LogError::Read`]: the stream does not exist, or a filter is none. Everything else is waited for.
     pub async fn next(&mut self) -> Result<Option<Raw>, LogError> {
-        loop {
+        self.fill().await?;
+        Ok(self.held.pop_front())
+    }
+
+    /// Waits until something is held, or the end is reached.
+    async fn fill(&mut self) -> Result<(), LogError> {
+        while self.held.is_empty() {
             if self.ended {
                 self.release();
-                return Ok(None);
+                return Ok(());
             }
             if self.consumer.is_none() {
                 self.consume().await?;
                 continue;
             }
-            if let Some(raw) = self.step().await {
-                return Ok(Some(raw));
-            }
+            self.step().await;
         }
+        Ok(())
     }
 
     /// The next message and what is there behind it without waiting, at most `max`; empty at the end.
+    /// Can be dropped and asked again.
     ///
     /// # Errors
     ///
     /// As [`Reader::next`].
     pub async fn next_chunk(&mut self, max: usize) -> Result<Vec<Raw>, LogError> {
-        let mut chunk = Vec::new();
-        let Some(first) = self.next().await? else { return Ok(chunk) };
-        chunk.push(first);
-        self.gather(&mut chunk, max);
-        if chunk.len() < max / 2 && self.pending > 0 && !self.ended {
+        // What was left by somebody who stopped waiting has waited long enough.
+        let is_left = !self.held.is_empty();
+        self.fill().await?;
+        self.gather(max);
+        if !is_left && !self.held.is_empty() && self.held.len() < max / 2 && self.pending > 0 && !self.ended {
             // More is on its way: to be woken once for all of it is cheaper than for each.
             tokio::time::sleep(GATHER).await;
-            self.gather(&mut chunk, max);
+            self.gather(max);
         }
-        Ok(chunk)
+        Ok(self.held.drain(..max.min(self.held.len())).collect())
     }
 
     /// Takes what is there.
-    fn gather(&mut self, chunk: &mut Vec<Raw>, max: usize) {
-        while chunk.len() < max && !self.ended {
+    fn gather(&mut self, max: usize) {
+        while self.held.len() < max && !self.ended {
             if self.breaks.has_changed().unwrap_or(false) {
                 return;
             }
             let Some(consumer) = &mut self.consumer else { return };
             match consumer.messages.next().now_or_never() {
                 Some(Some(Ok(message))) => {
-                    chunk.extend(self.take(message));
+                    self.take(message);
                     self.reconsider();
                 }
                 Some(Some(Err(_)) | None) => return self.release(),
@@ -311,62 +320,54 @@ impl Reader {
         }
     }
 
-    async fn step(&mut self) -> Option<Raw> {
+    /// Takes one message from the consumer, or finds out why none comes.
+    async fn step(&mut self) {
         let patience = if self.to.is_some() { DOUBT_AFTER } else { SILENCE };
-        let consumer = self.consumer.as_mut()?;
+        let Some(consumer) = self.consumer.as_mut() else { return };
         let next = tokio::select! {
             biased;
             changed = self.breaks.changed() => {
                 // What was on its way is lost, and the server will not send it again.
                 drop(changed);
-                self.release();
-                return None;
+                return self.release();
             }
             next = tokio::time::timeout(patience, consumer.messages.next()) => next,
         };
         match next {
             Ok(Some(Ok(message))) => {
-                let raw = self.take(message);
+                self.take(message);
                 self.reconsider();
                 if self.pending == 0 && self.to.is_some() && !self.ended && self.consumer.is_some() {
                     self.finish().await;
                 }
-                raw
             }
             Ok(Some(Err(error))) => {
                 tracing::debug!(%error, "a reader lost its consumer, reading on from {}", self.last_seq);
                 self.release();
-                None
             }
-            Ok(None) => {
-                self.release();
-                None
-            }
-            Err(_silence) => {
-                self.doubt().await;
-                None
-            }
+            Ok(None) => self.release(),
+            Err(_silence) => self.doubt().await,
         }
     }
 
-    fn take(&mut self, message: async_nats::jetstream::Message) -> Option<Raw> {
-        let consumer = self.consumer.as_mut()?;
+    /// Holds a message, unless it is none of ours.
+    fn take(&mut self, message: async_nats::jetstream::Message) {
+        let Some(consumer) = self.consumer.as_mut() else { return };
         consumer.brought += 1;
         let (seq, pending, nth, heard) = {
-            let info = message.info().ok()?;
+            let Ok(info) = message.info() else { return };
             (info.stream_sequence, info.pending, info.consumer_sequence, time_of(info.published))
         };
         if nth != consumer.brought {
             tracing::debug!(nth, "messages were lost with a connection, reading on from {}", self.last_seq);
-            self.release();
-            return None;
+            return self.release();
         }
         if seq <= self.last_seq {
-            return None;
+            return;
         }
         if self.to.is_some_and(|to| seq > to) {
             self.ended = true;
-            return None;
+            return;
         }
         self.last_seq = seq;
         self.pending = pending;
@@ -375,7 +376,9 @@ impl Reader {
         }
         let is_ours =
             !consumer.is_bulk || self.filters.iter().any(|filter| lets_pass(filter, &message.subject));
-        is_ours.then(|| Raw::from_stream(message.message, seq, pending, heard))
+        if is_ours {
+            self.held.push_back(Raw::from_stream(message.message, seq, pending, heard));
+        }
     }
 
     /// Whether to change between taking everything and leaving filters to the server.

@@ -165,3 +165,36 @@ async fn a_log_that_is_not_there_is_said_to_be_missing() {
     assert_eq!(log.state().await.unwrap().messages, 0);
     assert!(log.server_version().starts_with("2."));
 }
+
+/// Whoever reads beside something else stops waiting at any moment, and asks again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_that_is_no_longer_waited_for_loses_nothing() {
+    let (_nats, log) = server().await;
+    let t = tenant("hillside");
+    for round in 0..6_u64 {
+        log.publish_all(claims(t, round * 900, round * 900 + 900)).await.unwrap();
+    }
+    for to in [Some(5_400), None] {
+        let mut reader = log.read(&[Filter::noun(Noun::Signal)], From::Start, to);
+        let (mut seen, mut dropped) = (Vec::new(), 0);
+        for turn in 0_u64..2_000 {
+            if seen.len() == 5_400 {
+                break;
+            }
+            // Short enough to strike in the middle of it, and now and then long enough to get on.
+            let patience = Duration::from_micros(if turn % 8 == 0 { 60_000 } else { turn * 97 % 2_500 });
+            let chunk = if turn % 2 == 0 {
+                tokio::time::timeout(patience, reader.next_chunk(250)).await
+            } else {
+                let next = tokio::time::timeout(patience, reader.next()).await;
+                next.map(|next| next.map(|raw| raw.into_iter().collect()))
+            };
+            match chunk {
+                Ok(chunk) => seen.extend(chunk.unwrap().into_iter().map(|raw| raw.seq)),
+                Err(_) => dropped += 1,
+            }
+        }
+        assert!(dropped > 0, "nobody stopped waiting");
+        assert!(seen.iter().copied().eq(1..=5_400), "out of order or lost");
+    }
+}

@@ -4,8 +4,16 @@
 //! Services run as processes of their own, so that killing and freezing them is what it would be on a
 //! machine of an operator.
 
+pub mod fleet;
+pub mod isp;
+pub mod ledger;
+pub mod outage;
+pub mod reports;
+mod sink;
+
+pub use sink::{Call, Sink};
+
 use anyhow::{Context, bail};
-use axum::{Router, body::Bytes, extract::State, http::HeaderMap, http::StatusCode, routing::post};
 use embedded::{Nats, Postgres, Temporary};
 use events::Audience;
 use kit::{Log, LogConfig};
@@ -16,9 +24,9 @@ use serde_json::Value;
 use std::{
     fs::File,
     net::{SocketAddr, TcpListener},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
@@ -44,19 +52,19 @@ pub struct Stack {
     pub sink: Sink,
     dir: TempDir,
     config: PathBuf,
-}
-
-/// A place that takes notices, as somebody's webhook does.
-#[derive(Clone)]
-pub struct Sink {
-    address: SocketAddr,
-    told: Arc<Mutex<Vec<(Instant, String, Value)>>>,
+    administrator: String,
 }
 
 /// A running process of ours.
 pub struct Running {
     child: Child,
     log: PathBuf,
+}
+
+/// Says how far a test is: shown when it fails, and by `--no-capture`.
+#[allow(clippy::print_stdout, reason = "the test's own output is where a person looks")]
+pub fn narrate(line: impl std::fmt::Display) {
+    println!("{line}");
 }
 
 fn free_port() -> anyhow::Result<SocketAddr> {
@@ -76,60 +84,6 @@ fn binary() -> anyhow::Result<PathBuf> {
     } else {
         bail!("{} is missing: run `cargo build -p mastwatch`", path.display())
     }
-}
-
-impl Sink {
-    async fn open() -> anyhow::Result<Self> {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.context("opening the sink")?;
-        let sink = Self { address: listener.local_addr()?, told: Arc::default() };
-        let routes = Router::new().route("/notices", post(receive)).with_state(sink.clone());
-        tokio::spawn(async move { axum::serve(listener, routes).await });
-        Ok(sink)
-    }
-
-    /// Its address, for a channel.
-    pub fn url(&self) -> String {
-        format!("http://{}/notices", self.address)
-    }
-
-    /// Every call so far: when, the notice's id, the body.
-    pub fn calls(&self) -> Vec<(Instant, String, Value)> {
-        self.told.lock().expect("nobody panics while holding it").clone()
-    }
-
-    /// What people were told, repetitions under one id taken as one, as a receiver does: type and title.
-    pub fn told(&self) -> Vec<(String, String)> {
-        let mut seen = std::collections::BTreeSet::new();
-        let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
-        let calls = self.calls().into_iter().filter(|(_, id, _)| seen.insert(id.clone()));
-        calls.map(|(_, _, body)| (text(&body["type"]), text(&body["data"]["title"]))).collect()
-    }
-
-    /// Waits until so many different notices have come.
-    ///
-    /// # Errors
-    ///
-    /// When they do not come in time; says what came.
-    pub async fn wait_for(&self, count: usize, within: Duration) -> anyhow::Result<Vec<(String, String)>> {
-        let began = Instant::now();
-        loop {
-            let told = self.told();
-            if told.len() >= count {
-                return Ok(told);
-            }
-            if began.elapsed() > within {
-                bail!("{count} notices did not come within {} s: {told:?}", within.as_secs());
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-}
-
-async fn receive(State(sink): State<Sink>, headers: HeaderMap, body: Bytes) -> StatusCode {
-    let id = headers.get("webhook-id").and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
-    let Ok(body) = serde_json::from_slice(&body) else { return StatusCode::BAD_REQUEST };
-    sink.told.lock().expect("nobody panics while holding it").push((Instant::now(), id, body));
-    StatusCode::NO_CONTENT
 }
 
 impl Stack {
@@ -170,9 +124,10 @@ impl Stack {
             Log::connect(LogConfig::new([nats.url()], "stack")).await.context("connecting to the log")?;
         log.ensure().await.context("declaring the log")?;
         let token = console::first_administrator(&log).await?.context("making an administrator")?;
-        let api = Api::new(format!("http://{console}"), token.to_string(), None);
+        let administrator = token.to_string();
+        let api = Api::new(format!("http://{console}"), administrator.clone(), None);
         let sink = Sink::open().await?;
-        Ok(Self { nats, postgres, log, api, ingest, console, sink, dir, config })
+        Ok(Self { nats, postgres, log, api, ingest, console, sink, dir, config, administrator })
     }
 
     /// Starts a process with these services.
@@ -188,12 +143,26 @@ impl Stack {
             .args(services)
             .arg("--config")
             .arg(&self.config)
+            // What the tests are told is nothing to the program.
+            .env_remove("MASTWATCH_SEED")
+            .env_remove("MASTWATCH_ONLY")
+            .env_remove("MASTWATCH_SOAK")
             .stdin(Stdio::null())
             .stdout(out.try_clone()?)
             .stderr(out)
             .spawn()
             .context("starting mastwatch")?;
         Ok(Running { child, log })
+    }
+
+    /// The administrator's token.
+    pub fn administrator(&self) -> &str {
+        &self.administrator
+    }
+
+    /// The configuration that every process reads.
+    pub fn config(&self) -> &Path {
+        &self.config
     }
 
     /// Imports a network, waiting until the console is there.
@@ -213,7 +182,8 @@ impl Stack {
         }
     }
 
-    /// Makes a network's notices go to the sink, and its incidents resolve within seconds.
+    /// Makes a network's notices go to the sink, under the name of its tenant, and its incidents resolve within
+    /// seconds.
     pub fn tell_the_sink(&self, network: &mut NetworkFile) {
         network.policy.resolve_hold_ms = 3_000;
         network.channels.clear();
@@ -221,7 +191,10 @@ impl Stack {
             network.channels.push(ChannelEntry {
                 name: name.into(),
                 audience,
-                via: Via::Webhook { url: self.sink.url(), secret: Secret::new(SIGNING_SECRET) },
+                via: Via::Webhook {
+                    url: self.sink.url_of(&network.tenant.slug),
+                    secret: Secret::new(SIGNING_SECRET),
+                },
                 at: Position::default(),
             });
         }
@@ -287,6 +260,11 @@ impl Running {
     pub fn signal(&self, name: &str) -> anyhow::Result<()> {
         let done = Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status()?;
         if done.success() { Ok(()) } else { bail!("sending SIG{name} to {}", self.pid()) }
+    }
+
+    /// How it ended, if it has.
+    pub fn has_ended(&mut self) -> Option<std::process::ExitStatus> {
+        self.child.try_wait().ok().flatten()
     }
 
     /// What it wrote so far, the last lines.
