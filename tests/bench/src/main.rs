@@ -14,8 +14,13 @@ mod rest;
 mod storm;
 
 use clap::{Parser, Subcommand};
+use mimalloc::MiMalloc;
 use serde_json::Value;
 use std::process::ExitCode;
+
+/// The same as in the program that is measured.
+#[global_allocator]
+static MEMORY: MiMalloc = MiMalloc;
 
 /// Benchmarks: one JSON line a run.
 #[derive(Debug, Parser)]
