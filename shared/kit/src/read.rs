@@ -21,7 +21,7 @@ use async_nats::jetstream::{
 };
 use events::{Noun, TenantId, Time, partition_of};
 use futures::{FutureExt, StreamExt};
-use std::{fmt, time::Duration};
+use std::{collections::VecDeque, fmt, time::Duration};
 use tokio::sync::watch;
 
 /// How many messages a reader asks for at once.
@@ -155,6 +155,8 @@ pub struct Reader {
     last_seq: u64,
     pending: u64,
     ended: bool,
+    /// Taken in, and not handed out yet: who stops waiting for a chunk half-way loses nothing.
+    held: VecDeque<Raw>,
 }
 
 struct Consumer {
@@ -233,6 +235,7 @@ impl Log {
             last_seq,
             pending: 0,
             ended: to.is_some_and(|to| to <= last_seq),
+            held: VecDeque::new(),
         }
     }
 }
@@ -260,6 +263,9 @@ impl Reader {
     ///
     /// [`LogError::Read`]: the stream does not exist, or a filter is none. Everything else is waited for.
     pub async fn next(&mut self) -> Result<Option<Raw>, LogError> {
+        if let Some(raw) = self.held.pop_front() {
+            return Ok(Some(raw));
+        }
         loop {
             if self.ended {
                 self.release();
@@ -276,33 +282,37 @@ impl Reader {
     }
 
     /// The next message and what is there behind it without waiting, at most `max`; empty at the end.
+    /// Can be dropped and asked again, like [`Reader::next`].
     ///
     /// # Errors
     ///
     /// As [`Reader::next`].
     pub async fn next_chunk(&mut self, max: usize) -> Result<Vec<Raw>, LogError> {
-        let mut chunk = Vec::new();
-        let Some(first) = self.next().await? else { return Ok(chunk) };
-        chunk.push(first);
-        self.gather(&mut chunk, max);
-        if chunk.len() < max / 2 && self.pending > 0 && !self.ended {
+        if self.held.is_empty() {
+            let Some(first) = self.next().await? else { return Ok(Vec::new()) };
+            self.held.push_back(first);
+        }
+        self.gather(max);
+        if self.held.len() < max / 2 && self.pending > 0 && !self.ended {
             // More is on its way: to be woken once for all of it is cheaper than for each.
             tokio::time::sleep(GATHER).await;
-            self.gather(&mut chunk, max);
+            self.gather(max);
         }
-        Ok(chunk)
+        let count = self.held.len().min(max);
+        Ok(self.held.drain(..count).collect())
     }
 
     /// Takes what is there.
-    fn gather(&mut self, chunk: &mut Vec<Raw>, max: usize) {
-        while chunk.len() < max && !self.ended {
+    fn gather(&mut self, max: usize) {
+        while self.held.len() < max && !self.ended {
             if self.breaks.has_changed().unwrap_or(false) {
                 return;
             }
             let Some(consumer) = &mut self.consumer else { return };
             match consumer.messages.next().now_or_never() {
                 Some(Some(Ok(message))) => {
-                    chunk.extend(self.take(message));
+                    let raw = self.take(message);
+                    self.held.extend(raw);
                     self.reconsider();
                 }
                 Some(Some(Err(_)) | None) => return self.release(),
@@ -326,12 +336,14 @@ impl Reader {
         };
         match next {
             Ok(Some(Ok(message))) => {
+                // Held while the leader is asked: that may be dropped half-way.
                 let raw = self.take(message);
+                self.held.extend(raw);
                 self.reconsider();
                 if self.pending == 0 && self.to.is_some() && !self.ended && self.consumer.is_some() {
                     self.finish().await;
                 }
-                raw
+                self.held.pop_front()
             }
             Ok(Some(Err(error))) => {
                 tracing::debug!(%error, "a reader lost its consumer, reading on from {}", self.last_seq);
