@@ -310,7 +310,7 @@ impl Tenant {
             says: signal.says,
             source: signal.source,
             sender: signal.sender,
-            boot: signal.boot.clone(),
+            boot: signal.boot.as_deref().map(|boot| self.recent.boot(signal.sender, boot)),
             seq: signal.seq,
             event: heard.id,
         };

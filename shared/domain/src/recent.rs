@@ -7,7 +7,10 @@
 use crate::graph::Index;
 use events::{Claim, EventId, NodeId, RECALL_MS, SignalSource, Time};
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
 
 /// How many claims and how many looks are remembered of one node.
 const MOST: usize = 16;
@@ -38,7 +41,7 @@ pub struct ClaimHeard {
     /// Who sent it.
     pub sender: Option<NodeId>,
     /// The sender's boot.
-    pub boot: Option<String>,
+    pub boot: Option<Arc<str>>,
     /// The sender's sequence.
     pub seq: Option<u64>,
     /// The event.
@@ -123,7 +126,7 @@ pub struct NodeRecent {
 #[derive(Debug, Default)]
 pub struct Recent {
     nodes: BTreeMap<Index, NodeRecent>,
-    boots: BTreeMap<NodeId, VecDeque<(Time, String)>>,
+    boots: BTreeMap<NodeId, VecDeque<(Time, Arc<str>)>>,
     /// Where something may have to be forgotten, by the oldest thing remembered there.
     expiry: BTreeSet<(Time, What)>,
 }
@@ -153,6 +156,16 @@ impl Recent {
         }
         let recent = self.node_mut(node, claim.heard);
         remember(&mut recent.claims, MOST, claim);
+    }
+
+    /// A sender's boot as it is remembered: what says the same again takes no memory of its own.
+    pub fn boot(&self, sender: Option<NodeId>, boot: &str) -> Arc<str> {
+        let known = sender.and_then(|sender| self.boots.get(&sender)).and_then(VecDeque::back);
+        known
+            .map(|(_, known)| known)
+            .filter(|known| ***known == *boot)
+            .cloned()
+            .unwrap_or_else(|| boot.into())
     }
 
     /// Remembers a look. The same seen again of the same moment is remembered once, as heard last.
@@ -252,7 +265,7 @@ impl Recent {
     /// Whether a sender's boot `a` was first heard of after its boot `b`.
     fn boot_is_later(&self, sender: NodeId, a: &str, b: &str) -> bool {
         let Some(boots) = self.boots.get(&sender) else { return false };
-        let first = |boot: &str| boots.iter().position(|(_, known)| known == boot);
+        let first = |boot: &str| boots.iter().position(|(_, known)| **known == *boot);
         match (first(a), first(b)) {
             (Some(a), Some(b)) => a > b,
             (Some(_), None) => true,

@@ -5,7 +5,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::{fmt, str::FromStr};
+use std::{cmp::Ordering, fmt, str::FromStr};
 use uuid::Uuid;
 
 /// Under this everything derived lives; itself derived from the project's name.
@@ -23,9 +23,22 @@ fn derive(space: Uuid, parts: &[&[u8]]) -> Uuid {
 macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident;)*) => {$(
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, JsonSchema)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
         #[serde(transparent)]
         pub struct $name(pub Uuid);
+
+        /// As numbers: the order of the bytes, found without a call for every comparison.
+        impl Ord for $name {
+            fn cmp(&self, other: &Self) -> Ordering {
+                self.0.as_u128().cmp(&other.0.as_u128())
+            }
+        }
+
+        impl PartialOrd for $name {
+            fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+                Some(self.cmp(other))
+            }
+        }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -156,6 +169,15 @@ mod tests {
         assert_eq!(NodeId::of(a, "core-1"), NodeId::of(a, "core-1"));
         assert_ne!(NodeId::of(a, "core-1"), NodeId::of(b, "core-1"));
         assert_ne!(NodeId::of(a, "1"), NodeId::of_account(a, "1"));
+    }
+
+    #[test]
+    fn ids_stand_in_the_order_of_their_bytes_and_so_of_their_texts() {
+        let ids: Vec<NodeId> = (0..200).map(|n| NodeId::of(TenantId::of("t"), &n.to_string())).collect();
+        for (a, b) in ids.iter().zip(ids.iter().rev()) {
+            assert_eq!(a.cmp(b), a.0.as_bytes().cmp(b.0.as_bytes()));
+            assert_eq!(a.cmp(b), a.to_string().cmp(&b.to_string()));
+        }
     }
 
     #[test]

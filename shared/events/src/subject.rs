@@ -5,6 +5,7 @@
 
 use crate::{Noun, TenantId};
 use std::fmt;
+use uuid::Uuid;
 
 /// How many partitions the log has. A tenant lies whole in one of them.
 pub const PARTITIONS: u16 = 64;
@@ -17,14 +18,19 @@ fn fnv1a(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0x811c_9dc5, |h, b| (h ^ u32::from(*b)).wrapping_mul(0x0100_0193))
 }
 
+/// Of an id as it stands in a subject.
+fn fnv1a_of_text(id: Uuid) -> u32 {
+    fnv1a(id.hyphenated().encode_lower(&mut Uuid::encode_buffer()).as_bytes())
+}
+
 /// The partition a tenant's facts lie in.
 pub fn partition_of(tenant: TenantId) -> u16 {
-    (fnv1a(tenant.to_string().as_bytes()) % u32::from(PARTITIONS)) as u16
+    (fnv1a_of_text(tenant.0) % u32::from(PARTITIONS)) as u16
 }
 
 /// The slot of a point of presence that watches `node`.
 pub fn slot_of(node: crate::NodeId) -> u16 {
-    (fnv1a(node.to_string().as_bytes()) % u32::from(SLOTS)) as u16
+    (fnv1a_of_text(node.0) % u32::from(SLOTS)) as u16
 }
 
 /// Where a fact is stored.
@@ -81,6 +87,16 @@ impl Subject {
     /// [`SubjectError::Form`] for anything else than a subject of the log,
     /// [`SubjectError::Partition`] when the partition is not the tenant's.
     pub fn parse(text: &str) -> Result<Self, SubjectError> {
+        let (tenant, noun, key) = Self::parts(text)?;
+        Ok(Self { tenant, noun, key: key.to_owned() })
+    }
+
+    /// Tenant, noun and key of a subject.
+    ///
+    /// # Errors
+    ///
+    /// As [`Subject::parse`].
+    pub fn parts(text: &str) -> Result<(TenantId, Noun, &str), SubjectError> {
         let form = || SubjectError::Form(text.to_owned());
         let mut tokens = text.splitn(5, '.');
         let (mw, part, tenant, noun, key) =
@@ -94,7 +110,7 @@ impl Subject {
         if part.parse::<u16>().ok() != Some(partition_of(tenant)) {
             return Err(SubjectError::Partition(text.to_owned()));
         }
-        Self::new(tenant, noun, key)
+        if is_key(key) { Ok((tenant, noun, key)) } else { Err(SubjectError::Key(key.to_owned())) }
     }
 }
 

@@ -207,8 +207,8 @@ pub enum Undecodable {
 
 impl Raw {
     /// A header, if it is there.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).map(async_nats::HeaderValue::as_str)
+    pub fn header(&self, name: &'static str) -> Option<&str> {
+        self.headers.get(HeaderName::from_static(name)).map(async_nats::HeaderValue::as_str)
     }
 
     /// The first event of the chain it belongs to, as its envelope says.
@@ -244,26 +244,26 @@ impl Raw {
     ///
     /// [`Undecodable`]: it belongs, whole, to the dead letters.
     pub fn decode(&self) -> Result<Heard, Undecodable> {
-        let subject = Subject::parse(&self.subject)?;
+        let (tenant, noun, _) = Subject::parts(&self.subject)?;
         let id: EventId =
             self.header(header::name::ID).and_then(|id| id.parse().ok()).ok_or(Undecodable::Id)?;
         if let Some(named) = self.header(header::name::TENANT)
-            && named.parse() != Ok(subject.tenant)
+            && named.parse() != Ok(tenant)
         {
             return Err(Undecodable::Tenant);
         }
         let version = match self.header(header::name::TYPE) {
             Some(event_type) => header::version_of(event_type),
-            None => subject.noun.verb_and_version().1,
+            None => noun.verb_and_version().1,
         };
         let at = self.header(header::name::TIME).and_then(|at| at.parse().ok()).unwrap_or(self.heard);
         Ok(Heard {
             seq: self.seq,
             id,
-            tenant: subject.tenant,
+            tenant,
             heard: self.heard,
             at: bounded(at, self.heard),
-            fact: Fact::decode(subject.noun, version, &self.body)?,
+            fact: Fact::decode(noun, version, &self.body)?,
         })
     }
 

@@ -5,9 +5,10 @@
 mod servers;
 
 use events::{Noun, Retention, TenantId};
+use futures::FutureExt;
 use kit::{Filter, From, Log, LogError, Outgoing};
 use servers::{claim, insist, server, tenant, two_tenants, wire::Wire};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 async fn seqs(log: &Log, from: From, to: Option<u64>) -> Vec<u64> {
     let mut reader = log.read(&[Filter::noun(Noun::Signal)], from, to);
@@ -47,6 +48,35 @@ async fn a_bounded_reader_ends_where_it_should() {
     assert_eq!(n, 10);
     let start = log.at(11).await.unwrap().unwrap().heard;
     assert_eq!(seqs(&log, From::Time(start), Some(15)).await.first(), Some(&11));
+}
+
+/// A decider that owes something does not wait: it looks whether anything is there and goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_stops_waiting_for_a_chunk_half_way_loses_nothing() {
+    let (_nats, log) = server().await;
+    let t = tenant("hillside");
+    for n in 0..4 {
+        log.publish_all(claims(t, n * 800, (n + 1) * 800)).await.unwrap();
+    }
+    let mut reader = log.read(&[Filter::noun(Noun::Signal)], From::Start, None);
+    let mut seqs = vec![reader.next().await.unwrap().unwrap().seq];
+    let (mut given_up, began) = (0, Instant::now());
+    while seqs.len() < 3_200 {
+        assert!(began.elapsed() < Duration::from_secs(30), "{} of 3200 after {given_up}", seqs.len());
+        // More than there is: as long as something is on its way it waits for more.
+        match reader.next_chunk(100_000).now_or_never() {
+            Some(chunk) => seqs.extend(chunk.unwrap().iter().map(|raw| raw.seq)),
+            None => given_up += 1,
+        }
+        // A lost consumer is made anew only by one who waits.
+        if given_up % 8 == 7 {
+            given_up += 1;
+            seqs.extend(reader.next().await.unwrap().map(|raw| raw.seq));
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(seqs, (1..=3_200).collect::<Vec<_>>());
+    assert!(given_up > 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

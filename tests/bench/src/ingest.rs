@@ -6,7 +6,7 @@
 
 use crate::{
     client::{Connection, post},
-    machine::{self, quantile, round},
+    machine::{self, Cpu, quantile, round},
     progress,
 };
 use anyhow::{Context, bail};
@@ -68,6 +68,7 @@ struct Load {
     signals: u64,
     took: Duration,
     latencies_us: Vec<u64>,
+    cpu: Cpu,
 }
 
 impl Load {
@@ -79,6 +80,7 @@ impl Load {
         self.signals += other.signals;
         self.took += other.took;
         self.latencies_us.extend(other.latencies_us);
+        self.cpu.add(other.cpu);
     }
 
     fn figures(mut self) -> Value {
@@ -87,6 +89,7 @@ impl Load {
             "signals_per_second": self.per_second() as u64,
             "answer_us_p50": quantile(&self.latencies_us, 0.5),
             "answer_us_p99": quantile(&self.latencies_us, 0.99),
+            "cpu_us_per_signal_with_its_client": self.cpu.us_per(self.signals),
         })
     }
 }
@@ -123,7 +126,9 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<Value> {
     let send = async |what, to, connections, pace: Option<f64>| {
         let sender =
             Sender { to, token: token.clone(), what, next: Arc::clone(&next), stored: Arc::clone(&stored) };
-        sender.load(connections, turn, pace).await
+        let cpu = Cpu::now(nats.pid());
+        let load = sender.load(connections, turn, pace).await?;
+        anyhow::Ok(Load { cpu: Cpu::now(nats.pid()).since(cpu), ..load })
     };
 
     let (mut through, mut beside) = (Load::default(), Load::default());

@@ -54,6 +54,42 @@ pub(crate) fn now_us() -> i64 {
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 
+/// Processor time of this process alone and of the servers it has started, user and system.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Cpu {
+    ours: Duration,
+    servers: Duration,
+}
+
+impl Cpu {
+    /// Spent so far.
+    pub(crate) fn now(server: Option<u32>) -> Self {
+        let ours = embedded::cpu_time_of_one(std::process::id()).unwrap_or_default();
+        let servers = server.and_then(|pid| embedded::cpu_time(pid).ok()).unwrap_or_default();
+        Self { ours, servers }
+    }
+
+    /// Spent since `earlier`.
+    pub(crate) fn since(self, earlier: Self) -> Self {
+        Self {
+            ours: self.ours.saturating_sub(earlier.ours),
+            servers: self.servers.saturating_sub(earlier.servers),
+        }
+    }
+
+    /// Both.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.ours += other.ours;
+        self.servers += other.servers;
+    }
+
+    /// Microseconds for each of so many things.
+    pub(crate) fn us_per(self, things: u64) -> Value {
+        let each = |spent: Duration| round(spent.as_micros() as f64 / things.max(1) as f64);
+        json!({ "ours": each(self.ours), "servers": each(self.servers), "all": each(self.ours + self.servers) })
+    }
+}
+
 /// Processor time and memory of groups of processes, each a process with all its descendants.
 ///
 /// A group that dies keeps what it had cost when it was last looked at, and goes on under another

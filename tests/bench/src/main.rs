@@ -3,17 +3,24 @@
 //! Each is measured beside its limit in the same run, on servers of its own. Every line says what else the
 //! machine was doing: figures of a busy machine are no figures.
 
+mod all;
 mod client;
 mod ingest;
 mod machine;
 mod probe;
 mod project;
 mod replay;
+mod rest;
 mod storm;
 
 use clap::{Parser, Subcommand};
+use mimalloc::MiMalloc;
 use serde_json::Value;
 use std::process::ExitCode;
+
+/// The same as in the program that is measured.
+#[global_allocator]
+static MEMORY: MiMalloc = MiMalloc;
 
 /// Benchmarks: one JSON line a run.
 #[derive(Debug, Parser)]
@@ -36,19 +43,25 @@ enum Which {
     Replay(replay::Args),
     /// Many ICMP targets at once, beside fping.
     Probe(probe::Args),
+    /// A whole installation that has nothing to do.
+    Rest(rest::Args),
+    /// Every one of them, with the parameters the figures of the README are taken with.
+    All(all::Args),
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     kit::telemetry::use_ring();
-    let line = match Cli::parse().which {
+    let outcome = match Cli::parse().which {
+        Which::All(args) => return all::run(&args).await,
         Which::Storm(args) => storm::run(&args).await,
         Which::Ingest(args) => ingest::run(&args).await,
         Which::Project => project::run().await,
         Which::Replay(args) => replay::run(&args).await,
         Which::Probe(args) => probe::run(&args).await,
+        Which::Rest(args) => rest::run(&args).await,
     };
-    match line {
+    match outcome {
         Ok(line) => {
             write_line(&line);
             // A benchmark that has a verdict fails by it.

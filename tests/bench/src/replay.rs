@@ -5,7 +5,7 @@
 //! once bare and once into a new memory, which must find nothing left to say.
 
 use crate::{
-    machine::{self, round},
+    machine::{self, Cpu, round},
     progress,
 };
 use anyhow::{Context, bail};
@@ -66,12 +66,13 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<Value> {
     claim(&log, &network, args.claims).await?;
 
     progress("replay: deciding");
-    let decided = decide(&log, args.claims).await?;
+    let cpu = || Cpu::now(nats.pid());
+    let decided = decide(&log, args.claims, cpu).await?;
     progress("replay: reading again");
     let end = log.state().await?.last_seq;
-    let bare = read(&log, end, None).await?;
+    let bare = read(&log, end, None, cpu).await?;
     let mut memory = Diagnosis::default();
-    let replayed = read(&log, end, Some(&mut memory)).await?;
+    let replayed = read(&log, end, Some(&mut memory), cpu).await?;
     let now = Time::from_us(machine::now_us());
     let left = memory.decide(now, ARRAY_MAX).said.len();
     progress("replay: starting again");
@@ -89,6 +90,9 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<Value> {
         "decided_per_second": decided.per_second(),
         "decided": decided.events,
         "commits": decided.commits,
+        "cpu_us_per_event_bare": bare.cpu.us_per(bare.events),
+        "cpu_us_per_event_replayed": replayed.cpu.us_per(replayed.events),
+        "cpu_us_per_decided": decided.cpu.us_per(decided.events),
         "start_again_ms": start.as_millis() as u64,
         "nats_version": log.server_version(),
         "durability": machine::durability(nats.durability()),
@@ -103,6 +107,7 @@ struct Pace {
     events: u64,
     commits: u64,
     took: Duration,
+    cpu: Cpu,
 }
 
 impl Pace {
@@ -195,22 +200,26 @@ fn decider(log: &Log) -> Decider<Diagnosis> {
 }
 
 /// Decides on everything; the time runs from the first commit, so without the start.
-async fn decide(log: &Log, inputs: u64) -> anyhow::Result<Pace> {
+async fn decide(log: &Log, inputs: u64, cpu: impl Fn() -> Cpu) -> anyhow::Result<Pace> {
     let running = Running::start(decider(log));
     let read = |of: &AtomicU64| of.load(Ordering::Relaxed);
     let (mut began, mut last, mut moved) = (None, 0, Instant::now());
     loop {
         let (said, commits) = (read(&running.stats.said), read(&running.stats.commits));
         if said > 0 && began.is_none() {
-            began = Some((Instant::now(), said, commits));
+            began = Some((Instant::now(), cpu(), said, commits));
         }
         if said != last {
             (last, moved) = (said, Instant::now());
         }
         if said >= inputs {
-            let (at, said_before, commits_before) = began.context("something was said")?;
-            let pace =
-                Pace { events: said - said_before, commits: commits - commits_before, took: at.elapsed() };
+            let (at, spent, said_before, commits_before) = began.context("something was said")?;
+            let pace = Pace {
+                events: said - said_before,
+                commits: commits - commits_before,
+                took: at.elapsed(),
+                cpu: cpu().since(spent),
+            };
             running.end().await?;
             return Ok(pace);
         }
@@ -222,7 +231,13 @@ async fn decide(log: &Log, inputs: u64) -> anyhow::Result<Pace> {
 }
 
 /// Reads everything the decider hears and says, bare or into `memory`.
-async fn read(log: &Log, end: u64, mut memory: Option<&mut Diagnosis>) -> anyhow::Result<Pace> {
+async fn read(
+    log: &Log,
+    end: u64,
+    mut memory: Option<&mut Diagnosis>,
+    cpu: impl Fn() -> Cpu,
+) -> anyhow::Result<Pace> {
+    let spent = cpu();
     let inventory = [Noun::Inventory, Noun::Part, Noun::Revision];
     let nouns = inventory.iter().chain(Diagnosis::HEARS).chain(Diagnosis::SAYS);
     let filters: Vec<Filter> = nouns.map(|noun| Filter::noun(*noun)).collect();
@@ -230,7 +245,7 @@ async fn read(log: &Log, end: u64, mut memory: Option<&mut Diagnosis>) -> anyhow
     loop {
         let chunk = reader.next_chunk(CHUNK).await?;
         if chunk.is_empty() {
-            return Ok(Pace { events, commits: 0, took: began.elapsed() });
+            return Ok(Pace { events, commits: 0, took: began.elapsed(), cpu: cpu().since(spent) });
         }
         events += chunk.len() as u64;
         let Some(memory) = memory.as_deref_mut() else { continue };

@@ -34,7 +34,7 @@ const UNRELATED: usize = 50;
 /// The claims' token. It guards nothing: the servers live for this run.
 const TOKEN: &str = "mw_benchstorm01_0123456789abcdefghijklmnopqrstuv";
 /// Where the played routers' API listens: another port than that of the tests, which may run too.
-const API_PORT: u16 = 18_729;
+pub(crate) const API_PORT: u16 = 18_729;
 /// Every root must have been up for so long.
 const RESOLVE_HOLD: Duration = Duration::from_secs(5);
 /// How long people may be left without the notices they should get.

@@ -72,7 +72,11 @@ fn free_port() -> anyhow::Result<SocketAddr> {
 }
 
 /// The binary that `cargo build -p mastwatch` made beside this test.
-fn binary() -> anyhow::Result<PathBuf> {
+///
+/// # Errors
+///
+/// When it was not built.
+pub fn binary() -> anyhow::Result<PathBuf> {
     let mut path = std::env::current_exe().context("finding this test's own program")?;
     path.pop();
     if path.ends_with("deps") {
