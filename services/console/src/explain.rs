@@ -345,7 +345,6 @@ fn roots_of(fact: &Fact) -> Vec<NodeId> {
         | Fact::Ask(_)
         | Fact::Suspicion(_)
         | Fact::Health(_)
-        | Fact::Downtime(_)
         | Fact::Notice(_)
         | Fact::Delivery(_)
         | Fact::Due(_)
@@ -373,7 +372,6 @@ fn evidence_of(fact: &Fact) -> impl Iterator<Item = EventId> {
         | Fact::Signal(_)
         | Fact::Answer(_)
         | Fact::Ask(_)
-        | Fact::Downtime(_)
         | Fact::Notice(_)
         | Fact::Delivery(_)
         | Fact::Due(_)
@@ -426,7 +424,6 @@ fn what(fact: &Fact) -> String {
         | Fact::Part(_)
         | Fact::Access(_)
         | Fact::Ask(_)
-        | Fact::Downtime(_)
         | Fact::Delivery(_)
         | Fact::Cut(_) => fact.noun().token().to_owned(),
     }
