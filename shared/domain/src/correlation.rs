@@ -20,6 +20,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The key of the one timer a tenant has here.
 const WAKE: &str = "wake";
+/// What follows from a root's going down is heard within so long after it, unless it is very much.
+const WORD_MS: i64 = 5_000;
 /// Roots an incident names.
 const MOST_ROOTS: usize = 64;
 /// Lines a timeline keeps.
@@ -464,10 +466,24 @@ impl Tenant {
     }
 
     /// When an incident may be resolved: its roots have been up for the hold time.
+    ///
+    /// Roots that are cut off by now, as the map says, may be known to be so a moment later: word of what
+    /// cuts them off comes first.
     fn hold_ends(&self, incident: &Incident) -> Option<Time> {
+        if incident.state != IncidentState::Recovering {
+            return None;
+        }
         let last = incident.roots.iter().map(|r| r.since).max()?;
-        (incident.state == IncidentState::Recovering)
-            .then(|| last.plus_ms(i64::from(self.network.policy.resolve_hold_ms)))
+        let end = last.plus_ms(i64::from(self.network.policy.resolve_hold_ms));
+        let cut_off = |root: &RootCause| {
+            self.network.graph.index_of(root.node).is_some_and(|i| self.supply.of(i).fails())
+        };
+        if !incident.roots.iter().any(cut_off) {
+            return Some(end);
+        }
+        let down = self.open.values().flat_map(|(i, _)| &i.roots).filter(|r| r.down);
+        let heard = |root: &RootCause| self.news.get(&root.node).map_or(root.since, |n| n.heard);
+        down.map(heard).max().map(|latest| end.max(latest.plus_ms(WORD_MS)))
     }
 
     /// The next moment at which a root's maintenance begins or ends.

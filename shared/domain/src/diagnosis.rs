@@ -20,6 +20,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The key of the one timer a tenant has here.
 const WAKE: &str = "wake";
 
+/// A netwatch entry of 30 s (R9) that says up was right so long ago at the latest; its probe's way counted in.
+const NETWATCH_UP_LAG_MS: i64 = 35_000;
+
 /// The decider behind diagnostician.
 #[derive(Default)]
 pub struct Diagnosis {
@@ -363,9 +366,13 @@ impl Tenant {
         let sessions = |keys: &[events::ClaimKey]| {
             keys.iter().filter_map(|k| graph.index_of_claim(*k)).collect::<Vec<_>>()
         };
-        let alive: Vec<Index> = nodes(&roll.up).into_iter().chain(sessions(&roll.present)).collect();
+        let (works, present) = (nodes(&roll.up), sessions(&roll.present));
         let (dead, gone) = (nodes(&roll.down), sessions(&roll.gone));
-        for &i in &alive {
+        // An entry says what its last test found: what it calls up may have died since.
+        for &i in &works {
+            self.look(i, look(alive_at.plus_ms(-NETWATCH_UP_LAG_MS), Seen::Up));
+        }
+        for &i in &present {
             self.look(i, look(alive_at, Seen::Up));
         }
         if !blind {
@@ -383,7 +390,8 @@ impl Tenant {
             *so_far = RollSoFar { asked_at: silent_at, ..RollSoFar::default() };
         }
         so_far.chunks.insert(roll.chunk);
-        so_far.told.extend(alive);
+        so_far.told.extend(works);
+        so_far.told.extend(present);
         so_far.told.extend(dead);
         so_far.told.extend(gone);
         if so_far.chunks.len() < roll.chunks as usize {
@@ -504,14 +512,21 @@ impl Tenant {
         }
     }
 
-    /// Those cut off below a node whose being down has changed may have other roots now.
+    /// Whether a node is believed to work although the map says that it cannot.
+    fn disagrees(&self, index: Index) -> bool {
+        let health = self.standing[index as usize].health.as_ref();
+        health.is_some_and(|(now, _)| now.flags.contains(&Flag::MapDisagrees))
+    }
+
+    /// Those cut off below a node whose being down has changed may have other roots now, and those that
+    /// work in spite of the old ones may not work in spite of this one.
     fn soil_impacted_below(&mut self, index: Index) {
         let (mut seen, mut open) = (BTreeSet::new(), vec![index]);
         while let Some(i) = open.pop() {
             for &b in self.network.graph.below(i) {
                 if seen.insert(b) {
                     open.push(b);
-                    if self.believed(b) == Some(Health::Impacted) {
+                    if self.believed(b) == Some(Health::Impacted) || self.disagrees(b) {
                         self.dirty.insert((self.network.graph.rank(b), b));
                     }
                 }

@@ -121,6 +121,19 @@ impl Words<'_> {
     }
 }
 
+/// What is remembered as asked: what was asked just now, and what was before it and ends after `from`.
+///
+/// Of each target and kind the newest, [`MOST_ASKS`] at most.
+fn still_asked(before: &[Asked], mut newly: Vec<Asked>, from: Time) -> Vec<Asked> {
+    for asked in before.iter().filter(|a| a.deadline > from) {
+        let again = newly.iter().any(|a| a.target == asked.target && a.roll_call == asked.roll_call);
+        if !again && newly.len() < MOST_ASKS {
+            newly.push(asked.clone());
+        }
+    }
+    newly
+}
+
 impl Tenant {
     fn words(&self, index: Index, tier: Tier, watched: bool) -> Words<'_> {
         let recent = self.recent.of(index);
@@ -572,7 +585,8 @@ impl Tenant {
                 asked: Vec::new(),
             },
         };
-        now.asked = asks.iter().map(|(_, asked)| asked.clone()).collect();
+        let newly = asks.iter().map(|(_, asked)| asked.clone()).collect();
+        now.asked = still_asked(&now.asked, newly, now.since);
         let kind = if raised { SuspicionKind::Raised } else { SuspicionKind::Pursued };
         let at = claim.as_ref().map_or(out.now, |c| c.at);
         let what = format!("suspicion {} {:x}", node.id, crate::digest_of(&now));
@@ -857,7 +871,7 @@ impl Tenant {
                 self.origin(&node),
             )
         });
-        now.asked = vec![asked];
+        now.asked = still_asked(&now.asked, vec![asked], out.now);
         let said = HealthSaid { kind: HealthKind::Noted, now };
         let what = format!("asked {} {:x}", node.id, crate::digest_of(&said.now));
         let say = out.say(cause, &what, out.now, Fact::Health(said));
