@@ -149,6 +149,36 @@ fn a_childs_claim_has_its_parent_looked_at_first() {
     assert!(told.len() == 1 && told[0].contains("sector is down"), "{told:?}");
 }
 
+/// R31: the first try of a probe runs out and the second is answered: nobody is called down.
+#[test]
+fn a_first_try_that_runs_out_is_no_verdict() {
+    let mut town = Town::new();
+    two_towers(&mut town);
+    town.claim("tower", Claim::Down);
+    town.decide();
+    let asks: Vec<Ask> = town.asks.drain(..).collect();
+    assert!(!asks.is_empty());
+    let answer = |town: &mut Town, ask: &Ask, outcome| {
+        let (target, via) = (ask.target, Vantage::Direct);
+        let (ask, asked_at) = (Some(ask.id), Some(ask.at));
+        town.hear(Fact::Answer(Answer { ask, asked_at, target, via, outcome, pop: "main".into() }));
+    };
+    town.now = town.now.plus_ms(400);
+    for ask in &asks {
+        answer(&mut town, ask, Outcome::Silent { tries: 1, last: false });
+    }
+    town.decide();
+    town.now = town.now.plus_ms(100);
+    for ask in &asks {
+        answer(&mut town, ask, Outcome::Replied { rtt_us: 900 });
+    }
+    town.answer(&[]);
+    assert_eq!((town.health("tower"), town.health("core")), (Some(Health::Up), Some(Health::Up)));
+    let was_down = |heard: &Heard| matches!(&heard.fact, Fact::Health(h) if h.now.health == Health::Down);
+    assert!(!town.log.iter().any(was_down));
+    assert!(town.notices().is_empty());
+}
+
 /// R62: a link and what stands beside it fail together; the incident lists both, each with its part in it and
 /// with the events that say so.
 #[test]

@@ -238,3 +238,51 @@ fn a_claim_that_comes_late_revises_the_cause_and_the_story_keeps_both() {
     let opened_notices = town.notices().iter().filter(|n| n.starts_with("Opened")).count();
     assert_eq!(opened_notices, 2, "technicians of the sector, engineers of the tower: {:?}", town.notices());
 }
+
+#[test]
+fn what_is_said_again_before_it_expires_is_no_news_to_anybody() {
+    let mut town = Town::new();
+    tree(&mut town);
+    town.pass(60_000);
+    town.claim("sector-01", Claim::Down);
+    town.answer(&["sector-01"]);
+    let before = (town.notices(), town.incidents().len());
+    let beliefs = |town: &Town| {
+        let names = ["core", "tower-0", "sector-01", "sub-010", "sub-124"];
+        names.map(|name| town.diagnosis.health_of(town.tenant, town.id(name)).cloned())
+    };
+    let believed = beliefs(&town);
+    let said: Vec<Say> = town
+        .log
+        .iter()
+        .filter(|heard| matches!(heard.fact, Fact::Health(_)))
+        .map(|h| Say { id: h.id, tenant: h.tenant, at: h.at, cause: None, fact: h.fact.clone() })
+        .collect();
+    // The last word about each node, as the log has it.
+    let mut last: std::collections::BTreeMap<NodeId, Say> = Default::default();
+    for say in said {
+        let Fact::Health(health) = &say.fact else { continue };
+        last.insert(health.now.node, say.clone());
+    }
+    assert!(last.len() > 30);
+    for say in last.into_values() {
+        let fact = town.diagnosis.restate(&say).expect("it still holds");
+        let again = Say { id: EventId::following(say.id, "diagnostician", "restated"), fact, ..say };
+        town.diagnosis.apply(&again);
+        let (seq, now) = (town.seq + 1, town.now);
+        town.seq = seq;
+        town.put(Heard {
+            seq,
+            id: again.id,
+            tenant: again.tenant,
+            heard: now,
+            at: again.at,
+            fact: again.fact,
+        });
+    }
+    town.decide();
+    assert_eq!(beliefs(&town), believed);
+    town.pass(60_000);
+    town.answer(&["sector-01"]);
+    assert_eq!((town.notices(), town.incidents().len()), (before.0, before.1));
+}
