@@ -13,6 +13,7 @@ use events::{
     IncidentId, IncidentState, Notice, NoticeId, NoticeKind, NoticeSaid, Noun, Phase, RECALL_MS, Say,
     TenantId, Time, Timer, Urgency,
 };
+use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The key of the one timer a tenant has here.
@@ -93,7 +94,7 @@ impl Decide for Announcing {
     fn digest(&self) -> u64 {
         let tenants =
             self.tenants.iter().map(|(id, t)| (id, t.network.revision, &t.ledger, &t.news, &t.attempted));
-        crate::digest_of(&tenants.collect::<Vec<_>>())
+        crate::digest::digest_of(&tenants.collect::<Vec<_>>())
     }
 }
 
@@ -111,7 +112,7 @@ impl Out {
 }
 
 /// What was heard last of an incident.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct News {
     heard: Time,
     event: EventId,
@@ -119,7 +120,7 @@ struct News {
 }
 
 /// What one contact was told of one incident.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 struct Told {
     /// The first notice: opened, or the update that brought the incident to this contact.
     first: Option<NoticeId>,

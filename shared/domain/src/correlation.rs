@@ -16,6 +16,7 @@ use events::{
     IncidentKind, IncidentSaid, IncidentState, NodeHealth, NodeId, Noun, Order, RECALL_MS, RootCause, Say,
     TenantId, Tier, Time, TimelineEntry, Timer, Urgency,
 };
+use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The key of the one timer a tenant has here.
@@ -93,7 +94,7 @@ impl Decide for Correlation {
     fn digest(&self) -> u64 {
         let tenants =
             self.tenants.iter().map(|(id, t)| (id, t.network.revision, &t.open, &t.news, &t.orders));
-        crate::digest_of(&tenants.collect::<Vec<_>>())
+        crate::digest::digest_of(&tenants.collect::<Vec<_>>())
     }
 }
 
@@ -105,13 +106,14 @@ struct Out {
 }
 
 impl Out {
-    fn is_full(&self) -> bool {
-        self.said.len() + 4 > self.room && !self.said.is_empty()
+    /// How many more messages there is room for.
+    fn left(&self) -> usize {
+        self.room.saturating_sub(self.said.len())
     }
 }
 
 /// What was heard last of a node that may be a root.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct News {
     heard: Time,
     event: EventId,
@@ -120,7 +122,7 @@ struct News {
 }
 
 /// What a person ordered about an incident.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct Given {
     heard: Time,
     event: EventId,
@@ -213,33 +215,38 @@ impl Tenant {
         nodes.sort_by_key(|id| (rank(id), *id));
         let mut nodes = nodes.into_iter();
         for node in nodes.by_ref() {
-            if out.is_full() {
+            let all_said = match self.news.get(&node).cloned() {
+                Some(news) if out.left() >= 1 => self.hear_of(&news, out),
+                Some(_) => false,
+                None => true,
+            };
+            if !all_said {
                 self.dirty.insert(node);
                 break;
             }
-            if let Some(news) = self.news.get(&node).cloned() {
-                self.hear_of(&news, out);
-            }
         }
         self.dirty.extend(nodes);
-        for id in std::mem::take(&mut self.ordered) {
+        while out.left() >= 1
+            && let Some(id) = self.ordered.pop_first()
+        {
             if let Some(given) = self.orders.get(&id).cloned() {
                 self.obey(id, &given, out);
             }
         }
-        self.look_at_holds(out);
-        !self.dirty.is_empty()
+        // What a word still to be weighed makes of an incident comes before its hold runs out.
+        let put_off = !self.dirty.is_empty() || !self.ordered.is_empty();
+        put_off || !self.look_at_holds(out)
     }
 
-    /// What follows from the health of one possible root.
-    fn hear_of(&mut self, news: &News, out: &mut Out) {
+    /// What follows from the health of one possible root. Returns whether there was room for all of it.
+    fn hear_of(&mut self, news: &News, out: &mut Out) -> bool {
         let node = news.now.node;
         let mine = self.root_of.get(&node).copied();
         if news.gone {
             if let Some(id) = mine {
                 self.drop_root(id, node, news, "removed", out);
             }
-            return;
+            return true;
         }
         match (news.now.health, mine) {
             (Health::Down, Some(id)) => {
@@ -248,7 +255,7 @@ impl Tenant {
                     self.relapse(id, news, out);
                 }
             }
-            (Health::Down, None) => self.root_came(news, out),
+            (Health::Down, None) => return self.root_came(news, out),
             (Health::Up | Health::Degraded, Some(id)) => self.root_is_back(id, news, out),
             (Health::Impacted, Some(id)) => {
                 self.drop_root(id, node, news, "explained by a higher cause", out);
@@ -261,6 +268,7 @@ impl Tenant {
             }
             (Health::Up | Health::Degraded | Health::Impacted | Health::Unknown, None) => {}
         }
+        true
     }
 
     fn cause_of(&self, news: &News) -> Option<RootCause> {
@@ -280,9 +288,11 @@ impl Tenant {
     }
 
     /// A root that no open incident has: it joins those it shares somebody with, or opens one of its own.
-    fn root_came(&mut self, news: &News, out: &mut Out) {
-        let Some(cause) = self.cause_of(news) else { return };
-        let Some(index) = self.network.graph.index_of(cause.node) else { return };
+    ///
+    /// Those others are merged first; what there is no room for waits for the next decision.
+    fn root_came(&mut self, news: &News, out: &mut Out) -> bool {
+        let Some(cause) = self.cause_of(news) else { return true };
+        let Some(index) = self.network.graph.index_of(cause.node) else { return true };
         self.supply.set(&self.network.graph, index, Own::Broken);
         self.supply.settle(&self.network.graph, &mut |_, _| {});
         let mut connected = self.connected_with(index);
@@ -294,20 +304,29 @@ impl Tenant {
                 self.say(IncidentKind::Opened, incident, news.event, "", out);
             }
             Some(oldest) => {
-                for lower in connected.iter().skip(1) {
-                    let moved = self.open[lower].0.roots.clone();
-                    self.merge(*lower, oldest, news.event, out);
-                    let mut upper = self.open[&oldest].0.clone();
-                    upper.roots.extend(moved);
-                    self.say(IncidentKind::Changed, upper, news.event, "is part of this", out);
+                if out.left() < 2 {
+                    return false;
+                }
+                let lower: Vec<IncidentId> = connected.iter().skip(1).copied().collect();
+                let now_merged = &lower[..lower.len().min(out.left() - 1)];
+                let mut moved = Vec::new();
+                for id in now_merged {
+                    moved.extend(self.open[id].0.roots.clone());
+                    self.merge(*id, oldest, news.event, out);
                 }
                 let mut incident = self.open[&oldest].0.clone();
+                incident.roots.extend(moved);
+                if now_merged.len() < lower.len() {
+                    self.say(IncidentKind::Changed, incident, news.event, "others are part of this", out);
+                    return false;
+                }
                 let line = format!("{} is down too", cause.name);
                 incident.roots.push(cause);
                 incident.state = IncidentState::Open;
                 self.say(IncidentKind::Changed, incident, news.event, &line, out);
             }
         }
+        true
     }
 
     /// The open incidents with a root that cuts off somebody whom `index` cuts off too.
@@ -494,9 +513,13 @@ impl Tenant {
         nodes.flat_map(|n| n.maintenance.iter().flat_map(|w| [w.from, w.until])).filter(|t| *t > now).min()
     }
 
-    fn look_at_holds(&mut self, out: &mut Out) {
+    /// Resolves what has held. Returns whether there was room for all of it.
+    fn look_at_holds(&mut self, out: &mut Out) -> bool {
         let ids: Vec<IncidentId> = self.open.keys().copied().collect();
         for id in ids {
+            if out.left() < 1 {
+                return false;
+            }
             let (incident, event) = self.open[&id].clone();
             if self.hold_ends(&incident).is_some_and(|end| end <= out.now) {
                 let mut over = incident;
@@ -507,6 +530,7 @@ impl Tenant {
                 self.say(IncidentKind::Changed, incident, event, "a maintenance window began or ended", out);
             }
         }
+        true
     }
 
     fn quiet_now(&self, node: NodeId, now: Time) -> bool {
@@ -551,7 +575,7 @@ impl Tenant {
             let surplus = incident.timeline.len().saturating_sub(MOST_LINES);
             incident.timeline.drain(..surplus);
         }
-        let what = format!("{kind:?} {} {:x}", incident.id, crate::digest_of(&incident));
+        let what = format!("{kind:?} {} {:x}", incident.id, crate::digest::digest_of(&incident));
         let id = EventId::following(cause, Correlation::NAME, &what);
         let fact = Fact::Incident(IncidentSaid { kind, now: incident });
         let say = Say { id, tenant: out.tenant, at: out.now, cause: Some(cause), fact };

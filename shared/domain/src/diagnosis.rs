@@ -7,7 +7,7 @@
 use crate::{
     graph::Index,
     network::Network,
-    recent::{ClaimHeard, Look, Recent, Seen, UNASKED_SLACK_MS},
+    recent::{ClaimHeard, Look, Recent, Seen, UNASKED_SLACK_MS, try_sent_at},
     supply::{Own, Supply},
 };
 use events::{
@@ -15,11 +15,14 @@ use events::{
     NodeHealth, NodeId, Noun, Outcome, RollCall, Say, SessionState, Signal, Suspicion, SuspicionKind,
     SuspicionSaid, TenantId, Time, Timer, Vantage,
 };
+use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The key of the one timer a tenant has here.
 const WAKE: &str = "wake";
 
+/// The chunks of one roll call come within so long of each other; others are of another one.
+const CHUNKS_WITHIN_MS: i64 = 20_000;
 /// A netwatch entry of 30 s (R9) that says up was right so long ago at the latest; its probe's way counted in.
 const NETWATCH_UP_LAG_MS: i64 = 35_000;
 
@@ -56,6 +59,12 @@ impl Decide for Diagnosis {
 
     fn apply(&mut self, said: &Say) {
         self.tenants.entry(said.tenant).or_default().apply(said);
+    }
+
+    fn forget(&mut self, now: Time) {
+        for tenant in self.tenants.values_mut() {
+            tenant.recent.forget(now);
+        }
     }
 
     fn decide(&mut self, now: Time, room: usize) -> Decision {
@@ -112,7 +121,7 @@ impl Decide for Diagnosis {
 
     fn digest(&self) -> u64 {
         let tenants = self.tenants.iter().map(|(id, t)| (id, t.digest()));
-        crate::digest_of(&tenants.collect::<Vec<_>>())
+        crate::digest::digest_of(&tenants.collect::<Vec<_>>())
     }
 }
 
@@ -154,7 +163,7 @@ impl Out {
 }
 
 /// What was said last of one node.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Standing {
     /// What is believed, and the event that said so.
     pub(crate) health: Option<(NodeHealth, EventId)>,
@@ -198,6 +207,8 @@ pub(crate) struct Tenant {
 #[derive(Debug, Default)]
 struct RollSoFar {
     asked_at: Time,
+    /// When the last of them was heard.
+    heard: Option<Time>,
     chunks: BTreeSet<u32>,
     told: BTreeSet<Index>,
 }
@@ -350,14 +361,18 @@ impl Tenant {
         self.refresh();
         let Some(target) = self.network.graph.index_of(answer.target) else { return };
         let asked = answer.asked_at.is_some();
-        // What nobody asked for and was seen alive was seen before it was heard; a silence lasts until then.
-        let alive_at = answer.asked_at.unwrap_or(heard.heard.plus_ms(-UNASKED_SLACK_MS));
+        // A silence nobody asked for lasts until it is heard; a sign of life was there before that.
         let silent_at = answer.asked_at.unwrap_or(heard.heard);
         let look = |asked_at, seen| Look { heard: heard.heard, asked_at, asked, seen, event: heard.id };
         let router = match answer.via {
             Vantage::Through(router) => self.network.graph.index_of(router),
             Vantage::Direct => None,
         };
+        let answered_from = |at: Time| {
+            let from = |i: Index| self.recent.of(i).map_or(at, |r| r.answered_from(at));
+            from(target).max(router.map_or(at, from))
+        };
+        let alive_at = answer.asked_at.map_or(heard.heard.plus_ms(-UNASKED_SLACK_MS), answered_from);
         match &answer.outcome {
             Outcome::Replied { .. } => self.look(target, look(alive_at, Seen::Up)),
             Outcome::Silent { tries, last } => {
@@ -377,15 +392,26 @@ impl Tenant {
             Outcome::Session { state: SessionState::Absent } => {
                 self.look(target, look(silent_at, Seen::RouterSaysDown));
             }
-            Outcome::RollCall(roll) => self.hear_roll(target, roll, alive_at, silent_at, asked, &look),
+            Outcome::RollCall(roll) => {
+                self.hear_roll(target, roll, (heard.heard, alive_at, silent_at), asked, &look);
+            }
         }
         if let Some(router) = router {
-            let proves_router = match &answer.outcome {
-                Outcome::Replied { .. } | Outcome::Silent { .. } | Outcome::Session { .. } => true,
-                Outcome::RouterSilent { .. } | Outcome::Unanswered { .. } | Outcome::RollCall(_) => false,
-            };
-            if proves_router {
-                self.look(router, look(alive_at, Seen::Up));
+            match &answer.outcome {
+                Outcome::Replied { .. } | Outcome::Session { .. } => {
+                    self.look(router, look(alive_at, Seen::Up));
+                }
+                // It was there from the first try that it tells of to the last.
+                Outcome::Silent { tries, .. } => {
+                    let from = self.recent.of(router).map_or(silent_at, |r| r.answered_from(silent_at));
+                    let from = if asked { from } else { alive_at };
+                    self.look(router, look(from, Seen::Up));
+                    let last = if asked { try_sent_at(silent_at, *tries) } else { alive_at };
+                    if last > from {
+                        self.look(router, look(last, Seen::Up));
+                    }
+                }
+                Outcome::RouterSilent { .. } | Outcome::Unanswered { .. } | Outcome::RollCall(_) => {}
             }
         }
     }
@@ -395,8 +421,7 @@ impl Tenant {
         &mut self,
         router: Index,
         roll: &RollCall,
-        alive_at: Time,
-        silent_at: Time,
+        (heard, alive_at, silent_at): (Time, Time, Time),
         asked: bool,
         look: &impl Fn(Time, Seen) -> Look,
     ) {
@@ -410,7 +435,7 @@ impl Tenant {
         let (dead, gone) = (nodes(&roll.down), sessions(&roll.gone));
         // An entry says what its last test found: what it calls up may have died since.
         for &i in &works {
-            self.look(i, look(alive_at.plus_ms(-NETWATCH_UP_LAG_MS), Seen::Up));
+            self.look(i, look(alive_at.plus_ms(-NETWATCH_UP_LAG_MS), Seen::NetwatchUp));
         }
         for &i in &present {
             self.look(i, look(alive_at, Seen::Up));
@@ -425,10 +450,12 @@ impl Tenant {
         }
         let so_far = self.rolls.entry(router).or_default();
         // Chunks nobody asked for come each at its own time: a chunk that is there already begins anew.
-        let another = if asked { so_far.asked_at != silent_at } else { so_far.chunks.contains(&roll.chunk) };
-        if another {
+        let again = if asked { so_far.asked_at != silent_at } else { so_far.chunks.contains(&roll.chunk) };
+        let late = so_far.heard.is_some_and(|last| heard.ms_since(last) > CHUNKS_WITHIN_MS);
+        if again || late {
             *so_far = RollSoFar { asked_at: silent_at, ..RollSoFar::default() };
         }
+        so_far.heard = Some(heard);
         so_far.chunks.insert(roll.chunk);
         so_far.told.extend(works);
         so_far.told.extend(present);
@@ -438,8 +465,7 @@ impl Tenant {
             self.look(router, look(alive_at, Seen::Up));
             return;
         }
-        let told = std::mem::take(&mut so_far.told);
-        self.rolls.remove(&router);
+        let told = self.rolls.remove(&router).map(|so_far| so_far.told).unwrap_or_default();
         if roll.whole && !blind {
             let absent = |i: &Index| {
                 !told.contains(i) && self.network.graph.node(*i).is_some_and(|n| !n.claims.is_empty())
@@ -457,7 +483,7 @@ impl Tenant {
         self.recent.look(index, look);
         self.soil(index);
         let settles = match look.seen {
-            Seen::Up | Seen::Nothing | Seen::Told => true,
+            Seen::Up | Seen::NetwatchUp | Seen::Nothing | Seen::Told => true,
             Seen::Silent(..) | Seen::RouterSaysDown | Seen::NetwatchDown => false,
         };
         if settles && let Some(waiting) = self.waiting.remove(&index) {
@@ -621,6 +647,6 @@ impl Tenant {
                 Some((node.id, standing))
             })
             .collect();
-        crate::digest_of(&(self.network.revision, standing, &self.strays, self.recent.digest()))
+        crate::digest::digest_of(&(self.network.revision, standing, &self.strays, self.recent.digest()))
     }
 }

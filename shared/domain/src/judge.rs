@@ -154,6 +154,14 @@ impl Tenant {
         {
             words.silence = None;
         }
+        // A router's word that a netwatch entry turned up is newer than the table it showed before.
+        if let (Some(silence), Some(praise)) = (words.silence, words.praise())
+            && silence.seen == Seen::NetwatchDown
+            && praise.source == SignalSource::Netwatch
+            && praise.heard > silence.heard
+        {
+            words.silence = None;
+        }
         words
     }
 
@@ -165,7 +173,7 @@ impl Tenant {
             Some((Seen::NetwatchDown, event)) => {
                 case.router = Some(event).filter(|_| self.netwatch_is_fresh(index, words));
             }
-            Some((Seen::Up | Seen::Nothing | Seen::Told, _)) | None => {}
+            Some((Seen::Up | Seen::NetwatchUp | Seen::Nothing | Seen::Told, _)) | None => {}
         }
         case.claimed = words.claimed_down().map(|c| c.event);
         case
@@ -536,14 +544,17 @@ impl Tenant {
         let supply = self.supply_seen(index, since, usable.map(|s| s.asked_at));
         let confirmed = usable.is_some();
         let own_question = self.question(index, node, since);
+        // What was there when the silence began may have died while it lasted: it is looked at once more.
+        let last_try_at = usable.filter(|_| supply.holds()).and_then(|s| s.unanswered_at());
+        let still = last_try_at.map_or(supply, |at| self.supply_seen(index, at, None));
         // When the looks at both are in and lie too far apart, both are looked at again, together.
         let again_together = confirmed && !supply.holds() && !self.awaits_any(index, since, out.now);
-        let ask_since = if again_together { out.now } else { since };
+        let ask_since = if again_together { out.now } else { last_try_at.unwrap_or(since) };
         let unaskable = own_question.is_none() && !self.waits_for_router(node) && claim.is_some();
         let cause = silence.map(|s| s.event).or(claim.as_ref().map(|c| c.event));
         let cause = cause.or(self.standing[index as usize].health.as_ref().map(|(_, e)| *e));
         let cause = cause.unwrap_or_else(|| self.origin(node));
-        if supply.holds() && (confirmed || unaskable) {
+        if supply.holds() && still.holds() && (confirmed || unaskable) {
             let evidence = case.evidence(node.tier, true);
             self.say_down(index, cause, claim.as_ref().map(|c| c.at), evidence, out);
             return;
@@ -567,8 +578,16 @@ impl Tenant {
             }
             return;
         }
-        let (asks, again) =
-            self.asks_of_walk(index, node, ask_since, !confirmed || again_together, own_question, out);
+        // What is cut off as far as was seen is not asked whether it is broken too.
+        let itself = !confirmed && !supply.fails();
+        let (asks, again) = self.asks_of_walk(
+            index,
+            node,
+            ask_since,
+            (itself || again_together, again_together),
+            own_question,
+            out,
+        );
         self.wakes.insert((again.unwrap_or(began.plus_ms(BOUND_MS)).min(began.plus_ms(BOUND_MS)), index));
         let raised = open.is_none();
         if !raised && asks.is_empty() {
@@ -589,7 +608,7 @@ impl Tenant {
         now.asked = still_asked(&now.asked, newly, now.since);
         let kind = if raised { SuspicionKind::Raised } else { SuspicionKind::Pursued };
         let at = claim.as_ref().map_or(out.now, |c| c.at);
-        let what = format!("suspicion {} {:x}", node.id, crate::digest_of(&now));
+        let what = format!("suspicion {} {:x}", node.id, crate::digest::digest_of(&now));
         let say = out.say(cause, &what, at, Fact::Suspicion(SuspicionSaid { kind, now }));
         for (ask, _) in asks {
             out.say(cause, &format!("ask {}", ask.id), out.now, Fact::Ask(ask));
@@ -598,13 +617,14 @@ impl Tenant {
         self.dirty.remove(&(self.network.graph.rank(index), index));
     }
 
-    /// What to ask for a suspect: the whole way up at once, each node once, and itself.
+    /// What to ask for a suspect: the whole way up at once, each node once, and then itself; or all of
+    /// them together.
     fn asks_of_walk(
         &mut self,
         index: Index,
         node: &Arc<Node>,
         since: Time,
-        itself: bool,
+        (itself, together): (bool, bool),
         own: Option<(Question, Index)>,
         out: &mut Out,
     ) -> (Vec<(Ask, Asked)>, Option<Time>) {
@@ -628,7 +648,17 @@ impl Tenant {
         {
             wanted.push((router, question, target));
         }
-        let crowded = matches!(own, Some((Question::PingThrough { .. } | Question::Session { .. }, _)))
+        // As long as anything above may explain it, the suspect itself is not asked.
+        let open = |(_, question, target): &(Index, Question, Index)| {
+            let roll_call = matches!(question, Question::RollCall { .. });
+            match self.want(*target, roll_call, since, out.now) {
+                Want::Ask(_) | Want::Wait(_) => true,
+                Want::Done | Want::GivenUp => false,
+            }
+        };
+        let itself = itself && (together || !wanted.iter().any(open));
+        let crowded = itself
+            && matches!(own, Some((Question::PingThrough { .. } | Question::Session { .. }, _)))
             && self.router_of(node).is_some_and(|router| self.is_crowded(router, out.now));
         if crowded {
             again = Some(out.now.plus_ms(AGAIN_MS));
@@ -826,9 +856,14 @@ impl Tenant {
             {
                 Want::Done
             }
-            Some(Seen::Up | Seen::Told | Seen::Silent(..) | Seen::RouterSaysDown | Seen::NetwatchDown) => {
-                anew
-            }
+            Some(
+                Seen::Up
+                | Seen::NetwatchUp
+                | Seen::Told
+                | Seen::Silent(..)
+                | Seen::RouterSaysDown
+                | Seen::NetwatchDown,
+            ) => anew,
         }
     }
 
@@ -873,7 +908,7 @@ impl Tenant {
         });
         now.asked = still_asked(&now.asked, vec![asked], out.now);
         let said = HealthSaid { kind: HealthKind::Noted, now };
-        let what = format!("asked {} {:x}", node.id, crate::digest_of(&said.now));
+        let what = format!("asked {} {:x}", node.id, crate::digest::digest_of(&said.now));
         let say = out.say(cause, &what, out.now, Fact::Health(said));
         out.say(cause, &format!("ask {}", ask.id), out.now, Fact::Ask(ask));
         self.apply(&say);
@@ -984,7 +1019,7 @@ impl Tenant {
         with(&mut now);
         let kind = if same { HealthKind::Noted } else { HealthKind::Changed };
         let at = now.at.unwrap_or(out.now);
-        let what = format!("health {node} {:x}", crate::digest_of(&now));
+        let what = format!("health {node} {:x}", crate::digest::digest_of(&now));
         let say = out.say(cause, &what, at, Fact::Health(HealthSaid { kind, now }));
         self.apply(&say);
         self.soil(index);

@@ -10,6 +10,7 @@ pub mod announcing;
 pub mod confidence;
 pub mod correlation;
 pub mod diagnosis;
+mod digest;
 pub mod graph;
 pub mod impact;
 mod judge;
@@ -23,21 +24,3 @@ pub use correlation::Correlation;
 pub use diagnosis::Diagnosis;
 pub use graph::{Graph, Problem};
 pub use network::Network;
-
-/// A digest of anything that can be shown: equal things have equal digests.
-pub(crate) fn digest_of(thing: &impl std::fmt::Debug) -> u64 {
-    use std::{
-        fmt::{self, Write},
-        hash::{DefaultHasher, Hasher},
-    };
-    struct Sink(DefaultHasher);
-    impl Write for Sink {
-        fn write_str(&mut self, s: &str) -> fmt::Result {
-            self.0.write(s.as_bytes());
-            Ok(())
-        }
-    }
-    let mut sink = Sink(DefaultHasher::new());
-    write!(sink, "{thing:?}").expect("a hash takes everything");
-    sink.0.finish()
-}

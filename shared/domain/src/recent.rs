@@ -1,15 +1,23 @@
-//! What was heard lately of each node: claims and looks of the last 15 minutes.
+//! What was heard lately of each node: claims and looks of the last 14 minutes.
 //!
-//! Everything here is a function of the inputs of that window alone, never of what was decided:
-//! of each node the newest few of each kind within the window. So a start that reads the window
-//! again knows the same.
+//! Everything here is a function of the inputs of the last 15 minutes alone, never of what was decided:
+//! of each node the newest few of each kind within the window. So a start that reads those inputs
+//! again knows the same, even where one look is put together of several answers.
 
 use crate::graph::Index;
 use events::{Claim, EventId, NodeId, RECALL_MS, SignalSource, Time};
+use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// How many claims and how many looks are remembered of one node.
 const MOST: usize = 16;
+/// So long something is remembered, milliseconds: a minute less than what a start reads again, for
+/// looks that are put together of answers which come within that minute.
+const WINDOW_MS: i64 = RECALL_MS - 60_000;
+/// When the tries of a probe are sent, milliseconds after it begins (design, "The walk").
+const TRIES_AT_MS: [i64; 3] = [0, 400, 1_000];
+/// How long a try is waited for at least before it counts as unanswered, milliseconds.
+const TRY_MS: i64 = 400;
 /// How many words of one sender are remembered, to know which of its boots is the present one.
 const MOST_BOOTS: usize = 64;
 /// An answer nobody asked for tells of a moment before it was heard; by at most this, milliseconds:
@@ -17,7 +25,7 @@ const MOST_BOOTS: usize = 64;
 pub const UNASKED_SLACK_MS: i64 = 5_000;
 
 /// A claim that was heard.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ClaimHeard {
     /// When.
     pub heard: Time,
@@ -38,7 +46,7 @@ pub struct ClaimHeard {
 }
 
 /// What a look at a node showed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum Seen {
     /// It is alive.
     Up,
@@ -46,6 +54,8 @@ pub enum Seen {
     Silent(u8, bool),
     /// Its router's session table says that it is not there.
     RouterSaysDown,
+    /// Its router's netwatch says up: as of its last test, which may be a whole interval ago.
+    NetwatchUp,
     /// Its router's netwatch says down: as of its last test, which may be a whole interval ago.
     NetwatchDown,
     /// The look ended without a word about it.
@@ -54,8 +64,18 @@ pub enum Seen {
     Told,
 }
 
+impl Seen {
+    /// Whether it shows that the node was alive at the moment the look tells of.
+    const fn is_alive(self) -> bool {
+        match self {
+            Seen::Up | Seen::NetwatchUp | Seen::Told => true,
+            Seen::Silent(..) | Seen::RouterSaysDown | Seen::NetwatchDown | Seen::Nothing => false,
+        }
+    }
+}
+
 /// A look at a node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Look {
     /// When the answer was heard.
     pub heard: Time,
@@ -69,8 +89,29 @@ pub struct Look {
     pub event: EventId,
 }
 
+/// When the last of so many tries was sent of a probe that began at `began`.
+pub(crate) fn try_sent_at(began: Time, tries: u8) -> Time {
+    began.plus_ms(TRIES_AT_MS[usize::from(tries).clamp(1, TRIES_AT_MS.len()) - 1])
+}
+
+impl Look {
+    /// When the last unanswered try was sent, of a probe of our own.
+    pub fn unanswered_at(&self) -> Option<Time> {
+        match self.seen {
+            Seen::Silent(tries, _) if self.asked => Some(try_sent_at(self.asked_at, tries)),
+            Seen::Silent(..) => Some(self.heard.plus_ms(-TRY_MS)),
+            Seen::Up
+            | Seen::NetwatchUp
+            | Seen::NetwatchDown
+            | Seen::RouterSaysDown
+            | Seen::Nothing
+            | Seen::Told => None,
+        }
+    }
+}
+
 /// What was heard lately of one node.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct NodeRecent {
     /// The newest claims about it.
     pub claims: VecDeque<ClaimHeard>,
@@ -114,9 +155,14 @@ impl Recent {
         remember(&mut recent.claims, MOST, claim);
     }
 
-    /// Remembers a look.
+    /// Remembers a look. The same seen again of the same moment is remembered once, as heard last.
     pub fn look(&mut self, node: Index, look: Look) {
-        remember(&mut self.node_mut(node, look.heard).looks, MOST, look);
+        let looks = &mut self.node_mut(node, look.heard).looks;
+        let same = |l: &Look| (l.asked_at, l.asked, l.seen) == (look.asked_at, look.asked, look.seen);
+        if let Some(at) = looks.iter().position(same) {
+            looks.remove(at);
+        }
+        remember(looks, MOST, look);
     }
 
     fn node_mut(&mut self, node: Index, heard: Time) -> &mut NodeRecent {
@@ -128,7 +174,7 @@ impl Recent {
 
     /// Forgets what was heard longer ago than the window.
     pub fn forget(&mut self, now: Time) {
-        let from = now.plus_ms(-RECALL_MS);
+        let from = now.plus_ms(-WINDOW_MS);
         while let Some(&(oldest, what)) = self.expiry.first() {
             if oldest >= from {
                 break;
@@ -216,41 +262,53 @@ impl Recent {
 
     /// A digest of everything remembered.
     pub fn digest(&self) -> u64 {
-        crate::digest_of(&(&self.nodes, &self.boots))
+        crate::digest::digest_of(&(&self.nodes, &self.boots))
     }
 }
 
 impl NodeRecent {
     /// The latest moment for which a look proves it alive.
     pub fn alive_at(&self) -> Option<(Time, EventId)> {
-        self.looks
-            .iter()
-            .filter(|l| matches!(l.seen, Seen::Up | Seen::Told))
-            .map(|l| (l.asked_at, l.event))
-            .max()
+        self.looks.iter().filter(|l| l.seen.is_alive()).map(|l| (l.asked_at, l.event)).max()
     }
 
-    /// Whether a look asked for at `from` or later, and not after `until`, proves it alive.
+    /// Whether a look asked for at `from` or later, and not after `until`, proves it alive, and no try
+    /// that was sent after that went unanswered.
     pub fn is_alive_between(&self, from: Time, until: Option<Time>) -> bool {
-        let lives = |l: &&Look| matches!(l.seen, Seen::Up | Seen::Told);
-        self.looks
-            .iter()
-            .filter(lives)
-            .any(|l| l.asked_at >= from && until.is_none_or(|until| l.asked_at <= until))
+        let proof = |l: &&Look| {
+            l.seen.is_alive() && l.asked_at >= from && until.is_none_or(|until| l.asked_at <= until)
+        };
+        let Some(proven) = self.looks.iter().filter(proof).map(|l| l.heard).max() else { return false };
+        let silent = self.looks.iter().filter_map(Look::unanswered_at).max();
+        silent
+            .is_none_or(|at| at <= proven || self.looks.iter().any(|l| l.seen.is_alive() && l.asked_at >= at))
+    }
+
+    /// From when on an answer to a probe that began at `asked_at` proves it alive: since the last of its
+    /// tries was sent, when those before went unanswered.
+    pub fn answered_from(&self, asked_at: Time) -> Time {
+        let of_that = |l: &&Look| l.asked && l.asked_at == asked_at;
+        let unanswered = |l: &Look| match l.seen {
+            Seen::Silent(tries, false) => Some(usize::from(tries)),
+            _ => None,
+        };
+        let tries = self.looks.iter().filter(of_that).filter_map(unanswered).max().unwrap_or(0);
+        asked_at.plus_ms(TRIES_AT_MS[tries.min(TRIES_AT_MS.len() - 1)])
     }
 
     /// The newest look that was not answered, if none later proves it alive.
     pub fn silence(&self) -> Option<&Look> {
         // A silence is ended by a sign of life heard after it was asked for, whoever asked for that.
-        let lives = self.looks.iter().filter(|l| matches!(l.seen, Seen::Up | Seen::Told));
-        let alive = lives.map(|l| if l.asked { l.asked_at } else { l.heard }).max();
+        let lives = self.looks.iter().filter(|l| l.seen.is_alive());
+        let dated = |l: &Look| l.asked || l.seen == Seen::NetwatchUp;
+        let alive = lives.map(|l| if dated(l) { l.asked_at } else { l.heard }).max();
         self.looks
             .iter()
             .filter(|l| match l.seen {
                 Seen::Silent(..) | Seen::RouterSaysDown | Seen::NetwatchDown => {
                     alive.is_none_or(|at| l.asked_at > at)
                 }
-                Seen::Up | Seen::Nothing | Seen::Told => false,
+                Seen::Up | Seen::NetwatchUp | Seen::Nothing | Seen::Told => false,
             })
             .max_by_key(|l| (l.asked_at, l.heard, strength(l.seen)))
     }
@@ -261,14 +319,14 @@ impl NodeRecent {
         asked.into_iter().find(|seen| match seen {
             Seen::Told | Seen::Silent(_, true) | Seen::Nothing => true,
             Seen::Up | Seen::RouterSaysDown | Seen::NetwatchDown => !roll_call,
-            Seen::Silent(_, false) => false,
+            Seen::NetwatchUp | Seen::Silent(_, false) => false,
         })
     }
 }
 
 fn strength(seen: Seen) -> u8 {
     match seen {
-        Seen::Up | Seen::Nothing | Seen::Told => 0,
+        Seen::Up | Seen::NetwatchUp | Seen::Nothing | Seen::Told => 0,
         Seen::NetwatchDown => 1,
         Seen::Silent(tries, _) => tries,
         Seen::RouterSaysDown => u8::MAX,

@@ -43,6 +43,10 @@ pub trait Decide: Send + 'static {
     /// Remembers one thing that it said. Total: it has already happened.
     fn apply(&mut self, said: &Say);
 
+    /// Forgets what was heard too long before `now` to matter. Called when loading is over, with the
+    /// `now` of the cut: a start may have read more than is remembered.
+    fn forget(&mut self, _now: Time) {}
+
     /// What follows from everything heard and said so far. `now` is the highest `heard` so far.
     /// At most `room` messages and timers together; new verdicts before what is owed.
     fn decide(&mut self, now: Time, room: usize) -> Decision;

@@ -1,6 +1,6 @@
 //! Points in time, as events carry them.
 //!
-//! Microseconds since the Unix epoch inside, RFC 3339 text outside. There is no `now` here:
+//! Microseconds since the Unix epoch inside and in binary forms, RFC 3339 text outside. There is no `now` here:
 //! a decision learns the time from what it hears.
 
 use chrono::{DateTime, SecondsFormat};
@@ -66,12 +66,15 @@ impl FromStr for Time {
 
 impl Serialize for Time {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_str(self)
+        if s.is_human_readable() { s.collect_str(self) } else { s.serialize_i64(self.0) }
     }
 }
 
 impl<'de> Deserialize<'de> for Time {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        if !d.is_human_readable() {
+            return i64::deserialize(d).map(Self);
+        }
         let text = Cow::<str>::deserialize(d)?;
         text.parse().map_err(|_| de::Error::custom(format!("`{text}` is no RFC 3339 time")))
     }

@@ -348,6 +348,7 @@ impl Bus {
                 mind.recall(&read(&entry.heard, through_json, &mut lost));
             }
         }
+        mind.forget(cut.now);
         let queue: VecDeque<u32> =
             (end..self.log.len()).filter(|i| hears(&self.log[*i].heard)).map(|i| i as u32).collect();
         self.consumers[usize::from(decider)].queue = queue;

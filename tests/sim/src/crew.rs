@@ -8,6 +8,8 @@ pub trait Mind: Send {
     fn recall(&mut self, heard: &Heard);
     /// Remembers one thing that it said.
     fn apply(&mut self, said: &Say);
+    /// Forgets what is too old to matter.
+    fn forget(&mut self, now: Time);
     /// What follows.
     fn decide(&mut self, now: Time, room: usize) -> Decision;
     /// A digest of everything remembered.
@@ -20,6 +22,9 @@ impl<D: Decide> Mind for D {
     }
     fn apply(&mut self, said: &Say) {
         Decide::apply(self, said);
+    }
+    fn forget(&mut self, now: Time) {
+        Decide::forget(self, now);
     }
     fn decide(&mut self, now: Time, room: usize) -> Decision {
         Decide::decide(self, now, room)

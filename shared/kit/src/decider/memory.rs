@@ -109,6 +109,7 @@ pub(super) async fn load<D: Decide>(common: &Common<D>, part: u16) -> Result<Opt
         hear_again(common, part, &mut memory).await?;
     }
     remember_what_was_said(common, part, &mut memory).await?;
+    memory.decider.forget(memory.now);
     common.stats.loads.fetch_add(1, Ordering::Relaxed);
     if let Some(observer) = &common.observer {
         observer.loaded(part, memory.position, memory.decider.digest());
