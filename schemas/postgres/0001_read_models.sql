@@ -325,23 +325,30 @@ comment on column health.seq is 'The message this row says.';
 create table downtime (
     tenant uuid not null,
     node uuid not null,
+    believed_at timestamptz not null,
     from_at timestamptz not null,
     until_at timestamptz,
     duration_ms bigint,
     health text not null,
+    roots uuid[] not null,
+    event uuid not null,
     heard_at timestamptz not null,
     kept_until timestamptz,
     seq bigint not null,
-    primary key (tenant, node, from_at)
+    primary key (tenant, node, believed_at)
 );
-comment on table downtime is 'When nodes did not work.';
+create index downtime_open on downtime (tenant, node) where until_at is null;
+comment on table downtime is 'When nodes did not work: one row for each time that one of them was believed down or impacted, until something else was believed. Nothing is added up over a time of which nothing is known.';
 comment on column downtime.tenant is 'Whose.';
-comment on column downtime.node is 'Which node.';
-comment on column downtime.from_at is 'When it began, as the source says.';
+comment on column downtime.node is 'Which node; subscribers are nodes too.';
+comment on column downtime.believed_at is 'Since when it was believed.';
+comment on column downtime.from_at is 'When it began, as far as the source can tell.';
 comment on column downtime.until_at is 'When it ended; null while it runs.';
 comment on column downtime.duration_ms is 'How long it took; null while it runs.';
 comment on column downtime.health is 'down (broken itself) or impacted (cut off).';
-comment on column downtime.heard_at is 'When the log stored it.';
+comment on column downtime.roots is 'What caused it: itself if it was down, else the nodes that cut it off. The view downtime_incident has the incidents.';
+comment on column downtime.event is 'The health event that says so.';
+comment on column downtime.heard_at is 'When the log stored the last event about it.';
 comment on column downtime.kept_until is 'When the log forgets it and this row may go; null: never.';
 comment on column downtime.seq is 'The message this row says.';
 
@@ -460,6 +467,14 @@ comment on column incident_event.title is 'Its title after it.';
 comment on column incident_event.what is 'What happened, for people: the newest line of its timeline.';
 comment on column incident_event.subscriber_count is 'Subscribers cut off, as known then.';
 comment on column incident_event.heard_at is 'When the log stored it.';
+
+create view downtime_incident with (security_invoker = true) as
+    select distinct d.tenant, d.node, d.believed_at, coalesce(i.merged_into, i.id) as incident
+    from downtime d
+    join incident_cause c on c.tenant = d.tenant and c.node = any (d.roots)
+    join incident i on i.tenant = c.tenant and i.id = c.incident
+    where i.opened_at <= coalesce(d.until_at, 'infinity') and coalesce(i.ended_at, 'infinity') >= d.from_at;
+comment on view downtime_incident is 'The incidents that a downtime (tenant, node, believed_at) was part of: those whose root causes caused it, in its time. A merged incident is named by the one it was merged into.';
 
 -- Telling people ---------------------------------------------------------------------------
 

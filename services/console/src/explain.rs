@@ -11,8 +11,8 @@
 
 use chrono::{DateTime, Utc};
 use events::{
-    Claim, EventId, Fact, Health, Heard, IncidentId, IncidentSaid, NodeId, Noun, Outcome, SessionState,
-    TenantId, Time,
+    Claim, EventId, Fact, Health, Heard, IncidentId, IncidentSaid, NodeId, NoticeId, NoticeKind, Noun,
+    Outcome, Phase, SessionState, TenantId, Time,
 };
 use kit::{Filter, From, Log, LogError, Raw};
 use serde::Serialize;
@@ -69,6 +69,10 @@ pub(crate) struct Suppressed {
     pub(crate) heard: DateTime<Utc>,
     /// The roots that explain it.
     pub(crate) roots: Vec<Uuid>,
+    /// The event that the verdict followed from: what was said of a root.
+    pub(crate) cause: Option<Uuid>,
+    /// Whether the log has that event, as one of a root's history: without it the silence is unproven.
+    pub(crate) explained: bool,
 }
 
 /// Why people were told of an incident.
@@ -82,6 +86,12 @@ pub(crate) struct Explanation {
     pub(crate) chain: Vec<Link>,
     /// Events that are named and that the log does not have any more.
     pub(crate) missing: Vec<Uuid>,
+    /// How many notices said that it began, to whom it may concern; those withdrawn in time not counted.
+    pub(crate) sent_count: usize,
+    /// How many notices told the same people how it went on and ended.
+    pub(crate) followed_up_count: usize,
+    /// Of the nodes that were cut off, those whose silence is not proven by an event of the log.
+    pub(crate) unexplained_count: usize,
     /// How many nodes were cut off, of which nobody was told by itself.
     pub(crate) suppressed_count: usize,
     /// Those on this page, in the order of the log.
@@ -108,6 +118,7 @@ pub(crate) async fn explain(
 
     let mut chain = Chain::default();
     let told = notices(log, tenant, incident, first_seq, end).await?;
+    let (sent_count, followed_up_count) = left(&told);
     for told in story.into_iter().chain(told) {
         chain.want(told.heard.id);
         chain.hold(told);
@@ -138,8 +149,12 @@ pub(crate) async fn explain(
         }
     }
     let until = if is_over { last_seq } else { end };
-    let everybody = cut_off(log, tenant, &roots, from, until).await?;
+    let mut everybody = cut_off(log, tenant, &roots, from, until).await?;
+    for one in &mut everybody {
+        one.explained = one.cause.is_some_and(|cause| chain.known.contains_key(&EventId(cause)));
+    }
     let suppressed_count = everybody.len();
+    let unexplained_count = everybody.iter().filter(|one| !one.explained).count();
     let mut page: Vec<Suppressed> =
         everybody.into_iter().filter(|one| one.seq > after).take(limit + 1).collect();
     let next = if page.len() > limit {
@@ -150,7 +165,18 @@ pub(crate) async fn explain(
     };
     let missing = chain.missing().into_iter().map(|id| id.0).collect();
     let (incident, chain) = (incident.0, chain.links());
-    Ok(Some(Explanation { incident, title, chain, missing, suppressed_count, suppressed: page, next }))
+    Ok(Some(Explanation {
+        incident,
+        title,
+        chain,
+        missing,
+        sent_count,
+        followed_up_count,
+        unexplained_count,
+        suppressed_count,
+        suppressed: page,
+        next,
+    }))
 }
 
 /// One event, and what it follows from.
@@ -267,6 +293,19 @@ async fn notices(
     Ok(found)
 }
 
+/// How many of the notices said that it began, and how many what became of it; withdrawn ones never left.
+fn left(told: &[Told]) -> (usize, usize) {
+    let mut last: BTreeMap<NoticeId, (NoticeKind, Phase)> = BTreeMap::new();
+    for told in told {
+        if let Fact::Notice(said) = &told.heard.fact {
+            last.insert(said.now.id, (said.kind, said.now.phase));
+        }
+    }
+    let addressed = last.into_values().filter(|(kind, _)| *kind == NoticeKind::Addressed);
+    let (began, later): (Vec<_>, Vec<_>) = addressed.partition(|(_, phase)| *phase == Phase::Opened);
+    (began.len(), later.len())
+}
+
 /// Looks for events by their ids in a stretch of the log; `false` when none of them is there.
 async fn search(
     log: &Log,
@@ -326,6 +365,8 @@ async fn cut_off(
                 seq,
                 heard: date(heard),
                 roots: by.into_iter().map(|root| root.0).collect(),
+                cause: raw.cause().map(|id| id.0),
+                explained: false,
             });
         }
     }
@@ -345,7 +386,6 @@ fn roots_of(fact: &Fact) -> Vec<NodeId> {
         | Fact::Ask(_)
         | Fact::Suspicion(_)
         | Fact::Health(_)
-        | Fact::Downtime(_)
         | Fact::Notice(_)
         | Fact::Delivery(_)
         | Fact::Due(_)
@@ -373,7 +413,6 @@ fn evidence_of(fact: &Fact) -> impl Iterator<Item = EventId> {
         | Fact::Signal(_)
         | Fact::Answer(_)
         | Fact::Ask(_)
-        | Fact::Downtime(_)
         | Fact::Notice(_)
         | Fact::Delivery(_)
         | Fact::Due(_)
@@ -426,7 +465,6 @@ fn what(fact: &Fact) -> String {
         | Fact::Part(_)
         | Fact::Access(_)
         | Fact::Ask(_)
-        | Fact::Downtime(_)
         | Fact::Delivery(_)
         | Fact::Cut(_) => fact.noun().token().to_owned(),
     }

@@ -134,7 +134,6 @@ impl Laid {
             | Fact::Ask(_)
             | Fact::Suspicion(_)
             | Fact::Health(_)
-            | Fact::Downtime(_)
             | Fact::Incident(_)
             | Fact::Notice(_)
             | Fact::Delivery(_)

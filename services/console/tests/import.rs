@@ -108,6 +108,51 @@ async fn a_wrong_file_changes_nothing_and_every_fault_is_named_with_its_place() 
     g.end().await;
 }
 
+/// R59: a group of each mode is made through the API, and read back as it is kept: a header and its members.
+#[tokio::test(flavor = "multi_thread")]
+async fn groups_of_every_mode_are_made_by_the_api_and_bad_ones_are_refused() {
+    let g = ground().await;
+    let file = |needs: &str| {
+        format!(
+            "version: 1\ntenant: {{id: hillside}}\ndevices:\n  \
+             - {{id: a, class: router, tier: core, address: 10.0.0.1}}\n  \
+             - {{id: b, class: router, tier: core, address: 10.0.0.2}}\n  \
+             - {{id: c, class: router, tier: core, address: 10.0.0.3}}\n  \
+             - {{id: x, class: server, tier: site, needs: [{needs}]}}\n"
+        )
+    };
+    let mut token = None;
+    for (needs, mode, k) in [
+        ("{any: [a, b]}", "any", json!(null)),
+        ("{all: [a, b, c]}", "all", json!(null)),
+        ("{k_of_n: 2, of: [a, b, c]}", "k_of_n", json!(2)),
+    ] {
+        g.imported(&file(needs)).await;
+        if token.is_none() {
+            token = Some(g.token("hillside").await);
+        }
+        g.settled(TenantId::of("hillside")).await;
+        let (status, x) = read(g.get(token.as_ref().unwrap(), "/api/v1/inventory/nodes/x")).await;
+        assert_eq!(status, 200, "{x:#}");
+        let group = &x["groups"][0];
+        assert_eq!((group["mode"].as_str(), &group["k"]), (Some(mode), &k), "{x:#}");
+        let members = group["members"].as_array().unwrap().len();
+        assert_eq!(members, needs.matches(", ").count() + usize::from(mode != "k_of_n"), "{x:#}");
+    }
+    for (needs, says) in [
+        // Nothing on this cycle could be supplied with everything up.
+        ("{all: [a, x]}", "x"),
+        // What another tenant has, this one does not know.
+        ("{any: [a, valley-core]}", "valley-core"),
+        ("{k_of_n: 4, of: [a, b, c]}", "4"),
+    ] {
+        let (status, told) = g.import(&file(needs)).await;
+        assert_eq!(status, 422, "{needs}: {told:#}");
+        assert!(told["errors"][0]["message"].as_str().unwrap().contains(says), "{told:#}");
+    }
+    g.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_import_is_laid_down_in_parts_and_takes_effect_at_once() {
     let g = ground().await;

@@ -11,7 +11,7 @@ use indicatif::ProgressBar;
 use reqwest::Method;
 use serde_json::Value;
 use std::{
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -20,6 +20,9 @@ use tokio_util::sync::CancellationToken;
 
 /// Who dies in the demonstration's own network.
 const VICTIM: &str = "core-3";
+/// Where its first router lives, and at which port of their addresses its routers are spoken to.
+const FIRST_ROUTER: &str = "127.20.0.1";
+const USUAL_API_PORT: u16 = 18_728;
 /// How long anything may take before the demonstration says that it went wrong.
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -45,7 +48,7 @@ pub async fn play(
     let reports_to = format!("http://{}", doors.ingest);
     let text = match network {
         Some(path) => std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?,
-        None => network_file::demo(18_728, &reports_to, &notices_to).to_yaml(),
+        None => network_file::demo(api_port()?, &reports_to, &notices_to).to_yaml(),
     };
     let name = network.map_or_else(|| "demo.yaml".into(), |p| p.display().to_string());
     let base = network.and_then(Path::parent).map(PathBuf::from).unwrap_or_default();
@@ -83,6 +86,13 @@ pub async fn play(
     }
     lab.stop().await;
     Ok(())
+}
+
+/// Where the played routers are spoken to: the usual port, or a free one when somebody plays an ISP already.
+fn api_port() -> anyhow::Result<u16> {
+    let on_the_first = |port| TcpListener::bind((FIRST_ROUTER, port));
+    let free = on_the_first(USUAL_API_PORT).or_else(|_| on_the_first(0));
+    Ok(free.context("finding a free port for the simulated routers")?.local_addr()?.port())
 }
 
 async fn receive(State(inbox): State<mpsc::Sender<Value>>, headers: HeaderMap, body: Bytes) -> StatusCode {

@@ -149,7 +149,7 @@ fn evidence(cause: &Value) {
 pub async fn explain(start: &str, api: &Api, json: bool) -> anyhow::Result<()> {
     let id = find(start, api).await?;
     let mut next: Option<String> = None;
-    let (mut first, mut suppressed, mut unexplained) = (true, 0, 0);
+    let mut first = true;
     loop {
         let after = next.map(|n| format!("?cursor={n}")).unwrap_or_default();
         let page = api.get(&format!("/api/v1/incidents/{id}/explain{after}")).await?;
@@ -167,20 +167,20 @@ pub async fn explain(start: &str, api: &Api, json: bool) -> anyhow::Result<()> {
                 ));
             }
         }
-        for node in page["suppressed"].as_array().into_iter().flatten() {
-            suppressed += 1;
-            unexplained += usize::from(node["roots"].as_array().is_none_or(Vec::is_empty));
+        if !json && first {
+            show::line(format!(
+                "{} sent, {} suppressed, {} unexplained; {} more to the same people as it went on",
+                page["sent_count"],
+                page["suppressed_count"],
+                page["unexplained_count"],
+                page["followed_up_count"]
+            ));
         }
         first = false;
         next = page["next"].as_str().map(str::to_owned);
         if next.is_none() {
             break;
         }
-    }
-    if !json {
-        show::line(format!(
-            "{suppressed} nodes below were not told of by themselves, {unexplained} of them unexplained"
-        ));
     }
     Ok(())
 }

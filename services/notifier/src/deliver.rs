@@ -6,6 +6,7 @@ use crate::{
     directory::Directory,
     email::{self, Mailer},
     figures::Figures,
+    lanes::Lanes,
     standing::{Attempt, Next, Rules, Standing},
     target::Targets,
     webhook::{self, Web},
@@ -15,15 +16,8 @@ use events::{
     NoticeId, NoticeKind, NoticeSaid, Noun, Phase, Say, Subject, TenantId, Time,
 };
 use kit::{Job, Log, LogError, Outgoing, PublishError, Service, Stored, Verdict, message::Undecodable};
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::Instant,
-};
+use std::{sync::Arc, time::Duration};
+use tokio::time::Instant;
 use url::Url;
 use uuid::Uuid;
 use vault::{Field, TenantKeys};
@@ -67,17 +61,8 @@ pub(crate) struct Desk {
     rules: Rules,
     stale_after: Duration,
     console: Option<Url>,
-    at_once: usize,
-    lanes: Mutex<HashMap<(TenantId, ChannelId), Lane>>,
+    lanes: Lanes,
     figures: Figures,
-}
-
-/// One channel's room.
-#[derive(Debug, Clone)]
-struct Lane {
-    room: Arc<Semaphore>,
-    /// The settings under which it said that it wants nothing any more.
-    off: Option<Arc<Channel>>,
 }
 
 /// One notice and whose it is.
@@ -108,6 +93,7 @@ impl Desk {
     pub(crate) fn new(config: Config, service: &Service, directory: Arc<Directory>) -> anyhow::Result<Self> {
         let targets = Targets { allow_private: config.allow_private_targets };
         let ms = Duration::from_millis;
+        let figures = Figures::new(&service.metrics);
         Ok(Self {
             log: service.log.clone(),
             said_by: Arc::from(service.name),
@@ -120,9 +106,8 @@ impl Desk {
             },
             stale_after: ms(config.stale_after_ms),
             console: config.console_url,
-            at_once: config.at_once_per_channel,
-            lanes: Mutex::default(),
-            figures: Figures::new(&service.metrics),
+            lanes: Lanes::new(config.at_once_per_channel, figures.off.clone()),
+            figures,
         })
     }
 
@@ -183,11 +168,11 @@ impl Desk {
                 return self.end(matter, standing.as_ref(), DeliveryKind::Dropped, why).await;
             }
         };
-        let Some(_place) = self.place(tenant, &channel) else {
+        let Some(_place) = self.lanes.place(tenant, &channel, |tenant, id| self.is_known(tenant, id)) else {
             self.figures.busy.inc();
             return Ok(Verdict::Later(BUSY_AGAIN));
         };
-        if self.is_off(tenant, &channel) {
+        if self.lanes.is_off(tenant, &channel) {
             let why = "the endpoint is off: it answered 410";
             return self.end(matter, standing.as_ref(), DeliveryKind::Refused, why).await;
         }
@@ -354,31 +339,8 @@ impl Desk {
         Ok(First::Pending(pending))
     }
 
-    fn place(&self, tenant: TenantId, channel: &Channel) -> Option<OwnedSemaphorePermit> {
-        let room = self.with_lane(tenant, channel.id, |lane| Arc::clone(&lane.room));
-        room.try_acquire_owned().ok()
-    }
-
-    /// Whether the channel said that it wants nothing any more, under the settings it has now.
-    fn is_off(&self, tenant: TenantId, channel: &Channel) -> bool {
-        self.with_lane(tenant, channel.id, |lane| match &lane.off {
-            Some(then) if then.kind == channel.kind => true,
-            Some(_) => {
-                lane.off = None;
-                self.figures.off.dec();
-                false
-            }
-            None => false,
-        })
-    }
-
-    fn with_lane<T>(&self, tenant: TenantId, id: ChannelId, look: impl FnOnce(&mut Lane) -> T) -> T {
-        // A panic elsewhere leaves nothing half-done in here.
-        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        let lane = lanes
-            .entry((tenant, id))
-            .or_insert_with(|| Lane { room: Arc::new(Semaphore::new(self.at_once)), off: None });
-        look(lane)
+    fn is_known(&self, tenant: TenantId, id: ChannelId) -> bool {
+        self.directory.channel(tenant, id).is_some()
     }
 
     /// Says that an attempt begins. `None`: somebody else was faster.
@@ -494,11 +456,7 @@ impl Desk {
             }
             Outcome::Gone(why) => {
                 tracing::error!(%notice, %tenant, channel = channel_name, why, "the channel switched itself off");
-                self.with_lane(tenant, channel.id, |lane| {
-                    if lane.off.replace(Arc::clone(channel)).is_none() {
-                        self.figures.off.inc();
-                    }
-                });
+                self.lanes.switch_off(tenant, channel, |tenant, id| self.is_known(tenant, id));
             }
         }
     }

@@ -112,7 +112,6 @@ impl Directory {
             | Fact::Ask(_)
             | Fact::Suspicion(_)
             | Fact::Health(_)
-            | Fact::Downtime(_)
             | Fact::Incident(_)
             | Fact::Notice(_)
             | Fact::Delivery(_)

@@ -15,6 +15,7 @@ mod deliver;
 mod directory;
 mod email;
 mod figures;
+mod lanes;
 mod standing;
 mod target;
 mod webhook;

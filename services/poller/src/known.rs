@@ -148,7 +148,6 @@ impl Known {
                 | Fact::Ask(_)
                 | Fact::Suspicion(_)
                 | Fact::Health(_)
-                | Fact::Downtime(_)
                 | Fact::Incident(_)
                 | Fact::Notice(_)
                 | Fact::Delivery(_)

@@ -22,7 +22,7 @@ pub const TABLES: [(&str, &str); 19] = [
     ("session_claim", "claim"),
     ("suspicion", "node"),
     ("health", "node"),
-    ("downtime", "node, from_at"),
+    ("downtime", "node, believed_at"),
     ("incident", "id"),
     ("incident_cause", "incident, ordinal"),
     ("incident_event", "incident, seq"),

@@ -7,6 +7,7 @@
 
 mod audit;
 mod belief;
+mod downtime;
 mod incident;
 mod inventory;
 mod telling;
@@ -27,7 +28,6 @@ pub(crate) const HEARS: &[Noun] = &[
     Noun::Signal,
     Noun::Suspicion,
     Noun::Health,
-    Noun::Downtime,
     Noun::Incident,
     Noun::Notice,
     Noun::Delivery,
@@ -77,8 +77,15 @@ pub(crate) async fn delete(
 /// Every statement, for the test that prepares them all.
 #[doc(hidden)]
 pub fn statements() -> Vec<&'static str> {
-    [inventory::STATEMENTS, belief::STATEMENTS, incident::STATEMENTS, telling::STATEMENTS, audit::STATEMENTS]
-        .concat()
+    [
+        inventory::STATEMENTS,
+        belief::STATEMENTS,
+        downtime::STATEMENTS,
+        incident::STATEMENTS,
+        telling::STATEMENTS,
+        audit::STATEMENTS,
+    ]
+    .concat()
 }
 
 /// The rows of one tenant, not written yet.
@@ -86,6 +93,7 @@ pub fn statements() -> Vec<&'static str> {
 pub(crate) struct Rows<'a> {
     inventory: inventory::Rows<'a>,
     belief: belief::Rows<'a>,
+    downtime: downtime::Rows<'a>,
     incidents: incident::Rows<'a>,
     telling: telling::Rows<'a>,
     audit: audit::Rows<'a>,
@@ -109,8 +117,10 @@ impl<'a> Rows<'a> {
             Fact::Order(said) => self.audit.ordered(told, said),
             Fact::Signal(signal) => self.belief.claim(told, signal),
             Fact::Suspicion(said) => self.belief.suspect(told, said),
-            Fact::Health(said) => self.belief.believe(told, said),
-            Fact::Downtime(downtime) => self.belief.record(told, downtime),
+            Fact::Health(said) => {
+                self.belief.believe(told, said);
+                self.downtime.hear(told, said);
+            }
             Fact::Incident(said) => self.incidents.take(told, said),
             Fact::Notice(said) => self.telling.address(told, said),
             Fact::Delivery(said) => self.telling.deliver(told, said),
@@ -133,6 +143,7 @@ impl<'a> Rows<'a> {
         let id = tenant.0;
         self.inventory.write(id, tx).await?;
         self.belief.write(id, tx).await?;
+        self.downtime.write(id, tx).await?;
         self.incidents.write(id, tx).await?;
         self.telling.write(id, tx).await?;
         self.audit.write(id, tx).await?;

@@ -13,7 +13,7 @@ use kit::{
     projection::{Chunk, Project, Told},
 };
 use projector::{MIGRATIONS, MODEL, ReadModels, TABLES, checksum, prune};
-use sqlx::{Connection, Executor, PgConnection, PgPool, Row};
+use sqlx::{Connection, Executor, PgConnection, PgPool};
 
 struct Database {
     server: Temporary<Postgres>,
@@ -248,30 +248,6 @@ async fn every_statement_is_understood_by_the_database() {
         let prepared = connection.prepare(sqlx::SqlStr::from_static(sql)).await;
         assert!(prepared.is_ok(), "{sql}\n{prepared:?}");
     }
-}
-
-#[tokio::test]
-async fn a_downtime_of_seven_minutes_is_one_of_420_seconds() {
-    use events::{Downtime, Fact, Health, NodeId, Time};
-    let db = Database::new().await;
-    let tenant = TenantId::of("hillside");
-    let node = NodeId::of(tenant, "ap-17");
-    let from = Time::from_ms(1_795_000_000_000);
-    let heard = |seq, until| Heard {
-        seq,
-        id: events::EventId::default(),
-        tenant,
-        heard: from.plus_ms(1_000),
-        at: from,
-        fact: Fact::Downtime(Downtime { node, health: Health::Down, from, until }),
-    };
-    let said = [heard(1, None), heard(2, Some(from.plus_ms(420_000)))];
-    let history = History { told: said.map(told).to_vec(), parts: Default::default() };
-    read_on(&db, &history, 1).await;
-    let mut tx = db.pool.begin().await.unwrap();
-    as_tenant(&mut tx, tenant).await.unwrap();
-    let rows = tx.fetch_all("select duration_ms from downtime").await.unwrap();
-    assert_eq!(rows.iter().map(|r| r.get::<i64, _>(0)).collect::<Vec<_>>(), [420_000]);
 }
 
 #[tokio::test]

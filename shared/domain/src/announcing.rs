@@ -62,7 +62,6 @@ impl Decide for Announcing {
             | Fact::Ask(_)
             | Fact::Suspicion(_)
             | Fact::Health(_)
-            | Fact::Downtime(_)
             | Fact::Notice(_)
             | Fact::Cut(_) => {}
         }

@@ -60,7 +60,6 @@ impl Decide for Correlation {
             | Fact::Answer(_)
             | Fact::Ask(_)
             | Fact::Suspicion(_)
-            | Fact::Downtime(_)
             | Fact::Incident(_)
             | Fact::Notice(_)
             | Fact::Delivery(_)

@@ -50,7 +50,6 @@ impl Decide for Diagnosis {
             | Fact::Ask(_)
             | Fact::Suspicion(_)
             | Fact::Health(_)
-            | Fact::Downtime(_)
             | Fact::Incident(_)
             | Fact::Notice(_)
             | Fact::Delivery(_)
@@ -86,6 +85,40 @@ impl Decide for Diagnosis {
         decision
     }
 
+    fn restate(&self, said: &Say) -> Option<Fact> {
+        match &said.fact {
+            // What is being checked will lead to a word of its own, and that word ends the suspicion.
+            Fact::Health(health) if !self.is_suspect(said.tenant, health.now.node) => match health.kind {
+                HealthKind::Changed | HealthKind::Noted | HealthKind::Restated => {
+                    let now = health.now.clone();
+                    Some(Fact::Health(HealthSaid { kind: HealthKind::Restated, now }))
+                }
+                HealthKind::Retired => None,
+            },
+            Fact::Suspicion(suspicion) => match suspicion.kind {
+                SuspicionKind::Raised | SuspicionKind::Pursued => {
+                    let now = suspicion.now.clone();
+                    Some(Fact::Suspicion(SuspicionSaid { kind: SuspicionKind::Pursued, now }))
+                }
+                SuspicionKind::Settled => None,
+            },
+            Fact::Health(_)
+            | Fact::Inventory(_)
+            | Fact::Part(_)
+            | Fact::Revision(_)
+            | Fact::Access(_)
+            | Fact::Order(_)
+            | Fact::Signal(_)
+            | Fact::Answer(_)
+            | Fact::Ask(_)
+            | Fact::Incident(_)
+            | Fact::Notice(_)
+            | Fact::Delivery(_)
+            | Fact::Due(_)
+            | Fact::Cut(_) => None, // It says none of these, or they need not be remembered.
+        }
+    }
+
     fn digest(&self) -> u64 {
         let tenants = self.tenants.iter().map(|(id, t)| (id, t.digest()));
         crate::digest::digest_of(&tenants.collect::<Vec<_>>())
@@ -93,6 +126,12 @@ impl Decide for Diagnosis {
 }
 
 impl Diagnosis {
+    fn is_suspect(&self, tenant: TenantId, node: NodeId) -> bool {
+        let Some(tenant) = self.tenants.get(&tenant) else { return false };
+        let index = tenant.network.graph.index_of(node);
+        index.is_some_and(|index| tenant.standing[index as usize].suspicion.is_some())
+    }
+
     /// What is believed of a node now; nothing when nothing was ever said of it.
     pub fn health_of(&self, tenant: TenantId, node: NodeId) -> Option<&NodeHealth> {
         let tenant = self.tenants.get(&tenant)?;
@@ -468,7 +507,6 @@ impl Tenant {
             | Fact::Signal(_)
             | Fact::Answer(_)
             | Fact::Ask(_)
-            | Fact::Downtime(_)
             | Fact::Incident(_)
             | Fact::Notice(_)
             | Fact::Delivery(_)

@@ -63,7 +63,6 @@ impl Network {
             | Fact::Ask(_)
             | Fact::Suspicion(_)
             | Fact::Health(_)
-            | Fact::Downtime(_)
             | Fact::Incident(_)
             | Fact::Notice(_)
             | Fact::Delivery(_)

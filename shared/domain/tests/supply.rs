@@ -237,18 +237,26 @@ proptest! {
     }
 }
 
-/// Requirements, R59: 10,000 groups evaluated for one change in less than 50 ms. Held to ten times that
-/// here, because the machine may be busy; the benchmark states the figure.
+/// R59: 10,000 groups evaluated for one change in less than 50 ms: the best of five, as the machine may be
+/// busy; and each of them looked at once or twice, however busy it is.
 #[test]
 fn ten_thousand_groups_follow_one_change() {
     let mut nodes = vec![node(0, vec![])];
     nodes.extend((1..=10_000).map(|n| node(n, vec![group(GroupMode::Any, &[0])])));
     let graph = graph(nodes);
-    let mut supply = Supply::new(&graph);
-    let began = std::time::Instant::now();
-    supply.set(&graph, 0, Own::Broken);
-    let mut changed = 0;
-    supply.settle(&graph, &mut |_, c| changed += usize::from(c));
-    assert_eq!(changed, 10_000);
-    assert!(began.elapsed().as_millis() < 500, "{:?}", began.elapsed());
+    let mut best = std::time::Duration::MAX;
+    for _ in 0..5 {
+        let mut supply = Supply::new(&graph);
+        let began = std::time::Instant::now();
+        supply.set(&graph, 0, Own::Broken);
+        let (mut looked, mut changed) = (0, 0);
+        supply.settle(&graph, &mut |_, c| {
+            looked += 1;
+            changed += usize::from(c);
+        });
+        best = best.min(began.elapsed());
+        assert_eq!(changed, 10_000);
+        assert!(looked <= 20_002, "{looked} looks for one change");
+    }
+    assert!(best.as_millis() < 50, "{best:?}");
 }

@@ -7,7 +7,7 @@
 //! and says the difference. So a start that loads the first and reads the second again
 //! knows exactly what the one before it knew, and goes on.
 
-use crate::{Heard, Noun, Say, TenantId, Time, Timer};
+use crate::{Fact, Heard, Noun, Say, TenantId, Time, Timer};
 
 /// How far back a start reads its inputs again, and live memory remembers: 15 minutes.
 pub const RECALL_MS: i64 = 15 * 60_000;
@@ -50,6 +50,13 @@ pub trait Decide: Send + 'static {
     /// What follows from everything heard and said so far. `now` is the highest `heard` so far.
     /// At most `room` messages and timers together; new verdicts before what is owed.
     fn decide(&mut self, now: Time, room: usize) -> Decision;
+
+    /// What is to be said again of `said`, the last message of its subject, which the log is about to forget;
+    /// none when it need not be remembered. It must lead to the memory that there is: nothing has changed.
+    fn restate(&self, said: &Say) -> Option<Fact> {
+        let _ = said;
+        None
+    }
 
     /// A digest of everything remembered: equal memories have equal digests.
     fn digest(&self) -> u64;

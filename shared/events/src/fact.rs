@@ -2,8 +2,7 @@
 
 use crate::{
     AccessSaid, Answer, Ask, Cut, DeliverySaid, Due, EventId, HealthSaid, IncidentSaid, Inventory,
-    NoticeSaid, Noun, OrderSaid, Part, Revision, Signal, SuspicionSaid, TenantId, Time, health::Downtime,
-    upcast,
+    NoticeSaid, Noun, OrderSaid, Part, Revision, Signal, SuspicionSaid, TenantId, Time, upcast,
 };
 use serde::Serialize;
 
@@ -22,7 +21,6 @@ pub enum Fact {
     Ask(Ask),
     Suspicion(SuspicionSaid),
     Health(HealthSaid),
-    Downtime(Downtime),
     Incident(IncidentSaid),
     Notice(NoticeSaid),
     Delivery(DeliverySaid),
@@ -91,7 +89,6 @@ impl Fact {
             Noun::Ask => Fact::Ask(read(body)?),
             Noun::Suspicion => Fact::Suspicion(read(body)?),
             Noun::Health => Fact::Health(read(body)?),
-            Noun::Downtime => Fact::Downtime(read(body)?),
             Noun::Incident => Fact::Incident(read(body)?),
             Noun::Notice => Fact::Notice(read(body)?),
             Noun::Delivery => Fact::Delivery(read(body)?),
@@ -114,7 +111,6 @@ impl Fact {
             Fact::Ask(_) => Noun::Ask,
             Fact::Suspicion(_) => Noun::Suspicion,
             Fact::Health(_) => Noun::Health,
-            Fact::Downtime(_) => Noun::Downtime,
             Fact::Incident(_) => Noun::Incident,
             Fact::Notice(_) => Noun::Notice,
             Fact::Delivery(_) => Noun::Delivery,
@@ -136,7 +132,6 @@ impl Fact {
             Fact::Ask(ask) => ask.key(pop),
             Fact::Suspicion(said) => said.now.node.to_string(),
             Fact::Health(said) => said.now.node.to_string(),
-            Fact::Downtime(downtime) => format!("{}-{}", downtime.node, downtime.from.ms()),
             Fact::Incident(said) => said.now.id.to_string(),
             Fact::Notice(said) => said.now.id.to_string(),
             Fact::Delivery(said) => said.now.notice.to_string(),

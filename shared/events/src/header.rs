@@ -37,7 +37,6 @@ impl Noun {
             Noun::Ask => ("asked", 1),
             Noun::Suspicion => ("changed", 1),
             Noun::Health => ("changed", 1),
-            Noun::Downtime => ("recorded", 1),
             Noun::Incident => ("changed", 1),
             Noun::Notice => ("addressed", 1),
             Noun::Delivery => ("attempted", 1),

@@ -180,17 +180,3 @@ pub struct HealthSaid {
     /// What is believed after this.
     pub now: NodeHealth,
 }
-
-/// One downtime of a node. Subject key: `<node>-<start in ms>`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Downtime {
-    /// Whose.
-    pub node: NodeId,
-    /// Whether it was broken itself or cut off.
-    pub health: Health,
-    /// When it began, as the source says (`at`, bounded).
-    pub from: Time,
-    /// When it ended; absent while it runs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub until: Option<Time>,
-}

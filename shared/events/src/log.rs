@@ -40,8 +40,6 @@ pub enum Noun {
     Suspicion,
     /// What is believed of a node. Said by diagnostician.
     Health,
-    /// One finished or running downtime of a node. Said by diagnostician.
-    Downtime,
     /// One outage. Said by correlator.
     Incident,
     /// One message to people. Said by notifier's deciding half.
@@ -62,7 +60,7 @@ pub enum Noun {
 
 impl Noun {
     /// Every noun, in order.
-    pub const ALL: [Noun; 19] = [
+    pub const ALL: [Noun; 18] = [
         Noun::Inventory,
         Noun::Part,
         Noun::Revision,
@@ -73,7 +71,6 @@ impl Noun {
         Noun::Ask,
         Noun::Suspicion,
         Noun::Health,
-        Noun::Downtime,
         Noun::Incident,
         Noun::Notice,
         Noun::Delivery,
@@ -97,7 +94,6 @@ impl Noun {
             Noun::Ask => "ask",
             Noun::Suspicion => "suspicion",
             Noun::Health => "health",
-            Noun::Downtime => "downtime",
             Noun::Incident => "incident",
             Noun::Notice => "notice",
             Noun::Delivery => "delivery",
@@ -119,7 +115,7 @@ impl Noun {
         match self {
             Noun::Inventory | Noun::Part | Noun::Revision | Noun::Access => Retention::Forever,
             Noun::Incident | Noun::Notice | Noun::Delivery | Noun::Cut | Noun::Timer => Retention::Forever,
-            Noun::Order | Noun::Suspicion | Noun::Health | Noun::Downtime | Noun::Repair | Noun::Plan => {
+            Noun::Order | Noun::Suspicion | Noun::Health | Noun::Repair | Noun::Plan => {
                 Retention::Seconds(MONTHS_13_S)
             }
             Noun::Signal | Noun::Due => Retention::Seconds(30 * DAY_S),

@@ -16,7 +16,6 @@ pub fn of(noun: Noun) -> Option<Schema> {
         Noun::Ask => schema_for!(crate::Ask),
         Noun::Suspicion => schema_for!(crate::SuspicionSaid),
         Noun::Health => schema_for!(crate::HealthSaid),
-        Noun::Downtime => schema_for!(crate::health::Downtime),
         Noun::Incident => schema_for!(crate::IncidentSaid),
         Noun::Notice => schema_for!(crate::NoticeSaid),
         Noun::Delivery => schema_for!(crate::DeliverySaid),

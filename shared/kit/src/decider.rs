@@ -21,6 +21,7 @@
 mod inbox;
 mod memory;
 mod partition;
+mod restate;
 
 use crate::{
     lease::{LeaseConfig, Slots},
@@ -78,6 +79,10 @@ pub struct DeciderOptions {
     pub cut_every: Duration,
     /// How many inputs that lead to nothing may go without a cut.
     pub cut_every_inputs: usize,
+    /// How often it is looked which standings the log is about to forget.
+    pub restate_every: Duration,
+    /// How long the last message of a subject counts; none: for ever.
+    pub retention: fn(Noun) -> Option<Duration>,
 }
 
 impl Default for DeciderOptions {
@@ -89,6 +94,8 @@ impl Default for DeciderOptions {
             queue_max: 4_096,
             cut_every: Duration::from_secs(1),
             cut_every_inputs: 2_000,
+            restate_every: Duration::from_secs(24 * 3_600),
+            retention: restate::retention,
         }
     }
 }
@@ -114,6 +121,10 @@ pub struct DeciderStats {
     pub stuck: AtomicU64,
     /// Messages put into the dead letters because they could not be read.
     pub undecodable: AtomicU64,
+    /// Standings said again because the log was about to forget them.
+    pub restated: AtomicU64,
+    /// Standings that were too old to be loaded.
+    pub expired: AtomicU64,
     /// Times a partition was too slow for the shared consumer.
     pub left: AtomicU64,
     /// The partitions that wait for the log to store again, one bit each.
@@ -139,6 +150,8 @@ impl DeciderStats {
             loads: zero(),
             stuck: zero(),
             undecodable: zero(),
+            restated: zero(),
+            expired: zero(),
             left: zero(),
             waiting: zero(),
             reading: AtomicBool::new(false),

@@ -38,7 +38,7 @@ type Figure = (Counter, fn(&DeciderStats) -> &AtomicU64);
 /// Keeps the figures and the readiness of a service up to date from what its decider counts.
 async fn show(service: Service, stats: Arc<DeciderStats>) {
     let metrics = &service.metrics;
-    let figures: [Figure; 9] = [
+    let figures: [Figure; 11] = [
         (metrics.counter("inputs", "Facts heard, those read again at a start not counted"), |s| &s.inputs),
         (metrics.counter("said", "Facts said"), |s| &s.said),
         (metrics.counter("timers", "Timers armed or disarmed"), |s| &s.timers),
@@ -51,6 +51,8 @@ async fn show(service: Service, stats: Arc<DeciderStats>) {
         (metrics.counter("fold_stuck", "Facts with which nothing could be decided: dead letters"), |s| {
             &s.stuck
         }),
+        (metrics.counter("restated", "Standings said again before the log forgets them"), |s| &s.restated),
+        (metrics.counter("expired", "Standings too old to be loaded"), |s| &s.expired),
         (metrics.counter("undecodable", "Messages that could not be read: dead letters"), |s| &s.undecodable),
     ];
     let lag: Gauge = metrics.gauge("lag", "Messages that lie before it");

@@ -558,3 +558,81 @@ async fn chains_and_traces_go_on_in_what_is_said() {
     let parent = said.traceparent().unwrap();
     assert!(parent.starts_with("00-0af7651916cd43dd8448eb211c80319c-") && parent != trace, "{parent}");
 }
+
+/// Standings whose time is short.
+fn kept_a_second(noun: Noun) -> Option<Duration> {
+    (noun == Noun::Delivery).then_some(Duration::from_secs(1))
+}
+
+fn kept_ten_seconds(noun: Noun) -> Option<Duration> {
+    (noun == Noun::Delivery).then_some(Duration::from_secs(10))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_about_to_be_forgotten_is_said_again_once() {
+    let (_nats, log) = server().await;
+    let t = tenant("hillside");
+    let habits = Habits { restates: true, ..Habits::default() };
+    let running = run(&log, habits);
+    log.publish(claim(t, "core", 0)).await.unwrap();
+    eventually("it is counted", Duration::from_secs(5), || async { count(&log, Noun::Delivery).await == 1 })
+        .await;
+    running.stop().await;
+    let first = with_causes(&log, Noun::Delivery).await.0[0].clone();
+
+    // Looked for every 100 ms, while other things are heard: it is said again when a tenth of its time is left.
+    let options =
+        DeciderOptions { retention: kept_ten_seconds, restate_every: Duration::from_millis(100), ..alone() };
+    let running = run_with(&log, Habits { mute: true, ..habits }, options, None);
+    let mut n = 0;
+    eventually("it is said again", Duration::from_secs(30), || {
+        n += 1;
+        let (log, other) = (&log, claim(t, "other", n));
+        async move {
+            log.publish(other).await.unwrap();
+            count(log, Noun::Delivery).await > 1
+        }
+    })
+    .await;
+    running.stop().await;
+    let (said, causes) = with_causes(&log, Noun::Delivery).await;
+    assert_eq!((said.len(), causes[1], &said[1].fact), (2, Some(first.id), &first.fact));
+    assert!(said[1].heard.ms_since(first.heard) >= 9_000, "not before a tenth of its time was left");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_older_than_its_time_is_not_loaded() {
+    let (_nats, log) = server().await;
+    let t = tenant("hillside");
+    let running = run(&log, Habits::default());
+    log.publish(claim(t, "core", 0)).await.unwrap();
+    eventually("it is counted", Duration::from_secs(5), || async { count(&log, Noun::Delivery).await == 1 })
+        .await;
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    log.publish(claim(t, "other", 1)).await.unwrap();
+    eventually("so is the other", Duration::from_secs(5), || async {
+        count(&log, Noun::Delivery).await == 2
+    })
+    .await;
+    running.stop().await;
+
+    let options = DeciderOptions { retention: kept_a_second, ..alone() };
+    let running = run_with(&log, Habits::default(), options, None);
+    log.publish(claim(t, "third", 2)).await.unwrap();
+    eventually("what was forgotten is decided anew", Duration::from_secs(10), || async {
+        count(&log, Noun::Delivery).await == 4
+    })
+    .await;
+    assert_eq!(running.stats.expired.load(Ordering::Relaxed), 1);
+    running.stop().await;
+    let counts: Vec<_> = with_causes(&log, Noun::Delivery)
+        .await
+        .0
+        .into_iter()
+        .map(|heard| match heard.fact {
+            events::Fact::Delivery(said) => (said.now.notice, said.now.attempts),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(counts.iter().filter(|count| **count == counts[0]).count(), 2, "{counts:?}");
+}

@@ -61,18 +61,17 @@ fn read<'h>(heard: &'h Heard, through_json: bool, lost: &mut Option<String>) -> 
 }
 
 /// The name of a subject, without its text.
-type Key = (TenantId, Noun, u128, i64);
+type Key = (TenantId, Noun, u128);
 
 fn key_of(tenant: TenantId, fact: &Fact) -> Option<Key> {
-    let (thing, more) = match fact {
-        Fact::Health(said) => (said.now.node.0, 0),
-        Fact::Suspicion(said) => (said.now.node.0, 0),
-        Fact::Downtime(downtime) => (downtime.node.0, downtime.from.ms()),
-        Fact::Incident(said) => (said.now.id.0, 0),
-        Fact::Notice(said) => (said.now.id.0, 0),
-        Fact::Delivery(said) => (said.now.notice.0, 0),
-        Fact::Ask(ask) => (ask.via().0, 0),
-        Fact::Order(said) => (said.id.0, 0),
+    let thing = match fact {
+        Fact::Health(said) => said.now.node.0,
+        Fact::Suspicion(said) => said.now.node.0,
+        Fact::Incident(said) => said.now.id.0,
+        Fact::Notice(said) => said.now.id.0,
+        Fact::Delivery(said) => said.now.notice.0,
+        Fact::Ask(ask) => ask.via().0,
+        Fact::Order(said) => said.id.0,
         Fact::Inventory(_)
         | Fact::Part(_)
         | Fact::Revision(_)
@@ -82,7 +81,7 @@ fn key_of(tenant: TenantId, fact: &Fact) -> Option<Key> {
         | Fact::Due(_)
         | Fact::Cut(_) => return None,
     };
-    Some((tenant, fact.noun(), thing.as_u128(), more))
+    Some((tenant, fact.noun(), thing.as_u128()))
 }
 
 struct Armed {
@@ -174,7 +173,7 @@ impl Bus {
 
     /// The last message about `thing`.
     pub fn last(&self, tenant: TenantId, noun: Noun, thing: Uuid) -> Option<&Entry> {
-        self.last.get(&(tenant, noun, thing.as_u128(), 0)).map(|i| &self.log[*i as usize])
+        self.last.get(&(tenant, noun, thing.as_u128())).map(|i| &self.log[*i as usize])
     }
 
     /// Moves `decider`'s cut over inputs from which nothing followed.
@@ -222,9 +221,8 @@ impl Bus {
         }
         for say in &decision.said {
             let noun = say.fact.noun();
-            // Asks and downtimes are no memory: they may be said without being loaded.
-            let forgotten = matches!(noun, Noun::Ask | Noun::Downtime);
-            if !member.says.contains(&noun) && !forgotten {
+            // Asks are no memory: they may be said without being loaded.
+            if !member.says.contains(&noun) && noun != Noun::Ask {
                 self.violated("bounds", format!("{} said a {}", member.name, noun.token()));
             }
             if say.cause.is_none() {

@@ -49,7 +49,7 @@ fn is_news(fact: &Fact) -> bool {
             HealthKind::Noted | HealthKind::Restated => false,
         },
         Fact::Suspicion(said) => said.kind == SuspicionKind::Raised,
-        Fact::Incident(_) | Fact::Notice(_) | Fact::Downtime(_) => true,
+        Fact::Incident(_) | Fact::Notice(_) => true,
         Fact::Inventory(_)
         | Fact::Part(_)
         | Fact::Revision(_)

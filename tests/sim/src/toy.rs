@@ -5,11 +5,10 @@
 
 use crate::world::World;
 use events::{
-    About, AskId, Audience, Channel, Claim, Decide, Decision, Downtime, EventId, Fact, Health, HealthKind,
-    HealthSaid, Heard, Impact, Incident, IncidentClass, IncidentId, IncidentKind, IncidentSaid,
-    IncidentState, Inventory, NodeHealth, NodeId, Notice, NoticeId, NoticeKind, NoticeSaid, Noun, Outcome,
-    Part, Phase, RECALL_MS, RevisionSource, RootCause, Say, Signal, SignalSource, TenantId, Tier, Time,
-    Timer, Urgency,
+    About, AskId, Audience, Channel, Claim, Decide, Decision, EventId, Fact, Health, HealthKind, HealthSaid,
+    Heard, Impact, Incident, IncidentClass, IncidentId, IncidentKind, IncidentSaid, IncidentState, Inventory,
+    NodeHealth, NodeId, Notice, NoticeId, NoticeKind, NoticeSaid, Noun, Outcome, Part, Phase, RECALL_MS,
+    RevisionSource, RootCause, Say, Signal, SignalSource, TenantId, Tier, Time, Timer, Urgency,
 };
 use std::{
     collections::{BTreeMap, BTreeSet, hash_map::DefaultHasher},
@@ -66,13 +65,12 @@ fn digest_of(parts: &impl Hash) -> u64 {
 pub(crate) struct Counting {
     news: News<(TenantId, NodeId)>,
     said: BTreeMap<(TenantId, NodeId), (bool, Time)>,
-    down_since: BTreeMap<(TenantId, NodeId), Time>,
 }
 
 impl Decide for Counting {
     const NAME: &'static str = "counting";
     const HEARS: &'static [Noun] = &[Noun::Signal, Noun::Answer];
-    const SAYS: &'static [Noun] = &[Noun::Health, Noun::Downtime];
+    const SAYS: &'static [Noun] = &[Noun::Health];
 
     fn recall(&mut self, heard: &Heard) {
         let known = match &heard.fact {
@@ -91,17 +89,8 @@ impl Decide for Counting {
     }
 
     fn apply(&mut self, said: &Say) {
-        match &said.fact {
-            Fact::Health(h) => {
-                self.said.insert((said.tenant, h.now.node), (h.now.health == Health::Up, h.now.since));
-            }
-            Fact::Downtime(d) if d.until.is_none() => {
-                self.down_since.insert((said.tenant, d.node), d.from);
-            }
-            Fact::Downtime(d) => {
-                self.down_since.remove(&(said.tenant, d.node));
-            }
-            _ => {}
+        if let Fact::Health(h) = &said.fact {
+            self.said.insert((said.tenant, h.now.node), (h.now.health == Health::Up, h.now.since));
         }
     }
 
@@ -111,27 +100,20 @@ impl Decide for Counting {
             if self.said.get(&(*tenant, *node)).is_some_and(|(said, _)| said == up) {
                 continue;
             }
-            if decision.said.len() + 2 > room {
+            if decision.said.len() + 1 > room {
                 decision.owed = true;
                 break;
             }
-            let mut say = |what: &str, fact| {
-                let id = EventId::following(*cause, Self::NAME, what);
-                decision.said.push(Say { id, tenant: *tenant, at: now, cause: Some(*cause), fact });
-            };
-            let since = self.down_since.get(&(*tenant, *node));
-            let (from, until) = if *up { (since.copied(), Some(now)) } else { (Some(now), None) };
+            let id = EventId::following(*cause, Self::NAME, "health");
             let changed = HealthSaid { kind: HealthKind::Changed, now: health(*node, *up, now) };
-            say("health", Fact::Health(changed));
-            if let Some(from) = from {
-                say("downtime", Fact::Downtime(Downtime { node: *node, health: Health::Down, from, until }));
-            }
+            let fact = Fact::Health(changed);
+            decision.said.push(Say { id, tenant: *tenant, at: now, cause: Some(*cause), fact });
         }
         decision
     }
 
     fn digest(&self) -> u64 {
-        digest_of(&(&self.news, &self.said, &self.down_since))
+        digest_of(&(&self.news, &self.said))
     }
 }
 

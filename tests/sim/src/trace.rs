@@ -6,7 +6,7 @@ use crate::{
     script::Script,
     world::{Need, Of},
 };
-use events::{About, Fact, Inventory, NodeId, Outcome, Question, Time};
+use events::{About, Fact, Inventory, NodeId, Outcome, Question};
 use std::fmt::Write as _;
 
 /// Every step and every message, in order of time.
@@ -75,7 +75,6 @@ fn ask_id(ask: Option<events::AskId>) -> String {
 }
 
 fn fact(net: &Net, fact: &Fact) -> Option<String> {
-    let since = |t: Time| t.ms();
     Some(match fact {
         Fact::Inventory(Inventory::Tenant(_)) | Fact::Part(_) | Fact::Revision(_) => "inventory".into(),
         Fact::Inventory(_) | Fact::Access(_) | Fact::Cut(_) => return None,
@@ -131,9 +130,6 @@ fn fact(net: &Net, fact: &Fact) -> Option<String> {
             h.now.evidence.iter().map(|e| (e.kind, e.count, e.weight)).collect::<Vec<_>>(),
             h.now.asked.len()
         ),
-        Fact::Downtime(d) => {
-            format!("DOWNTIME     {} {:?} {} {:?}", name(net, d.node), d.health, since(d.from), d.until)
-        }
         Fact::Incident(i) => format!(
             "INCIDENT     {} {:?} {:?} {:?} `{}` roots {:?} into {:?} subscribers {}",
             short(&i.now.id),

@@ -87,7 +87,6 @@ fn kind_path(noun: Noun) -> &'static [&'static str] {
         Noun::Answer => &["outcome"],
         Noun::Ask => &["question", "what"],
         Noun::Suspicion | Noun::Health | Noun::Incident | Noun::Notice | Noun::Delivery => &["kind"],
-        Noun::Downtime => &["health"],
         Noun::Part | Noun::Due | Noun::Cut | Noun::Repair | Noun::Plan | Noun::Timer => &[],
     }
 }
@@ -102,16 +101,11 @@ pub fn kind_of(noun: Noun, body: &Value) -> Option<&str> {
 }
 
 /// Every kind that the newest schema of `noun` allows.
-///
-/// A downtime's `health` may by its type be anything; only `down` and `impacted` are ever said.
 pub fn kinds(noun: Noun) -> BTreeSet<String> {
     let Some(schema) = events::schema::of(noun) else { return BTreeSet::new() };
     let path = kind_path(noun);
     if path.is_empty() {
         return BTreeSet::from([noun.verb_and_version().0.to_owned()]);
-    }
-    if noun == Noun::Downtime {
-        return BTreeSet::from(["down".to_owned(), "impacted".to_owned()]);
     }
     let root = schema.to_value();
     let mut places = vec![&root];

@@ -1,6 +1,6 @@
 //! The house is in order: arrows, manifests, names and words.
 
-use tidy::{layers, sources};
+use tidy::{layers, requirements, sources};
 
 fn none(wrong: &[String]) {
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
@@ -50,4 +50,9 @@ fn decisions_depend_on_nothing_but_what_was_heard() {
     let sources = sources::all().unwrap();
     assert!(sources.iter().any(|s| s.path == "shared/domain/src/lib.rs"));
     none(&sources::impurities(&sources));
+}
+
+#[test]
+fn every_requirement_is_proven_by_tests_that_exist() {
+    none(&requirements::wrong_proofs().unwrap());
 }

@@ -127,7 +127,6 @@ fn told(raw: &Raw) -> Option<Event> {
         | Fact::Answer(_)
         | Fact::Ask(_)
         | Fact::Suspicion(_)
-        | Fact::Downtime(_)
         | Fact::Notice(_)
         | Fact::Delivery(_)
         | Fact::Due(_)

@@ -147,6 +147,12 @@ impl Ground {
         Story { incident: id, root, claim, suspicion, answer, verdict, opened, notice, cut_off }
     }
 
+    /// Says that a node is cut off by `root`, and names no event that this follows from.
+    pub(crate) async fn impacted_by_nothing(&self, tenant: TenantId, node: NodeId, root: NodeId) {
+        let fact = health(node, Health::Impacted, vec![root], vec![]);
+        self.say(tenant, "diagnostician", None, fact).await;
+    }
+
     /// Says that a node is up.
     pub(crate) async fn up(&self, tenant: TenantId, node: NodeId) -> u64 {
         self.say(tenant, "diagnostician", None, health(node, Health::Up, vec![], vec![])).await.1.seq

@@ -1,4 +1,4 @@
-//! Looks for bytes that break a law of the decoders: `cargo +nightly fuzz run fields`.
+//! Looks for bytes that break a law of the decoders: `./dev fuzz`.
 #![no_main]
 
 #[path = "../../tests/law/mod.rs"]

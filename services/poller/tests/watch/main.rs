@@ -6,3 +6,4 @@ mod asks;
 mod ground;
 mod heartbeats;
 mod router;
+mod steady;

@@ -44,6 +44,8 @@ pub(crate) struct State {
 pub(crate) struct Router {
     pub(crate) address: SocketAddr,
     state: Arc<Mutex<State>>,
+    /// Cancelled, and a new one made, when all sessions are to end.
+    session: Arc<Mutex<CancellationToken>>,
     serving: tokio::task::JoinHandle<()>,
 }
 
@@ -59,22 +61,29 @@ impl Router {
         let listener = TcpListener::bind((ip, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(Mutex::new(State::default()));
-        let shared = Arc::clone(&state);
+        let session = Arc::new(Mutex::new(CancellationToken::new()));
+        let (shared, current) = (Arc::clone(&state), Arc::clone(&session));
         let serving = tokio::spawn(async move {
             loop {
                 let Ok((stream, _)) = listener.accept().await else { return };
-                tokio::spawn(serve(stream, Arc::clone(&shared)));
+                let until = current.lock().unwrap().clone();
+                tokio::spawn(serve(stream, Arc::clone(&shared), until));
             }
         });
-        Self { address, state, serving }
+        Self { address, state, session, serving }
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
     }
+
+    /// Ends every session there is, in the middle of whatever it does.
+    pub(crate) fn cut(&self) {
+        std::mem::take(&mut *self.session.lock().unwrap()).cancel();
+    }
 }
 
-async fn serve(stream: TcpStream, state: Arc<Mutex<State>>) {
+async fn serve(stream: TcpStream, state: Arc<Mutex<State>>, until: CancellationToken) {
     let (mut from, to) = stream.into_split();
     let to = Arc::new(AsyncMutex::new(to));
     let (mut decoder, mut unread) = (Decoder::new(Limits::SERVER), Vec::new());
@@ -90,12 +99,13 @@ async fn serve(stream: TcpStream, state: Arc<Mutex<State>>) {
             }
             let stop = CancellationToken::new();
             running.insert(said.tag().unwrap_or_default().to_vec(), stop.clone());
-            tokio::spawn(answer(said, stop, Arc::clone(&to), Arc::clone(&state)));
+            let answered = answer(said, stop, Arc::clone(&to), Arc::clone(&state));
+            tokio::spawn(until.clone().run_until_cancelled_owned(answered));
         }
         unread.clear();
-        match from.read(&mut buffer).await {
-            Ok(0) | Err(_) => return,
-            Ok(count) => unread.extend_from_slice(&buffer[..count]),
+        match until.run_until_cancelled(from.read(&mut buffer)).await {
+            None | Some(Ok(0) | Err(_)) => return,
+            Some(Ok(count)) => unread.extend_from_slice(&buffer[..count]),
         }
     }
 }

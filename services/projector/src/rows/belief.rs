@@ -1,12 +1,12 @@
-//! What is claimed and believed: session claims, suspicions, health, downtimes.
+//! What is claimed and believed: session claims, suspicions, health.
 
 use super::{columns, delete};
 use crate::value::{Text, at, kept_until, number, small, some_text, text};
 use crate::words;
 use chrono::{DateTime, Utc};
 use events::{
-    About, ClaimKey, Downtime, Evidence, Flag, HealthKind, HealthSaid, NodeHealth, NodeId, Signal, Suspicion,
-    SuspicionKind, SuspicionSaid, Time,
+    About, ClaimKey, Evidence, Flag, HealthKind, HealthSaid, NodeHealth, NodeId, Signal, Suspicion,
+    SuspicionKind, SuspicionSaid,
 };
 use kit::projection::Told;
 use sqlx::{PgConnection, types::Json};
@@ -21,7 +21,6 @@ pub(super) struct Rows<'a> {
     claims: BTreeMap<ClaimKey, (&'a Told, &'a Signal)>,
     suspicions: BTreeMap<NodeId, (&'a Told, Option<&'a Suspicion>)>,
     health: BTreeMap<NodeId, (&'a Told, Option<&'a NodeHealth>)>,
-    downtimes: BTreeMap<(NodeId, Time), (&'a Told, &'a Downtime)>,
 }
 
 columns! {
@@ -72,24 +71,10 @@ columns! {
          cause = excluded.cause, heard_at = excluded.heard_at, kept_until = excluded.kept_until, seq = excluded.seq"
 }
 
-columns! {
-    Downtimes {
-        node: Uuid, from_at: DateTime<Utc>, until_at: Option<DateTime<Utc>>, duration_ms: Option<i64>,
-        health: &'static str, heard_at: DateTime<Utc>, kept_until: Option<DateTime<Utc>>, seq: i64,
-    }
-    "insert into downtime (tenant, node, from_at, until_at, duration_ms, health, heard_at, kept_until, seq)
-     select $1, * from unnest($2::uuid[], $3::timestamptz[], $4::timestamptz[], $5::bigint[], $6::text[],
-         $7::timestamptz[], $8::timestamptz[], $9::bigint[])
-     on conflict (tenant, node, from_at) do update set until_at = excluded.until_at,
-         duration_ms = excluded.duration_ms, health = excluded.health, heard_at = excluded.heard_at,
-         kept_until = excluded.kept_until, seq = excluded.seq"
-}
-
 const NO_SUSPICION: &str = "delete from suspicion where tenant = $1 and node = any($2)";
 const NO_HEALTH: &str = "delete from health where tenant = $1 and node = any($2)";
 
-pub(super) const STATEMENTS: &[&str] =
-    &[Claims::SQL, Suspicions::SQL, Beliefs::SQL, Downtimes::SQL, NO_SUSPICION, NO_HEALTH];
+pub(super) const STATEMENTS: &[&str] = &[Claims::SQL, Suspicions::SQL, Beliefs::SQL, NO_SUSPICION, NO_HEALTH];
 
 impl<'a> Rows<'a> {
     pub(super) fn claim(&mut self, told: &'a Told, signal: &'a Signal) {
@@ -117,17 +102,12 @@ impl<'a> Rows<'a> {
         self.health.insert(said.now.node, (told, now));
     }
 
-    pub(super) fn record(&mut self, told: &'a Told, downtime: &'a Downtime) {
-        self.downtimes.insert((downtime.node, downtime.from), (told, downtime));
-    }
-
     pub(super) async fn write(self, tenant: Uuid, tx: &mut PgConnection) -> sqlx::Result<()> {
         claims(&self.claims).write(tenant, tx).await?;
         delete(NO_SUSPICION, tenant, &gone(&self.suspicions), tx).await?;
         suspicions(&self.suspicions).write(tenant, tx).await?;
         delete(NO_HEALTH, tenant, &gone(&self.health), tx).await?;
-        beliefs(&self.health).write(tenant, tx).await?;
-        downtimes(&self.downtimes).write(tenant, tx).await
+        beliefs(&self.health).write(tenant, tx).await
     }
 }
 
@@ -196,21 +176,6 @@ fn beliefs<'a>(last: &BTreeMap<NodeId, (&'a Told, Option<&'a NodeHealth>)>) -> B
     rows
 }
 
-fn downtimes(last: &BTreeMap<(NodeId, Time), (&Told, &Downtime)>) -> Downtimes {
-    let mut rows = Downtimes::default();
-    for (told, now) in last.values() {
-        rows.node.push(now.node.0);
-        rows.from_at.push(at(now.from));
-        rows.until_at.push(now.until.map(at));
-        rows.duration_ms.push(now.until.map(|u| u.ms_since(now.from)));
-        rows.health.push(words::health(now.health));
-        rows.heard_at.push(at(told.heard.heard));
-        rows.kept_until.push(kept_until(told));
-        rows.seq.push(number(told.heard.seq));
-    }
-    rows
-}
-
 /// The sum of the weights, at most 100.
 fn confidence(evidence: &[Evidence]) -> i32 {
     evidence.iter().fold(0_i32, |sum, e| sum.saturating_add_unsigned(e.weight).min(100))
@@ -220,6 +185,6 @@ fn flags(flags: &[Flag]) -> String {
     flags.iter().map(|f| words::flag(*f)).collect::<Vec<_>>().join(",")
 }
 
-fn ids(nodes: &[NodeId]) -> String {
+pub(super) fn ids(nodes: &[NodeId]) -> String {
     nodes.iter().map(NodeId::to_string).collect::<Vec<_>>().join(",")
 }

@@ -4,13 +4,13 @@
 //! of the last 15 minutes, up to the cut, in the order of the log; remember the last message of each subject that
 //! was said. If anybody commits meanwhile, the first own commit fails on the fence, and loading begins again.
 
-use super::{Common, DeciderError, heard_by, inventory, said_by};
+use super::{Common, DeciderError, heard_by, inventory, restate, said_by};
 use crate::{
     log::LogError,
     message::{Raw, Undecodable, said_again},
     read::{From, Reader},
 };
-use events::{Cut, Decide, EventId, RECALL_MS, Time, header};
+use events::{Cut, Decide, EventId, RECALL_MS, Say, Time, header};
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
     panic::{AssertUnwindSafe, catch_unwind},
@@ -41,6 +41,10 @@ pub(super) struct Memory<D> {
     /// Passed over before: they lie in the dead letters.
     pub(super) buried: BTreeSet<u64>,
     pub(super) chains: Chains,
+    /// Standings that the log is about to forget, to be said again before anything else is.
+    pub(super) old: Vec<Say>,
+    /// When it is looked again which those are.
+    pub(super) restate_at: Instant,
 }
 
 /// Why a memory could not be loaded.
@@ -98,6 +102,8 @@ pub(super) async fn load<D: Decide>(common: &Common<D>, part: u16) -> Result<Opt
         last_input: None,
         buried,
         chains: Chains::default(),
+        old: Vec::new(),
+        restate_at: Instant::now() + common.options.restate_every,
     };
     if fence > 0 {
         hear_again(common, part, &mut memory).await?;
@@ -202,7 +208,15 @@ async fn remember_what_was_said<D: Decide>(
                 Ok(heard) => heard,
                 Err(error) => return Err(NotLoaded::Poison(Box::new(raw), unread(&error))),
             };
+            let age = restate::age(raw.heard, (common.options.retention)(heard.fact.noun()), memory.now);
+            if age == restate::Age::Over {
+                common.stats.expired.fetch_add(1, Ordering::Relaxed);
+                continue;
+            }
             let again = said_again(heard, raw.cause());
+            if age == restate::Age::Old {
+                restate::note(memory, &again);
+            }
             let decider = &mut memory.decider;
             catch_unwind(AssertUnwindSafe(|| decider.apply(&again)))
                 .map_err(|panic| NotLoaded::Poison(Box::new(raw), said_by_panic(&*panic)))?;

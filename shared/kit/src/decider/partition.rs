@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 pub(super) const READ_MAX: usize = 500;
 
 /// What a decider may say in one commit: all but the cut.
-const ROOM: usize = COMMIT_MESSAGES_MAX - 1;
+pub(super) const ROOM: usize = COMMIT_MESSAGES_MAX - 1;
 
 /// How often a commit may be refused while the cut does not move before its inputs are to blame.
 const REFUSALS_MAX: u32 = 3;
@@ -39,8 +39,8 @@ const REFUSALS_MAX: u32 = 3;
 const STUCK_WAIT: Duration = Duration::from_secs(30);
 
 pub(super) struct Partition<D> {
-    part: u16,
-    common: Arc<Common<D>>,
+    pub(super) part: u16,
+    pub(super) common: Arc<Common<D>>,
     /// The most inputs decided upon at once: less while one of them is suspect.
     limit: usize,
     /// Up to which place inputs are suspect.
@@ -74,7 +74,7 @@ enum Turn {
 }
 
 /// Why a memory is of no use any more.
-enum Broken {
+pub(super) enum Broken {
     /// Another replica was faster.
     Conflict,
     /// It is not known whether the last commit was stored.
@@ -196,9 +196,18 @@ impl<D: Decide> Partition<D> {
     /// Takes in, decides and commits until the memory is of no use any more.
     async fn follow(&mut self, mut memory: Memory<D>, stop: &CancellationToken) -> Broken {
         let mut source = self.own(memory.read_to, false);
+        // Before anything newer is said of the same things.
+        if let Err(broken) = self.say_again(&mut memory, stop).await {
+            return broken;
+        }
         // Inputs and what is owed take turns.
         let mut turn_of_owed = true;
         loop {
+            if memory.restate_at <= Instant::now()
+                && let Err(broken) = self.look_for_old(&mut memory, stop).await
+            {
+                return broken;
+            }
             let turn = if memory.owed && turn_of_owed {
                 Turn::Inputs(Vec::new())
             } else {
@@ -371,7 +380,7 @@ impl<D: Decide> Partition<D> {
     }
 
     /// Writes a decision and the cut as one batch, and remembers what was said once it is stored.
-    async fn commit(
+    pub(super) async fn commit(
         &mut self,
         memory: &mut Memory<D>,
         decision: Decision,

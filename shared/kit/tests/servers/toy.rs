@@ -23,6 +23,8 @@ pub struct Habits {
     pub arms_twice: bool,
     /// It arms a timer for 3 s at a claim that says `arm`, and disarms it at one that says `disarm`.
     pub holds: bool,
+    /// It says its counts again when they grow old.
+    pub restates: bool,
     /// It says nothing.
     pub mute: bool,
     /// It says something that is too large at a claim that says `huge`.
@@ -172,6 +174,10 @@ impl Decide for Toy {
             }
         }
         decision
+    }
+
+    fn restate(&self, said: &Say) -> Option<Fact> {
+        self.habits.restates.then(|| said.fact.clone())
     }
 
     fn digest(&self) -> u64 {

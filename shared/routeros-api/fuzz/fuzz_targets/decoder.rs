@@ -1,4 +1,4 @@
-//! Looks for bytes that break a law of the decoder: `cargo +nightly fuzz run decoder`.
+//! Looks for bytes that break a law of the decoder: `./dev fuzz`.
 #![no_main]
 
 #[path = "../../tests/law/mod.rs"]
