@@ -22,7 +22,7 @@ const QUIET: Duration = Duration::from_millis(1_500);
 const ROWS_SHOWN: usize = 5;
 
 /// What leaves rows in the read models.
-const LEAVES_ROWS: [Noun; 11] = [
+const LEAVES_ROWS: [Noun; 10] = [
     Noun::Inventory,
     Noun::Revision,
     Noun::Access,
@@ -30,7 +30,6 @@ const LEAVES_ROWS: [Noun; 11] = [
     Noun::Signal,
     Noun::Suspicion,
     Noun::Health,
-    Noun::Downtime,
     Noun::Incident,
     Noun::Notice,
     Noun::Delivery,
