@@ -219,7 +219,7 @@ async fn two_tenants_with_the_same_names_know_nothing_of_each_other() {
     let (strikes, is_poisoned) = (vec![], false);
     let outage = Outage { stack: &stack, fleet: &mut fleet, isp: &south, seed: 5, strikes, is_poisoned };
     wrong.extend(outage.run().await);
-    let nouns = [Noun::Signal, Noun::Suspicion, Noun::Health, Noun::Downtime, Noun::Incident, Noun::Notice];
+    let nouns = [Noun::Signal, Noun::Suspicion, Noun::Health, Noun::Incident, Noun::Notice];
     let filters = nouns.map(|noun| Filter::noun(noun).tenant(north.tenant));
     let end = stack.log.state().await.unwrap().last_seq;
     let mut reader = stack.log.read(&filters, From::Seq(quiet_from), Some(end));
