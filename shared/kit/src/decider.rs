@@ -73,6 +73,10 @@ pub struct DeciderOptions {
     pub leasing: Leasing,
     /// The most inputs decided upon at once.
     pub chunk_max: usize,
+    /// From the beginning of one commit to that of the next, unless a whole chunk waits or something is
+    /// owed. A batch costs the server a store of its own, however little is in it; so what comes one by one
+    /// in quick succession is decided upon together. Who comes after a pause waits for nothing.
+    pub pace: Duration,
     /// The most messages that wait for one partition; beyond it reads by a consumer of its own.
     pub queue_max: usize,
     /// How long inputs that lead to nothing may go without a cut.
@@ -90,7 +94,8 @@ impl Default for DeciderOptions {
         let LeaseConfig { replica, expiry, .. } = LeaseConfig::new("");
         Self {
             leasing: Leasing::Shared { replica, expiry },
-            chunk_max: 500,
+            chunk_max: 800,
+            pace: Duration::from_millis(20),
             queue_max: 4_096,
             cut_every: Duration::from_secs(1),
             cut_every_inputs: 2_000,

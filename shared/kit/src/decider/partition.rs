@@ -51,6 +51,8 @@ pub(super) struct Partition<D> {
     refused: (u64, u32),
     /// Whether anything was committed since the last load.
     progressed: bool,
+    /// When the last commit began.
+    committed: Option<Instant>,
 }
 
 /// Where inputs come from.
@@ -94,7 +96,16 @@ pub(super) enum Broken {
 impl<D: Decide> Partition<D> {
     pub(super) fn new(part: u16, common: Arc<Common<D>>) -> Self {
         let limit = common.options.chunk_max;
-        Self { part, common, limit, suspect_until: 0, room: ROOM, refused: (0, 0), progressed: false }
+        Self {
+            part,
+            common,
+            limit,
+            suspect_until: 0,
+            room: ROOM,
+            refused: (0, 0),
+            progressed: false,
+            committed: None,
+        }
     }
 
     fn inbox(&self) -> &Inbox {
@@ -286,6 +297,9 @@ impl<D: Decide> Partition<D> {
                 Ok(Turn::Again)
             }
             Source::Shared => {
+                if !memory.owed {
+                    self.keep_pace(stop).await;
+                }
                 match self.inbox().take(self.limit) {
                     Taken::Some(mut chunk) => {
                         self.pending().store(self.inbox().len() as u64, Ordering::Relaxed);
@@ -304,6 +318,18 @@ impl<D: Decide> Partition<D> {
                     () = stop.cancelled() => Ok(Turn::Stop),
                     () = tokio::time::sleep_until(patience) => Ok(idle(memory, cut_due)),
                 }
+            }
+        }
+    }
+
+    /// Lets inputs gather while the last commit has only just begun.
+    async fn keep_pace(&self, stop: &CancellationToken) {
+        let Some(until) = self.committed.map(|began| began + self.common.options.pace) else { return };
+        while (1..self.limit).contains(&self.inbox().len()) && Instant::now() < until {
+            tokio::select! {
+                () = self.inbox().arrived() => {}
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep_until(until) => return,
             }
         }
     }
@@ -402,6 +428,7 @@ impl<D: Decide> Partition<D> {
         let cut =
             Cut { position: memory.position, now: memory.now, owed, stream_made: self.common.stream_made };
         messages.push(self.cut(&cut, memory.fence));
+        self.committed = Some(Instant::now());
         let stored = self.store(memory.fence, &messages, stop).await;
         if let Err(Broken::Full) = stored {
             return Err(self.until_it_stores(&memory.cut, memory.fence, stop).await);
