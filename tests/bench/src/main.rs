@@ -10,6 +10,7 @@ mod probe;
 mod project;
 mod replay;
 mod storm;
+mod suspicion;
 
 use clap::{Parser, Subcommand};
 use serde_json::Value;
@@ -34,6 +35,8 @@ enum Which {
     Project,
     /// The log through a decider, beside a bare ordered read.
     Replay(replay::Args),
+    /// From a claim to what people can see of it in Postgres.
+    Suspicion(suspicion::Args),
     /// Many ICMP targets at once, beside fping.
     Probe(probe::Args),
 }
@@ -46,6 +49,7 @@ async fn main() -> ExitCode {
         Which::Ingest(args) => ingest::run(&args).await,
         Which::Project => project::run().await,
         Which::Replay(args) => replay::run(&args).await,
+        Which::Suspicion(args) => suspicion::run(&args).await,
         Which::Probe(args) => probe::run(&args).await,
     };
     match line {
