@@ -12,6 +12,7 @@ mod project;
 mod replay;
 mod rest;
 mod storm;
+mod suspicion;
 
 use clap::{Parser, Subcommand};
 use mimalloc::MiMalloc;
@@ -41,6 +42,8 @@ enum Which {
     Project,
     /// The log through a decider, beside a bare ordered read.
     Replay(replay::Args),
+    /// From a claim to what people can see of it in Postgres.
+    Suspicion(suspicion::Args),
     /// Many ICMP targets at once, beside fping.
     Probe(probe::Args),
     /// A whole installation that has nothing to do.
@@ -58,6 +61,7 @@ async fn main() -> ExitCode {
         Which::Ingest(args) => ingest::run(&args).await,
         Which::Project => project::run().await,
         Which::Replay(args) => replay::run(&args).await,
+        Which::Suspicion(args) => suspicion::run(&args).await,
         Which::Probe(args) => probe::run(&args).await,
         Which::Rest(args) => rest::run(&args).await,
     };

@@ -51,9 +51,13 @@ fn seed() -> u64 {
     seed
 }
 
-/// A moment by chance: mostly while reports come in, sometimes while people are being told.
+/// A moment by chance: often early, because people are told within a second; sometimes while they are.
 fn moment(random: &mut impl rand::Rng) -> Moment {
-    if random.random_bool(0.25) { Moment::Told } else { Moment::Percent(random.random_range(1..=99)) }
+    match random.random_range(0..4) {
+        0 => Moment::Told,
+        1 | 2 => Moment::Percent(random.random_range(1..=12)),
+        _ => Moment::Percent(random.random_range(1..=99)),
+    }
 }
 
 /// Every service is killed or frozen once, two in an outage; which of both, in which half and when follows
