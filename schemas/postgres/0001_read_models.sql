@@ -271,6 +271,7 @@ create table suspicion (
     sender uuid,
     claim_event uuid not null,
     asked_count integer not null,
+    held_until timestamptz,
     heard_at timestamptz not null,
     kept_until timestamptz,
     seq bigint not null,
@@ -284,6 +285,7 @@ comment on column suspicion.source is 'What raised it: netwatch, heartbeat, ppp,
 comment on column suspicion.sender is 'The router that claimed it.';
 comment on column suspicion.claim_event is 'The event that claimed it.';
 comment on column suspicion.asked_count is 'How many probes were asked for to settle it.';
+comment on column suspicion.held_until is 'Until when it waits or waited for its turn, because the tenant''s walks of that hour were used up; null: it did not have to.';
 comment on column suspicion.heard_at is 'When the log stored this.';
 comment on column suspicion.kept_until is 'When the log forgets it and this row may go; null: never.';
 comment on column suspicion.seq is 'The message this row says.';

@@ -202,6 +202,8 @@ pub(crate) struct HealthRow {
     pub(crate) suspect_source: Option<String>,
     /// The router that claimed it.
     pub(crate) suspect_sender: Option<Uuid>,
+    /// Until when that claim waits or waited for its turn, because the tenant's walks of that hour were used up.
+    pub(crate) suspect_held_until: Option<DateTime<Utc>>,
 }
 
 /// One outage.
@@ -530,7 +532,8 @@ impl ReadModels {
                     extract(epoch FROM now() - h.heard_at)::bigint AS age_seconds,
                     coalesce(h.roots, '{}') AS roots, h.confidence_percent,
                     coalesce(h.evidence, '[]') AS evidence, h.event, h.cause,
-                    s.since AS suspect_since, s.source AS suspect_source, s.sender AS suspect_sender
+                    s.since AS suspect_since, s.source AS suspect_source, s.sender AS suspect_sender,
+                    s.held_until AS suspect_held_until
              FROM node n
              LEFT JOIN health h ON h.tenant = n.tenant AND h.node = n.id
              LEFT JOIN suspicion s ON s.tenant = n.tenant AND s.node = n.id
@@ -555,7 +558,8 @@ impl ReadModels {
                     extract(epoch FROM now() - h.heard_at)::bigint AS age_seconds,
                     coalesce(h.roots, '{}') AS roots, h.confidence_percent,
                     coalesce(h.evidence, '[]') AS evidence, h.event, h.cause,
-                    s.since AS suspect_since, s.source AS suspect_source, s.sender AS suspect_sender
+                    s.since AS suspect_since, s.source AS suspect_source, s.sender AS suspect_sender,
+                    s.held_until AS suspect_held_until
              FROM node n
              LEFT JOIN health h ON h.tenant = n.tenant AND h.node = n.id
              LEFT JOIN suspicion s ON s.tenant = n.tenant AND s.node = n.id

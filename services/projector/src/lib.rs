@@ -61,7 +61,11 @@ pub async fn run(config: Config, service: Service) -> anyhow::Result<()> {
         standing.ready();
     }
     service.readiness.ready();
-    let kept_up = Projection::new(ReadModels::new(service.log.clone()))
+    let held = service.metrics.counter(
+        "suspicions_held",
+        "Suspicions that had to wait because their tenant's walks of the hour were used up",
+    );
+    let kept_up = Projection::new(ReadModels::new(service.log.clone()).counting(held))
         .chunk_max(config.chunk_max)
         .linger(Duration::from_millis(config.linger_ms))
         .run(&service, pool.clone());

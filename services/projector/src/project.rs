@@ -3,9 +3,10 @@
 use crate::MODEL;
 use crate::parts::Parts;
 use crate::rows::{HEARS, Rows};
-use events::{Fact, Noun, Revision, RevisionSource, TenantId};
+use events::{Fact, Noun, Revision, RevisionSource, SuspicionKind, TenantId};
 use kit::postgres::{as_tenant, move_position};
 use kit::projection::{Chunk, Project, Told};
+use prometheus_client::metrics::counter::Counter;
 use sqlx::{PgConnection, PgPool};
 
 /// How many parts of an import are held at a time: 1 MiB, as a part is at most 64 KiB.
@@ -15,12 +16,19 @@ const PARTS_AT_ONCE: usize = 16;
 #[derive(Debug, Clone)]
 pub struct ReadModels<P> {
     parts: P,
+    held: Counter,
 }
 
 impl<P: Parts> ReadModels<P> {
     /// Reads the parts of an import from `parts` when a revision names them.
     pub fn new(parts: P) -> Self {
-        Self { parts }
+        Self { parts, held: Counter::default() }
+    }
+
+    /// Counting in `held` the suspicions that had to wait for their walk.
+    #[must_use]
+    pub fn counting(self, held: Counter) -> Self {
+        Self { held, ..self }
     }
 
     async fn write_tenant(
@@ -80,6 +88,12 @@ impl<P: Parts> Project for ReadModels<P> {
             self.write_tenant(&mut tx, tenant, &told).await?;
         }
         tx.commit().await?;
+        self.held.inc_by(chunk.told.iter().filter(|told| begins_to_wait(&told.heard.fact)).count() as u64);
         Ok(true)
     }
+}
+
+/// Whether it says that a suspicion waits because the tenant's walks of the hour are used up.
+fn begins_to_wait(fact: &Fact) -> bool {
+    matches!(fact, Fact::Suspicion(said) if said.kind == SuspicionKind::Raised && said.now.held_until.is_some())
 }

@@ -193,6 +193,7 @@ async fn a_claim_is_seen_as_a_suspicion_well_within_a_second() {
             sender: None,
             claim: EventId::default(),
             asked: vec![],
+            held_until: None,
         };
         ground
             .say(

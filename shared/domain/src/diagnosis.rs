@@ -7,6 +7,7 @@
 use crate::{
     graph::Index,
     network::Network,
+    quota::Walks,
     recent::{ClaimHeard, Look, Recent, Seen, UNASKED_SLACK_MS, try_sent_at},
     supply::{Own, Supply},
 };
@@ -198,6 +199,8 @@ pub(crate) struct Tenant {
     /// Who waits for a look at a node.
     pub(crate) waiting: BTreeMap<Index, BTreeSet<Index>>,
     pub(crate) wakes: BTreeSet<(Time, Index)>,
+    /// When walks began, for the tenant's quota of them.
+    pub(crate) walks: Walks,
     rolls: BTreeMap<Index, RollSoFar>,
     armed: Option<Time>,
     armed_version: u32,
@@ -217,6 +220,7 @@ impl Tenant {
     fn decide(&mut self, out: &mut Out) -> bool {
         self.refresh();
         self.recent.forget(out.now);
+        self.walks.forget(out.now);
         while let Some(&(at, index)) = self.wakes.first() {
             if at > out.now {
                 break;
@@ -521,6 +525,7 @@ impl Tenant {
             SuspicionKind::Raised | SuspicionKind::Pursued => Some(Box::new(said.now.clone())),
             SuspicionKind::Settled => None,
         };
+        self.walks.note(said.now.node, said.now.walks_from());
         self.set_suspicion(index, open);
     }
 

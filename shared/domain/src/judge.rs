@@ -14,7 +14,8 @@ use crate::{
 };
 use events::{
     Ask, AskId, Asked, Claim, EventId, Evidence, EvidenceKind, Fact, Flag, Health, HealthKind, HealthSaid,
-    Node, NodeHealth, NodeId, Question, SignalSource, Suspicion, SuspicionKind, SuspicionSaid, Tier, Time,
+    Node, NodeHealth, NodeId, Question, Say, SignalSource, Suspicion, SuspicionKind, SuspicionSaid, Tier,
+    Time,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -242,6 +243,10 @@ impl Tenant {
             self.walk(index, node, None, out);
             return;
         }
+        if let Some(turn) = self.turn_that_came(index, &words) {
+            self.walk(index, node, Some(turn), out);
+            return;
+        }
         let health = match words.praise().map(|c| c.says) {
             Some(Claim::Degraded) => Health::Degraded,
             Some(Claim::Up | Claim::Down) => Health::Up,
@@ -373,6 +378,8 @@ impl Tenant {
                         && words.silence.is_some_and(|s| s.asked_at >= since));
                 if accused {
                     self.walk(index, node, None, out);
+                } else if let Some(turn) = self.turn_that_came(index, &words) {
+                    self.walk(index, node, Some(turn), out);
                 } else if belief == Some(Health::Unknown) {
                     self.look_again(index, node, out);
                 } else if let Some(router) = self.router_of(node)
@@ -586,7 +593,30 @@ impl Tenant {
             return;
         }
         let open = self.standing[index as usize].suspicion.clone();
-        let began = open.as_ref().map_or(out.now, |s| s.since);
+        let held_until = match &open {
+            Some(open) => open.held_until,
+            None => self.turn_of(node, out.now),
+        };
+        let fresh = Suspicion {
+            node: node.id,
+            since: out.now,
+            source: claim.as_ref().map_or(SignalSource::Heartbeat, |c| c.source),
+            sender: claim.as_ref().and_then(|c| c.sender),
+            claim: cause,
+            asked: Vec::new(),
+            held_until,
+        };
+        if let Some(until) = held_until.filter(|until| *until > out.now) {
+            self.wakes.insert((until, index));
+            if open.is_none() {
+                let at = claim.as_ref().map(|c| c.at);
+                let say = say_suspicion(SuspicionKind::Raised, fresh, at, cause, out);
+                self.apply(&say);
+                self.dirty.remove(&(self.network.graph.rank(index), index));
+            }
+            return;
+        }
+        let began = open.as_ref().map_or(out.now, |s| s.walks_from());
         if out.now >= began.plus_ms(BOUND_MS) {
             if confirmed {
                 let mut evidence = case.evidence(node.tier, false);
@@ -619,28 +649,34 @@ impl Tenant {
         if !raised && asks.is_empty() {
             return;
         }
-        let mut now = match open {
-            Some(open) => *open,
-            None => Suspicion {
-                node: node.id,
-                since: out.now,
-                source: claim.as_ref().map_or(SignalSource::Heartbeat, |c| c.source),
-                sender: claim.as_ref().and_then(|c| c.sender),
-                claim: cause,
-                asked: Vec::new(),
-            },
-        };
+        let mut now = open.map_or(fresh, |open| *open);
         let newly = asks.iter().map(|(_, asked)| asked.clone()).collect();
         now.asked = still_asked(&now.asked, newly, now.since);
         let kind = if raised { SuspicionKind::Raised } else { SuspicionKind::Pursued };
-        let at = claim.as_ref().map_or(out.now, |c| c.at);
-        let what = format!("suspicion {} {:x}", node.id, crate::digest::digest_of(&now));
-        let say = out.say(cause, &what, at, Fact::Suspicion(SuspicionSaid { kind, now }));
+        let say = say_suspicion(kind, now, claim.as_ref().map(|c| c.at), cause, out);
         for (ask, _) in asks {
             out.say(cause, &format!("ask {}", ask.id), out.now, Fact::Ask(ask));
         }
         self.apply(&say);
         self.dirty.remove(&(self.network.graph.rank(index), index));
+    }
+
+    /// Until when a new suspicion has to wait for its walk: the tenant's quota. What the server watches itself,
+    /// and what much hangs on, never waits.
+    fn turn_of(&self, node: &Node, now: Time) -> Option<Time> {
+        if node.watch.is_some() || node.tier <= Tier::Site {
+            return None;
+        }
+        let turn = self.walks.next(now, self.network.policy.walks_per_hour);
+        (turn > now).then_some(turn)
+    }
+
+    /// The turn of a suspicion that had to wait, when nothing was heard since that settles it. The claim itself
+    /// may be forgotten by then.
+    fn turn_that_came(&self, index: Index, words: &Words<'_>) -> Option<Time> {
+        let turn = self.standing[index as usize].suspicion.as_ref()?.held_until?;
+        let is_seen = words.alive.is_some_and(|(at, _)| at >= turn);
+        (!is_seen && words.praise().is_none()).then_some(turn)
     }
 
     /// What to ask for a suspect: the whole way up at once, each node once, and then itself; or all of
@@ -1061,4 +1097,16 @@ impl Tenant {
         self.apply(&say);
         self.soil(index);
     }
+}
+
+/// Says that a node is suspected; what is asked because of it is said after it.
+fn say_suspicion(
+    kind: SuspicionKind,
+    now: Suspicion,
+    at: Option<Time>,
+    cause: EventId,
+    out: &mut Out,
+) -> Say {
+    let what = format!("suspicion {} {:x}", now.node, crate::digest::digest_of(&now));
+    out.say(cause, &what, at.unwrap_or(out.now), Fact::Suspicion(SuspicionSaid { kind, now }))
 }

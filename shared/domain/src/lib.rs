@@ -15,6 +15,7 @@ pub mod graph;
 pub mod impact;
 mod judge;
 pub mod network;
+mod quota;
 pub mod recent;
 pub mod route;
 pub mod supply;

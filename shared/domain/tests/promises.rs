@@ -289,3 +289,55 @@ fn a_webhook_four_minutes_late_revises_the_cause_and_says_when() {
     assert_eq!(tower.at, Some(broke_at));
     assert!(tower.since >= revised_at);
 }
+
+/// R34, the part that is the walk's: beyond the tenant's walks of an hour a suspicion waits, says until when, and
+/// is looked into when its turn has come, though its claim is forgotten by then. What the server watches itself
+/// never waits.
+#[test]
+fn beyond_the_quota_a_suspicion_waits_for_its_turn() {
+    let mut town = Town::new();
+    let policy = Policy { walks_per_hour: 3, ..Policy::default() };
+    town.hear(Fact::Inventory(Inventory::Policy(policy)));
+    let mut nodes = vec![town.node("core", Tier::Core, &[]), town.node("tower", Tier::Site, &["core"])];
+    let names: Vec<String> = (0..6).map(|n| format!("sector-{n}")).collect();
+    nodes.extend(names.iter().map(|name| town.node(name, Tier::Sector, &["core"])));
+    town.lay(nodes);
+    hear_alive(&mut town, &["core", "tower"]);
+    town.pass(60_000);
+
+    let begun = town.now;
+    for name in &names {
+        town.claim(name, Claim::Down);
+        town.decide();
+    }
+    let dead = ["sector-0", "sector-1", "sector-2", "sector-3", "sector-4", "sector-5"];
+    town.answer(&dead);
+    let down = |town: &Town| names.iter().filter(|n| town.health(n) == Some(Health::Down)).count();
+    assert_eq!(down(&town), 3, "so many walks were left");
+    let waits: Vec<Time> = town
+        .log
+        .iter()
+        .filter_map(|heard| match &heard.fact {
+            Fact::Suspicion(said) => said.now.held_until,
+            _ => None,
+        })
+        .collect();
+    assert_eq!(waits.len(), 3);
+    assert!(waits.iter().all(|until| until.ms_since(begun) >= 3_600_000), "{waits:?}");
+
+    // A router that is watched is looked into at once.
+    town.claim("tower", Claim::Down);
+    town.answer(&[&dead[..], &["tower"]].concat());
+    assert_eq!(town.health("tower"), Some(Health::Down));
+
+    town.pass(30 * 60_000);
+    town.answer(&dead);
+    assert_eq!(down(&town), 3, "half an hour is not enough");
+    let asked = town.asked();
+    for _ in 0..6 {
+        town.pass(20 * 60_000);
+        town.answer(&dead);
+    }
+    assert!(town.asked() > asked, "their turn came");
+    assert_eq!(down(&town), 6, "{:?}", names.iter().map(|n| town.health(n)).collect::<Vec<_>>());
+}

@@ -106,6 +106,17 @@ pub struct Suspicion {
     /// What was asked to settle it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub asked: Vec<Asked>,
+    /// Until when it waits or waited before anything was asked, because the tenant's walks of that hour were
+    /// used up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_until: Option<Time>,
+}
+
+impl Suspicion {
+    /// When looking into it began, or is to begin.
+    pub fn walks_from(&self) -> Time {
+        self.held_until.map_or(self.since, |until| until.max(self.since))
+    }
 }
 
 /// What happened to a suspicion.

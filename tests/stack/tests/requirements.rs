@@ -4,8 +4,8 @@
 
 use events::{Noun, SignalSource};
 use kit::{Filter, From};
-use network_file::{Concentrators, NetworkFile, Shape};
-use reqwest::{Client, Method, StatusCode};
+use network_file::{Concentrators, NetworkFile, Opens, Position, Secret, Shape, TokenEntry};
+use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 use stack::{Running, Stack};
 use std::{
@@ -61,11 +61,17 @@ async fn figures(http: &Client, url: &str, names: &[&str]) -> f64 {
     values.into_iter().sum()
 }
 
-/// A token that may say anything of any node of the tenant.
-async fn signals_token(stack: &Stack, tenant: &str) -> String {
-    let body = json!({"name": "probe", "for": "signals"}).to_string().into_bytes();
-    let made = stack.api_of(tenant).call(Method::POST, "/api/v1/tokens", Some(body)).await.unwrap();
-    made["token"].as_str().unwrap_or_else(|| panic!("{made:#}")).to_owned()
+/// Gives a network a token that may say anything of any node of it.
+fn with_signals_token(network: &mut NetworkFile) -> String {
+    let token = vault::FreshToken::random().text().to_owned();
+    network.tokens.push(TokenEntry {
+        name: "probe".into(),
+        opens: Opens::Signals,
+        token: Secret::new(&token),
+        from: vec![],
+        at: Position::default(),
+    });
+    token
 }
 
 async fn wait_for<T>(what: &str, within: Duration, mut look: impl AsyncFnMut() -> Option<T>) -> T {
@@ -207,7 +213,8 @@ async fn a_wave_of_claims_leaves_the_api_responsive_and_every_claim_decided() {
         (5, 10, 19, Duration::from_millis(1_000))
     };
     let stack = Stack::start().await.unwrap();
-    let network = network(&stack, towers, sectors, clients);
+    let mut network = network(&stack, towers, sectors, clients);
+    let token = with_signals_token(&mut network);
     let running = stack.run(&["all"]).unwrap();
     let admin = admin_of(&running).await;
     let lab = stack.play(&network).await.unwrap();
@@ -217,7 +224,6 @@ async fn a_wave_of_claims_leaves_the_api_responsive_and_every_claim_decided() {
         .settled(&tenant, Duration::from_secs(120))
         .await
         .unwrap_or_else(|e| panic!("{e:#}\n{}", running.said()));
-    let token = signals_token(&stack, &tenant).await;
     let (http, api) = (Client::new(), stack.api_of(&tenant));
 
     // Nothing of it is true: every router and all below it answer.
@@ -317,12 +323,12 @@ async fn a_wave_of_claims_leaves_the_api_responsive_and_every_claim_decided() {
         }
     }
     assert_eq!(stored, (1..=last).collect::<Vec<u64>>(), "each once, in order");
-    // Rows are written in the order of the log: what happens now shows when everything before it does.
-    let sector = sectors[1].as_str();
-    lab.set_broken(&[lab.network().find(sector).unwrap()], true);
+    // Rows are written in the order of the log: what is said now shows when everything before it does.
+    network.subscribers[0].plan = Some("the last word".into());
+    stack.import(&network).await.unwrap();
+    let path = format!("/api/v1/inventory/nodes/{}", network.subscribers[0].account);
     wait_for("the backlog is written", Duration::from_secs(90), async || {
-        let shown = api.get(&format!("/api/v1/health/{sector}")).await.ok()?;
-        (shown["health"] == "down").then_some(())
+        (api.get(&path).await.ok()?["plan"] == "the last word").then_some(())
     })
     .await;
     lab.stop().await;

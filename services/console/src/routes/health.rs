@@ -99,8 +99,15 @@ fn source_of(row: &HealthRow) -> String {
     }
 }
 
-/// "reported down 14:02:03 by netwatch, being checked".
+/// "reported down 14:02:03 by netwatch, being checked"; or why it is not yet.
 pub(crate) fn suspicion_of(row: &HealthRow) -> Option<String> {
     let (since, source) = (row.suspect_since?, row.suspect_source.as_deref()?);
-    Some(format!("reported down {} UTC by {source}, being checked", since.format("%H:%M:%S")))
+    let doing = match row.suspect_held_until {
+        Some(until) if until > chrono::Utc::now() => {
+            let until = until.format("%H:%M:%S");
+            format!("waits until {until} UTC: the walks of this hour are used up")
+        }
+        Some(_) | None => "being checked".to_owned(),
+    };
+    Some(format!("reported down {} UTC by {source}, {doing}", since.format("%H:%M:%S")))
 }

@@ -69,6 +69,7 @@ impl Ground {
                 sender: None,
                 claim,
                 asked: vec![],
+                held_until: None,
             },
         });
         let (suspicion, _) = self.say(tenant, "diagnostician", Some(claim), suspicion).await;

@@ -42,13 +42,14 @@ columns! {
 columns! {
     Suspicions {
         node: Uuid, since: DateTime<Utc>, source: &'static str, sender: Option<Uuid>, claim_event: Uuid,
-        asked_count: i32, heard_at: DateTime<Utc>, kept_until: Option<DateTime<Utc>>, seq: i64,
+        asked_count: i32, held_until: Option<DateTime<Utc>>, heard_at: DateTime<Utc>, kept_until: Option<DateTime<Utc>>, seq: i64,
     }
-    "insert into suspicion (tenant, node, since, source, sender, claim_event, asked_count, heard_at, kept_until, seq)
+    "insert into suspicion (tenant, node, since, source, sender, claim_event, asked_count, held_until,
+         heard_at, kept_until, seq)
      select $1, * from unnest($2::uuid[], $3::timestamptz[], $4::text[], $5::uuid[], $6::uuid[], $7::int[],
-         $8::timestamptz[], $9::timestamptz[], $10::bigint[])
+         $8::timestamptz[], $9::timestamptz[], $10::timestamptz[], $11::bigint[])
      on conflict (tenant, node) do update set since = excluded.since, source = excluded.source,
-         sender = excluded.sender, claim_event = excluded.claim_event, asked_count = excluded.asked_count,
+         sender = excluded.sender, claim_event = excluded.claim_event, asked_count = excluded.asked_count, held_until = excluded.held_until,
          heard_at = excluded.heard_at, kept_until = excluded.kept_until, seq = excluded.seq"
 }
 
@@ -148,6 +149,7 @@ fn suspicions(last: &BTreeMap<NodeId, (&Told, Option<&Suspicion>)>) -> Suspicion
         rows.sender.push(now.sender.map(|n| n.0));
         rows.claim_event.push(now.claim.0);
         rows.asked_count.push(small(now.asked.len()));
+        rows.held_until.push(now.held_until.map(at));
         rows.heard_at.push(at(told.heard.heard));
         rows.kept_until.push(kept_until(told));
         rows.seq.push(number(told.heard.seq));

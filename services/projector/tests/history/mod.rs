@@ -211,6 +211,7 @@ fn fact(
                 sender: d.some(Dice::node),
                 claim: d.event(),
                 asked: d.several(3, |d| asked(d, now)),
+                held_until: d.some(|d| d.time(now)),
             },
         }),
         7 => Fact::Health(health(d, now)),
