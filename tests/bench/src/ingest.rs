@@ -254,11 +254,16 @@ struct Sender {
 
 impl Sender {
     /// Over so many connections for so long: as fast as answers come, or `pace` requests a second whatever
-    /// comes back; then the time counts from when a request was due.
+    /// comes back; then the time counts from when a request was due. The connections are open before.
     async fn load(self, connections: u64, turn: Duration, pace: Option<f64>) -> anyhow::Result<Load> {
+        let mut open = Vec::new();
+        for _ in 0..connections {
+            open.push(Connection::open(self.to).await?);
+        }
         let began = Instant::now();
-        let one = |n| tokio::spawn(self.clone().one(n, connections, began, turn, pace));
-        let all: Vec<_> = (0..connections).map(one).collect();
+        let one =
+            |(n, connection)| tokio::spawn(self.clone().one(connection, (n, connections), began, turn, pace));
+        let all: Vec<_> = (0..).zip(open).map(one).collect();
         let mut load = Load::default();
         for one in all {
             let (signals, latencies_us) = one.await.context("a sender ended")??;
@@ -272,13 +277,12 @@ impl Sender {
 
     async fn one(
         self,
-        n: u64,
-        of: u64,
+        mut connection: Connection,
+        (n, of): (u64, u64),
         began: Instant,
         turn: Duration,
         pace: Option<f64>,
     ) -> anyhow::Result<(u64, Vec<u64>)> {
-        let mut connection = Connection::open(self.to).await?;
         let (mut signals, mut latencies_us) = (0, Vec::new());
         for round in 0_u64.. {
             let due = match pace {
