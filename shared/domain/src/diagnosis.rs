@@ -191,7 +191,7 @@ pub(crate) struct Tenant {
     strays: BTreeMap<NodeId, Standing>,
     /// Who is to be judged, whatever is needed first.
     pub(crate) dirty: BTreeSet<(u32, Index)>,
-    /// Of each node, how many that need it are suspects.
+    /// Of each node, how many that need it are suspects because somebody claimed so.
     pub(crate) suspects_below: Vec<u32>,
     /// Of each router, how many of those it sees are suspects.
     pub(crate) suspects_seen: Vec<u32>,
@@ -295,21 +295,24 @@ impl Tenant {
         self.suspects_below = vec![0; n];
         self.suspects_seen = vec![0; n];
         for i in 0..n as Index {
-            if self.standing[i as usize].suspicion.is_some() {
-                self.count_suspect(i, true);
+            if let Some(suspicion) = &self.standing[i as usize].suspicion {
+                let claimed = suspicion.sender.is_some();
+                self.count_suspect(i, true, claimed);
             }
         }
     }
 
-    /// Counts a suspect, or no longer, with everything it needs and with the router that sees it.
-    fn count_suspect(&mut self, index: Index, more: bool) {
+    /// Counts a suspect, or no longer, with the router that sees it and, if somebody claimed it, with
+    /// everything it needs: what is only suspected because nobody has heard of it accuses nobody.
+    fn count_suspect(&mut self, index: Index, more: bool, claimed: bool) {
         let Some(node) = self.network.graph.node(index) else { return };
         let router = node.seen_by.and_then(|id| self.network.graph.index_of(id));
         let step = |count: &mut u32| *count = if more { *count + 1 } else { count.saturating_sub(1) };
         if let Some(router) = router {
             step(&mut self.suspects_seen[router as usize]);
         }
-        for above in self.network.graph.all_above(index) {
+        let accused = if claimed { self.network.graph.all_above(index) } else { Default::default() };
+        for above in accused {
             step(&mut self.suspects_below[above as usize]);
             let half_silent = more
                 && self
@@ -533,13 +536,18 @@ impl Tenant {
         if self.standing[index as usize].suspicion == open {
             return;
         }
-        let before = self.standing[index as usize].suspicion.is_some();
-        let after = open.is_some();
+        let claimed = |s: &Option<Box<Suspicion>>| s.as_ref().map(|s| s.sender.is_some());
+        let (before, after) = (claimed(&self.standing[index as usize].suspicion), claimed(&open));
         self.standing[index as usize].suspicion = open;
         if before != after {
-            self.count_suspect(index, after);
+            if let Some(claimed) = before {
+                self.count_suspect(index, false, claimed);
+            }
+            if let Some(claimed) = after {
+                self.count_suspect(index, true, claimed);
+            }
         }
-        if after {
+        if after.is_some() {
             self.note_asked(index);
         }
         self.soil(index);
@@ -558,8 +566,8 @@ impl Tenant {
         };
         if self.standing[index as usize].health.as_ref().is_some_and(|(_, last)| *last == id) {
             // Heard of already; but a suspicion said before it may just have been applied again.
-            if self.standing[index as usize].suspicion.take().is_some() {
-                self.count_suspect(index, false);
+            if let Some(ended) = self.standing[index as usize].suspicion.take() {
+                self.count_suspect(index, false, ended.sender.is_some());
             }
             return;
         }

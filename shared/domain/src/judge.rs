@@ -202,7 +202,7 @@ impl Tenant {
             return 0;
         }
         let of_branch = |b: &Index| {
-            let itself = self.standing[*b as usize].suspicion.is_some();
+            let itself = self.standing[*b as usize].suspicion.as_ref().is_some_and(|s| s.sender.is_some());
             self.suspects_below[*b as usize] + u32::from(itself)
         };
         all.saturating_sub(self.network.graph.below(index).iter().map(of_branch).max().unwrap_or(0))
@@ -238,7 +238,11 @@ impl Tenant {
                 return;
             }
         }
-        let accused = words.accusation().is_some() || self.case(index, &words).weight(node.tier) >= THRESHOLD;
+        // A silence from before it was believed to work was weighed when that was decided.
+        let weighed = self.since(index).plus_ms(-REUSE_MS);
+        let is_new = words.silence.is_some_and(|s| s.asked_at >= weighed);
+        let accused = words.accusation().is_some()
+            || (is_new && self.case(index, &words).weight(node.tier) >= THRESHOLD);
         if accused {
             self.walk(index, node, None, out);
             return;

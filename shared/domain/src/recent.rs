@@ -9,10 +9,11 @@ use events::{Claim, EventId, NodeId, RECALL_MS, SignalSource, Time};
 use serde::Serialize;
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    mem,
     sync::Arc,
 };
 
-/// How many claims and how many looks are remembered of one node.
+/// How many claims, and how many looks of each kind, are remembered of one node.
 const MOST: usize = 16;
 /// So long something is remembered, milliseconds: a minute less than what a start reads again, for
 /// looks that are put together of answers which come within that minute.
@@ -175,7 +176,16 @@ impl Recent {
         if let Some(at) = looks.iter().position(same) {
             looks.remove(at);
         }
-        remember(looks, MOST, look);
+        // Through a busy router hundreds of answers prove it alive: they must not push out that it was silent,
+        // or what it told.
+        let kind = |l: &Look| (mem::discriminant(&l.seen), l.asked);
+        let mut of_kind = looks.iter().enumerate().filter(|(_, l)| kind(l) == kind(&look)).map(|(at, _)| at);
+        if let Some(oldest) = of_kind.next()
+            && of_kind.count() + 1 >= MOST
+        {
+            looks.remove(oldest);
+        }
+        looks.push_back(look);
     }
 
     fn node_mut(&mut self, node: Index, heard: Time) -> &mut NodeRecent {
