@@ -38,7 +38,7 @@ pub(crate) const API_PORT: u16 = 18_729;
 /// Every root must have been up for so long.
 const RESOLVE_HOLD: Duration = Duration::from_secs(5);
 /// How long people may be left without the notices they should get.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 /// How long it may take until everything is known at first.
 const SETTLED_WITHIN: Duration = Duration::from_secs(180);
 /// For how long it is watched while nothing happens.
