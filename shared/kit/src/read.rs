@@ -26,6 +26,8 @@ use tokio::sync::watch;
 
 /// How many messages a reader asks for at once.
 const BATCH: usize = 1_000;
+/// How many while it takes everything: so many that the server need not wait for the next request.
+const BULK_BATCH: usize = 4_000;
 /// A consumer that says nothing for twice this long is lost.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 /// How long one request for messages stands.
@@ -44,8 +46,10 @@ const BULK_AGAIN: u64 = 10_000;
 /// How long an endless reader hears nothing before it asks whether it should have.
 const SILENCE: Duration = Duration::from_secs(5);
 
-/// How long to let messages that are on their way gather.
+/// How long to let messages that are on their way gather, each time that some came.
 const GATHER: Duration = Duration::from_millis(1);
+/// How often at most.
+const GATHERINGS: usize = 8;
 
 /// How long a bounded reader waits for the next message before it asks whether there is one.
 const DOUBT_AFTER: Duration = Duration::from_millis(300);
@@ -294,10 +298,17 @@ impl Reader {
         let is_left = !self.held.is_empty();
         self.fill().await?;
         self.gather(max);
-        if !is_left && !self.held.is_empty() && self.held.len() < max / 2 && self.pending > 0 && !self.ended {
+        for _ in 0..GATHERINGS {
+            let before = self.held.len();
+            if is_left || before == 0 || before >= max / 2 || self.pending == 0 || self.ended {
+                break;
+            }
             // More is on its way: to be woken once for all of it is cheaper than for each.
             tokio::time::sleep(GATHER).await;
             self.gather(max);
+            if self.held.len() == before {
+                break;
+            }
         }
         Ok(self.held.drain(..max.min(self.held.len())).collect())
     }
@@ -309,7 +320,8 @@ impl Reader {
                 return;
             }
             let Some(consumer) = &mut self.consumer else { return };
-            match consumer.messages.next().now_or_never() {
+            // Without the runtime's budget, which would make a full queue look empty after 128 messages.
+            match tokio::task::unconstrained(consumer.messages.next()).now_or_never() {
                 Some(Some(Ok(message))) => {
                     self.take(message);
                     self.reconsider();
@@ -510,7 +522,7 @@ impl Reader {
         }
         let messages = consumer
             .stream()
-            .max_messages_per_batch(BATCH)
+            .max_messages_per_batch(if is_bulk { BULK_BATCH } else { BATCH })
             .expires(EXPIRES)
             .heartbeat(HEARTBEAT)
             .messages()
