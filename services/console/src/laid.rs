@@ -115,7 +115,7 @@ impl Laid {
         let heard = match raw.decode() {
             Ok(heard) => heard,
             Err(error) => {
-                tracing::error!(subject = raw.subject, seq = raw.seq, %error, "an inventory message is passed over");
+                tracing::error!(subject = &*raw.subject, seq = raw.seq, %error, "an inventory message is passed over");
                 return;
             }
         };

@@ -60,7 +60,13 @@ fn told(tenant: TenantId, seq: u64, body: &[u8]) -> Told {
     let id = EventId::following(EventId::default(), "health", &seq.to_string());
     let key = fact.key("main");
     let heard = Heard { seq, id, tenant, heard, at: heard, fact };
-    Told { key, cause: Some(id), correlation: None, kept_until: Some(heard.heard.plus_ms(1)), heard }
+    Told {
+        key,
+        cause: Some(id),
+        correlation: None,
+        kept_until: Some(heard.heard.plus_ms(1)),
+        heard: heard.into(),
+    }
 }
 
 const BARE: &str = "insert into bare (tenant, node, health, flags, since, claimed_at, roots, confidence_percent,

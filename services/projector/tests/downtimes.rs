@@ -55,7 +55,7 @@ fn changed(s: i64, name: &str, health: Health) -> (i64, HealthSaid) {
 fn told(seq: u64, s: i64, fact: Fact) -> Told {
     let id = EventId(Uuid::from_u128(u128::from(seq)));
     let heard = Heard { seq, id, tenant: tenant(), heard: at(s), at: at(s), fact };
-    Told { key: String::new(), cause: None, correlation: None, kept_until: None, heard }
+    Told { key: String::new(), cause: None, correlation: None, kept_until: None, heard: heard.into() }
 }
 
 fn story(said: impl IntoIterator<Item = (i64, HealthSaid)>) -> Vec<Told> {

@@ -60,7 +60,7 @@ impl Log {
         }
         tracing::error!(
             seq = raw.seq,
-            subject = raw.subject,
+            subject = &*raw.subject,
             service,
             reason,
             "passed over, kept in the dead letters"
@@ -90,7 +90,7 @@ fn letter(service: &str, raw: &Raw, reason: &str) -> Encoded {
         (MESSAGE_ID, format!("{service}-{}", raw.seq)),
         (REASON, one_line(reason)),
         (SEQUENCE, raw.seq.to_string()),
-        (SUBJECT, raw.subject.clone()),
+        (SUBJECT, raw.subject.to_string()),
         (HEARD, raw.heard.to_string()),
     ];
     Encoded {

@@ -95,7 +95,7 @@ impl Default for DeciderOptions {
         Self {
             leasing: Leasing::Shared { replica, expiry },
             chunk_max: 800,
-            pace: Duration::from_millis(20),
+            pace: Duration::from_millis(40),
             queue_max: 4_096,
             cut_every: Duration::from_secs(1),
             cut_every_inputs: 2_000,

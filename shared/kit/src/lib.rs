@@ -32,7 +32,7 @@ pub use crate::{
     postgres::{Place, as_tenant, move_position},
     projection::{Chunk, Project, Projection, ProjectionError, Told},
     publish::{ARRAY_MAX, PublishError, PublishLimits, PublishStats, Stored},
-    read::{Filter, From, Reader},
+    read::{Filter, From, Reader, TapStats},
     run::{Process, Restart, Service},
     worker::{Job, Verdict, Worker, WorkerError},
 };

@@ -9,6 +9,7 @@
 use crate::{
     message::Raw,
     publish::{PublishLimits, Publisher},
+    read::{Tap, TapStats},
 };
 use async_nats::{
     Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr,
@@ -78,6 +79,9 @@ pub struct LogConfig {
     pub publish_within: Duration,
     /// What may wait to be published.
     pub limits: PublishLimits,
+    /// Whether endless readers share one reading of the log's end: worth while where many services that hear
+    /// the same live in one process.
+    pub reads_together: bool,
 }
 
 impl LogConfig {
@@ -95,6 +99,7 @@ impl LogConfig {
             ack_timeout: Duration::from_secs(5),
             publish_within: Duration::from_secs(10),
             limits: PublishLimits::default(),
+            reads_together: false,
         }
     }
 }
@@ -171,6 +176,7 @@ pub(crate) struct Inner {
     pub(crate) config: LogConfig,
     pub(crate) publisher: Publisher,
     pub(crate) connection: Connection,
+    pub(crate) tap: Arc<Tap>,
 }
 
 /// What is known of the connection: how often it broke. A break makes what was on its way unknown.
@@ -241,7 +247,7 @@ impl Log {
         let connection = Connection { client: client.clone(), breaks };
         let publisher = Publisher::start(connection.clone(), context.clone(), &config);
         let within = config.publish_within;
-        let inner = Inner { client, context, config, publisher, connection };
+        let inner = Inner { client, context, config, publisher, connection, tap: Arc::default() };
         Ok(Log { inner: Arc::new(inner), within })
     }
 
@@ -264,6 +270,11 @@ impl Log {
     /// What the server says its version is.
     pub fn server_version(&self) -> String {
         self.inner.client.server_info().version
+    }
+
+    /// What the one reading that endless readers share has done.
+    pub fn tap_stats(&self) -> &TapStats {
+        self.inner.tap.stats()
     }
 
     /// How durable an acknowledgement is: for `/readyz` and benchmark lines.

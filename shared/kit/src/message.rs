@@ -9,7 +9,7 @@ use events::{
     EventId, Fact, Heard, Noun, Retention, Say, Subject, SubjectError, TenantId, Time, fact::DecodeError,
     header,
 };
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// The largest event, in bytes of its body (design: no event grows with the network).
 pub const EVENT_BYTES_MAX: usize = 64 * 1024;
@@ -140,43 +140,54 @@ pub(crate) const MESSAGE_ID: &str = "Nats-Msg-Id";
 impl Outgoing {
     /// As a message, without its message id: deciders' batches carry none.
     pub(crate) fn encode(&self, pop: &str) -> Result<Encoded, EncodeError> {
-        let fact = &self.say.fact;
-        let noun = fact.noun();
-        let subject = Subject::new(self.say.tenant, noun, fact.key(pop))
-            .map_err(|source| EncodeError::Subject { noun: noun.token(), source })?;
-        let body =
-            serde_json::to_vec(fact).map_err(|source| EncodeError::Json { noun: noun.token(), source })?;
-        if body.len() > EVENT_BYTES_MAX {
-            return Err(EncodeError::TooLarge { noun: noun.token(), bytes: body.len() });
-        }
-        let mut headers =
-            envelope(self.say.id, noun.event_type(), &self.source, self.say.tenant, self.say.at);
-        if let Some(cause) = self.say.cause {
-            headers.push((header::name::CAUSE, cause.to_string()));
-        }
-        if let Some(first) = self.correlation.or(self.say.cause) {
-            headers.push((header::name::CORRELATION, first.to_string()));
-        }
-        if let Some(trace) = &self.traceparent {
-            headers.push((header::name::TRACEPARENT, trace.clone()));
-        }
-        if let Retention::Seconds(seconds) = self.kept.unwrap_or(noun.retention()) {
-            headers.push((TTL, seconds.max(1).to_string()));
-        }
-        Ok(Encoded {
-            subject: subject.to_string(),
-            headers,
-            body: Bytes::from(body),
-            read_headers: HeaderMap::new(),
-        })
+        let retention = self.kept.unwrap_or(self.say.fact.noun().retention());
+        encode(&self.say, &self.source, self.correlation, self.traceparent.clone(), retention, pop)
     }
+}
+
+/// What is said as a message, without a message id.
+pub(crate) fn encode(
+    say: &Say,
+    source: &str,
+    correlation: Option<EventId>,
+    traceparent: Option<String>,
+    retention: Retention,
+    pop: &str,
+) -> Result<Encoded, EncodeError> {
+    let noun = say.fact.noun();
+    let subject = Subject::new(say.tenant, noun, say.fact.key(pop))
+        .map_err(|source| EncodeError::Subject { noun: noun.token(), source })?;
+    let body =
+        serde_json::to_vec(&say.fact).map_err(|source| EncodeError::Json { noun: noun.token(), source })?;
+    if body.len() > EVENT_BYTES_MAX {
+        return Err(EncodeError::TooLarge { noun: noun.token(), bytes: body.len() });
+    }
+    let mut headers = envelope(say.id, noun.event_type(), source, say.tenant, say.at);
+    if let Some(cause) = say.cause {
+        headers.push((header::name::CAUSE, cause.to_string()));
+    }
+    if let Some(first) = correlation.or(say.cause) {
+        headers.push((header::name::CORRELATION, first.to_string()));
+    }
+    if let Some(trace) = traceparent {
+        headers.push((header::name::TRACEPARENT, trace));
+    }
+    if let Retention::Seconds(seconds) = retention {
+        headers.push((TTL, seconds.max(1).to_string()));
+    }
+    Ok(Encoded {
+        subject: subject.to_string(),
+        headers,
+        body: Bytes::from(body),
+        read_headers: HeaderMap::new(),
+    })
 }
 
 /// A stored message, as it lies in the log.
 #[derive(Debug, Clone)]
 pub struct Raw {
     /// Its subject.
-    pub subject: String,
+    pub subject: Arc<str>,
     /// Its place in the log.
     pub seq: u64,
     /// When the log stored it.
@@ -185,7 +196,9 @@ pub struct Raw {
     pub pending: u64,
     /// The body as it was written.
     pub body: Bytes,
-    pub(crate) headers: HeaderMap,
+    pub(crate) headers: Arc<HeaderMap>,
+    /// What it says, once somebody has read it, for all who share it.
+    read: Option<Arc<OnceLock<Arc<Heard>>>>,
 }
 
 /// Why a message is no fact: it belongs, whole, to the dead letters.
@@ -236,6 +249,26 @@ impl Raw {
         Noun::from_token(self.subject.split('.').nth(3)?)
     }
 
+    /// For several readers: what one of them reads of it, the others need not read again.
+    pub(crate) fn shared(mut self) -> Self {
+        self.read.get_or_insert_default();
+        self
+    }
+
+    /// [`Raw::decode`], once for all who share it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Raw::decode`].
+    pub fn hear(&self) -> Result<Arc<Heard>, Undecodable> {
+        let Some(read) = &self.read else { return self.decode().map(Arc::new) };
+        if let Some(heard) = read.get() {
+            return Ok(Arc::clone(heard));
+        }
+        let heard = Arc::new(self.decode()?);
+        Ok(Arc::clone(read.get_or_init(|| heard)))
+    }
+
     /// The fact it carries, in its newest version.
     ///
     /// `at` is bounded to 7 days before and 5 s after `heard`.
@@ -269,23 +302,25 @@ impl Raw {
 
     pub(crate) fn from_stream(message: async_nats::Message, seq: u64, pending: u64, heard: Time) -> Self {
         Self {
-            subject: message.subject.as_str().to_owned(),
+            subject: message.subject.as_str().into(),
             seq,
             heard,
             pending,
             body: message.payload,
-            headers: message.headers.unwrap_or_default(),
+            headers: Arc::new(message.headers.unwrap_or_default()),
+            read: None,
         }
     }
 
     pub(crate) fn from_read(message: async_nats::jetstream::message::StreamMessage) -> Self {
         Self {
-            subject: message.subject.as_str().to_owned(),
+            subject: message.subject.as_str().into(),
             seq: message.sequence,
             heard: time_of(message.time),
             pending: 0,
             body: message.payload,
-            headers: message.headers,
+            headers: Arc::new(message.headers),
+            read: None,
         }
     }
 }

@@ -80,7 +80,7 @@ pub struct Chunk {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Told {
     /// The event.
-    pub heard: Heard,
+    pub heard: Arc<Heard>,
     /// The key of its subject.
     pub key: String,
     /// What it followed from.
@@ -585,7 +585,7 @@ impl<P: Project> Partition<P> {
                         tracing::error!(
                             model = P::MODEL,
                             seq = item.raw.seq,
-                            subject = item.raw.subject,
+                            subject = &*item.raw.subject,
                             error = text,
                             "an event cannot be written and goes to the dead letters"
                         );
@@ -676,7 +676,7 @@ struct Failure {
 
 impl Item {
     fn of(raw: Raw) -> Self {
-        let told = match raw.decode() {
+        let told = match raw.hear() {
             Ok(heard) => Ok(Told {
                 key: raw.subject.splitn(5, '.').nth(4).unwrap_or_default().to_owned(),
                 cause: raw.cause(),

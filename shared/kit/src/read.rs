@@ -12,6 +12,14 @@
 //! the next message under a filter intersects the filter with all subjects of a block, for every message anew:
 //! 1,300 messages/s with five filters over 10,000 subjects (2.15.1, tried), where a consumer without a filter
 //! gets hundreds of thousands. Near the end of the log the server scans instead, and filters cost nothing.
+//!
+//! Where many services live in one process, endless readers share one reading of the log's end
+//! ([`tap`]).
+
+mod tap;
+
+pub(crate) use tap::Tap;
+pub use tap::TapStats;
 
 use crate::log::{Log, LogError, chain};
 use crate::message::{Raw, time_of};
@@ -21,7 +29,8 @@ use async_nats::jetstream::{
 };
 use events::{Noun, TenantId, Time, partition_of};
 use futures::{FutureExt, StreamExt};
-use std::{collections::VecDeque, fmt, time::Duration};
+use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
+use tap::{Seat, Taken};
 use tokio::sync::watch;
 
 /// How many messages a reader asks for at once.
@@ -50,6 +59,9 @@ const SILENCE: Duration = Duration::from_secs(5);
 const GATHER: Duration = Duration::from_millis(1);
 /// How often at most.
 const GATHERINGS: usize = 8;
+
+/// How many messages are taken from a seat at once by whoever wants one after the other.
+const SEAT_TAKES: usize = 256;
 
 /// How long a bounded reader waits for the next message before it asks whether there is one.
 const DOUBT_AFTER: Duration = Duration::from_millis(300);
@@ -161,6 +173,10 @@ pub struct Reader {
     ended: bool,
     /// What was taken and not handed out yet: it survives that whoever waits for it stops waiting.
     held: VecDeque<Raw>,
+    /// Its part in the reading of the whole process.
+    seat: Option<Seat>,
+    /// It reads by its own consumer to its end, whatever the others do.
+    is_alone: bool,
 }
 
 struct Consumer {
@@ -240,6 +256,8 @@ impl Log {
             pending: 0,
             ended: to.is_some_and(|to| to <= last_seq),
             held: VecDeque::new(),
+            seat: None,
+            is_alone: to.is_some() || stream != self.inner.config.stream || !self.inner.config.reads_together,
         }
     }
 }
@@ -258,7 +276,43 @@ impl Reader {
 
     /// Makes its consumer, so that [`Reader::next_chunk`] has something to look at.
     pub(crate) async fn prepare(&mut self) -> Result<(), LogError> {
-        if self.ended || self.consumer.is_some() { Ok(()) } else { self.consume().await }
+        if self.ended || self.consumer.is_some() || self.is_seated() {
+            Ok(())
+        } else if self.seat.is_none() && !self.is_alone {
+            self.join().await
+        } else {
+            self.consume().await
+        }
+    }
+
+    /// Whether everything before its seat has been read, and the seat has the rest.
+    fn is_seated(&self) -> bool {
+        self.seat.is_some() && self.to.is_none()
+    }
+
+    /// Takes part in the reading of the whole process; reads alone up to where that stands.
+    async fn join(&mut self) -> Result<(), LogError> {
+        let tap = Arc::clone(&self.log.inner.tap);
+        let seat = tap.join(&self.log, &self.filters).await?;
+        if self.from == From::New && self.last_seq == 0 {
+            // "From now on" begins where the log ends now, wherever the others are.
+            self.last_seq = self.log.state().await?.last_seq;
+        }
+        self.to = Some(seat.from).filter(|from| *from > self.last_seq);
+        self.seat = Some(seat);
+        Ok(())
+    }
+
+    /// What the seat has, or the wait for it.
+    async fn take_from_seat(&mut self) {
+        let Some(seat) = &self.seat else { return };
+        let (taken, left) = seat.take(&mut self.held, &mut self.last_seq, SEAT_TAKES);
+        self.pending = left;
+        match taken {
+            Taken::Some => {}
+            Taken::Nothing => seat.arrived().await,
+            Taken::Lost => self.seat = None,
+        }
     }
 
     /// The next message; none at the end of a bounded reader. Can be dropped and asked again.
@@ -276,10 +330,19 @@ impl Reader {
         while self.held.is_empty() {
             if self.ended {
                 self.release();
-                return Ok(());
+                if self.seat.is_none() {
+                    return Ok(());
+                }
+                // Everything before the seat has been read.
+                self.last_seq = self.to.take().map_or(self.last_seq, |to| self.last_seq.max(to));
+                self.ended = false;
+            }
+            if self.is_seated() {
+                self.take_from_seat().await;
+                continue;
             }
             if self.consumer.is_none() {
-                self.consume().await?;
+                self.prepare().await?;
                 continue;
             }
             self.step().await;
@@ -315,6 +378,10 @@ impl Reader {
 
     /// Takes what is there.
     fn gather(&mut self, max: usize) {
+        if let Some(seat) = self.seat.as_ref().filter(|_| self.to.is_none()) {
+            (_, self.pending) = seat.take(&mut self.held, &mut self.last_seq, max);
+            return;
+        }
         while self.held.len() < max && !self.ended {
             if self.breaks.has_changed().unwrap_or(false) {
                 return;
@@ -397,7 +464,10 @@ impl Reader {
     fn reconsider(&mut self) {
         let Some(consumer) = &self.consumer else { return };
         let long_ago = self.bulk_refused.is_none_or(|at| self.last_seq > at + BULK_AGAIN);
-        let change = if consumer.is_bulk {
+        let takes_all = self.filters.iter().any(|filter| filter == tap::EVERYTHING);
+        let change = if takes_all {
+            false
+        } else if consumer.is_bulk {
             self.to.is_none() && self.pending <= BULK_UNTIL
         } else {
             self.may_be_bulk() && self.pending >= 2 * BULK_FROM && long_ago
@@ -484,6 +554,9 @@ impl Reader {
 
     /// A consumer with the filters, or one that brings everything when that is faster.
     async fn best(&mut self) -> Result<Consumer, String> {
+        if self.filters.iter().any(|filter| filter == tap::EVERYTHING) {
+            return self.make(Vec::new()).await;
+        }
         let filtered = self.make(self.filters.clone()).await?;
         if !self.may_be_bulk() || filtered.found < BULK_FROM {
             return Ok(filtered);

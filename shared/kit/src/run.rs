@@ -14,12 +14,16 @@ use crate::{
 };
 use anyhow::anyhow;
 use futures::{FutureExt, future::BoxFuture};
+use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     fmt, io,
     net::SocketAddr,
     panic::AssertUnwindSafe,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 use tokio::{
@@ -268,7 +272,8 @@ impl Process {
             }
             Some(Err(error)) => Err(RunError::Log(error)),
             Some(Ok(log)) => {
-                let watching = tokio::spawn(watch(log.clone(), log_stands, admin_stop.clone()));
+                let figures = LogFigures::of(&metrics);
+                let watching = tokio::spawn(watch(log.clone(), log_stands, figures, admin_stop.clone()));
                 let crew = Crew { common, board, metrics, stop, restart, log };
                 let outcome = crew.live(services, &mut signals).await;
                 watching.abort();
@@ -378,6 +383,7 @@ async fn connect(common: &Common, services: &[&'static str]) -> Result<Log, LogE
         pop: common.pop.clone(),
         replicas: common.nats_replicas,
         durability: common.durability.to_string(),
+        reads_together: services.len() > 1,
         ..LogConfig::new(common.nats_servers(), name)
     };
     let log = Log::connect(config).await?;
@@ -387,9 +393,47 @@ async fn connect(common: &Common, services: &[&'static str]) -> Result<Log, LogE
     Ok(log)
 }
 
-/// Says whether the connection to the log stands, until `stop`.
-async fn watch(log: Log, stands: Readiness, stop: CancellationToken) {
+/// What the connection to the log has done, as `/metrics` tells it.
+struct LogFigures {
+    messages: Counter,
+    seats: Gauge,
+    lost_seats: Counter,
+    commits: Counter,
+    stored: Counter,
+    retries: Counter,
+}
+
+impl LogFigures {
+    fn of(metrics: &Metrics) -> Self {
+        let metrics = metrics.under("log");
+        Self {
+            messages: metrics.counter("read_together", "Messages that came by the one shared reading"),
+            seats: metrics.gauge("readers_together", "Readers that share one reading of the log"),
+            lost_seats: metrics.counter("readers_too_slow", "Times a reader was too slow and read on alone"),
+            commits: metrics.counter("publish_commits", "Groups of published events that were stored"),
+            stored: metrics.counter("published", "Events that were published and stored"),
+            retries: metrics.counter("publish_retries", "Groups that had to be sent again"),
+        }
+    }
+
+    fn note(&self, log: &Log) {
+        let up_to = |counter: &Counter, total: &AtomicU64| {
+            counter.inc_by(total.load(Ordering::Relaxed).saturating_sub(counter.get()));
+        };
+        let (tap, publishing) = (log.tap_stats(), log.publish_stats());
+        up_to(&self.messages, &tap.messages);
+        up_to(&self.lost_seats, &tap.lost_seats);
+        self.seats.set(i64::try_from(tap.seats.load(Ordering::Relaxed)).unwrap_or(i64::MAX));
+        up_to(&self.commits, &publishing.commits);
+        up_to(&self.stored, &publishing.stored);
+        up_to(&self.retries, &publishing.retries);
+    }
+}
+
+/// Says whether the connection to the log stands, and what it has done, until `stop`.
+async fn watch(log: Log, stands: Readiness, figures: LogFigures, stop: CancellationToken) {
     loop {
+        figures.note(&log);
         if log.is_connected() {
             stands.ready();
         } else {

@@ -6,9 +6,9 @@ mod servers;
 
 use events::{Noun, Retention, TenantId};
 use futures::FutureExt;
-use kit::{Filter, From, Log, LogError, Outgoing};
+use kit::{Filter, From, Log, LogConfig, LogError, Outgoing, Reader};
 use servers::{claim, insist, server, tenant, two_tenants, wire::Wire};
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 async fn seqs(log: &Log, from: From, to: Option<u64>) -> Vec<u64> {
     let mut reader = log.read(&[Filter::noun(Noun::Signal)], from, to);
@@ -217,4 +217,85 @@ async fn a_reader_that_is_no_longer_waited_for_loses_nothing() {
         assert!(dropped > 0, "nobody stopped waiting");
         assert!(seen.iter().copied().eq(1..=5_400), "out of order or lost");
     }
+}
+
+/// A log whose endless readers share one reading of its end.
+async fn together(urls: &[String]) -> Log {
+    Log::connect(LogConfig { reads_together: true, ..servers::config(urls) }).await.unwrap()
+}
+
+async fn some(reader: &mut Reader, count: usize) -> Vec<u64> {
+    let mut seqs = Vec::new();
+    while seqs.len() < count {
+        let chunk = tokio::time::timeout(Duration::from_secs(30), reader.next_chunk(300)).await;
+        seqs.extend(chunk.expect("something is lost").unwrap().iter().map(|raw| raw.seq));
+    }
+    seqs
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_reads_together_hears_what_it_would_hear_alone_whatever_happens_to_the_connection() {
+    let (nats, log) = server().await;
+    let wire = Wire::to(&nats.url()).await;
+    let far = together(&[wire.url()]).await;
+    let (a, b) = two_tenants();
+    log.publish_all(claims(a, 0, 500)).await.unwrap();
+    log.publish_all(claims(b, 0, 500)).await.unwrap();
+    let signals = [Filter::noun(Noun::Signal)];
+    let mut readers = vec![
+        (far.read(&signals, From::Start, None), 1_160, 1),
+        (far.read(&[Filter::noun(Noun::Signal).tenant(b)], From::Seq(600), None), 401 + 60, 600),
+        (far.read(&[Filter::noun(Noun::Health), signals[0].clone()], From::Seq(1_001), None), 160, 1_001),
+    ];
+    let mut tail = far.tail(&signals);
+    assert!(tokio::time::timeout(Duration::from_millis(300), tail.next()).await.is_err());
+    readers.push((tail, 160, 1_001));
+    let reading: Vec<_> = readers
+        .into_iter()
+        .map(|(mut reader, count, first)| {
+            tokio::spawn(async move { (some(&mut reader, count).await, first) })
+        })
+        .collect();
+    insist(&log, claims(a, 500, 550)).await;
+    wire.cut();
+    insist(&log, claims(b, 500, 560)).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    nats.kill();
+    nats.restart().await.unwrap();
+    insist(&log, claims(a, 550, 600)).await;
+    for (n, read) in reading.into_iter().enumerate() {
+        let (seqs, first) = read.await.unwrap();
+        assert_eq!(seqs[0], first, "reader {n}");
+        assert!(seqs.is_sorted_by(|one, next| one < next), "reader {n}: {seqs:?}");
+        let wanted: Vec<u64> = match n {
+            1 => (600..=1_000).chain(1_051..=1_110).collect(),
+            _ => (first..=1_160).collect(),
+        };
+        assert_eq!(seqs, wanted, "reader {n}");
+    }
+    let stats = far.tap_stats();
+    assert!(stats.messages.load(Ordering::Relaxed) >= 60, "nobody read together: {stats:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_too_slow_for_the_others_reads_on_alone_and_misses_nothing() {
+    let (nats, log) = server().await;
+    let far = together(&[nats.url()]).await;
+    let t = tenant("hillside");
+    let (mut slow, mut quick) =
+        (far.tail(&[Filter::noun(Noun::Signal)]), far.tail(&[Filter::noun(Noun::Signal)]));
+    for reader in [&mut slow, &mut quick] {
+        assert!(tokio::time::timeout(Duration::from_millis(200), reader.next()).await.is_err());
+    }
+    let reading = tokio::spawn(async move { some(&mut quick, 12_000).await });
+    for n in 0..15 {
+        log.publish_all(claims(t, n * 800, (n + 1) * 800)).await.unwrap();
+    }
+    assert_eq!(reading.await.unwrap(), (1..=12_000).collect::<Vec<_>>());
+    assert_eq!(some(&mut slow, 12_000).await, (1..=12_000).collect::<Vec<_>>());
+    assert_eq!(far.tap_stats().lost_seats.load(Ordering::Relaxed), 1);
+    // It takes part again.
+    assert_eq!(far.tap_stats().seats.load(Ordering::Relaxed), 1);
+    log.publish_all(claims(t, 12_000, 12_100)).await.unwrap();
+    assert_eq!(some(&mut slow, 100).await, (12_001..=12_100).collect::<Vec<_>>());
 }

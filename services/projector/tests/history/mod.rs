@@ -106,7 +106,7 @@ pub(crate) fn told(heard: Heard) -> Told {
         Retention::Forever => None,
         Retention::Seconds(s) => Some(heard.heard.plus_ms(s as i64 * 1_000)),
     };
-    Told { key: heard.fact.key("main"), cause: None, correlation: None, kept_until, heard }
+    Told { key: heard.fact.key("main"), cause: None, correlation: None, kept_until, heard: heard.into() }
 }
 
 /// Three tenants, of which two share a partition.

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     commit::{COMMIT_MESSAGES_MAX, EXPECTED_LAST, Member, Outcome, write},
-    message::{Encoded, Outgoing, Raw},
+    message::{Encoded, Raw, encode},
     publish::Pause,
     read::{From, Reader},
     timer::{self, ROLLUP},
@@ -370,7 +370,7 @@ impl<D: Decide> Partition<D> {
     }
 
     /// Reads the inputs; what cannot be read goes to the dead letters.
-    async fn take_in(&self, memory: &mut Memory<D>, inputs: Vec<Raw>) -> Vec<Heard> {
+    async fn take_in(&self, memory: &mut Memory<D>, inputs: Vec<Raw>) -> Vec<Arc<Heard>> {
         let mut all = Vec::with_capacity(inputs.len());
         self.common.stats.inputs.fetch_add(inputs.len() as u64, Ordering::Relaxed);
         memory.uncut += inputs.len();
@@ -384,7 +384,7 @@ impl<D: Decide> Partition<D> {
             if memory.buried.contains(&raw.seq) {
                 continue;
             }
-            match raw.decode() {
+            match raw.hear() {
                 Ok(heard) => {
                     memory.chains.note(&raw, heard.id);
                     all.push(heard);
@@ -471,8 +471,9 @@ impl<D: Decide> Partition<D> {
             return Err(Broken::Blame(format!("{} is of a tenant in another partition", say.id)));
         }
         let (correlation, traceparent) = memory.chains.of(say.cause, say.id);
-        let out = Outgoing { correlation, traceparent, ..Outgoing::new(say.clone(), D::NAME) };
-        out.encode(&self.common.log.inner.config.pop).map_err(|error| Broken::Blame(crate::log::chain(error)))
+        let (retention, pop) = (say.fact.noun().retention(), &self.common.log.inner.config.pop);
+        encode(say, D::NAME, correlation, traceparent, retention, pop)
+            .map_err(|error| Broken::Blame(crate::log::chain(error)))
     }
 
     /// The store is full, and may have kept the beginning of a batch: waits until the cut that lies
