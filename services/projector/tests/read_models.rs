@@ -14,6 +14,7 @@ use kit::{
 };
 use projector::{MIGRATIONS, MODEL, ReadModels, TABLES, checksum, prune};
 use sqlx::{Connection, Executor, PgConnection, PgPool};
+use std::sync::Arc;
 
 struct Database {
     server: Temporary<Postgres>,
@@ -281,7 +282,7 @@ async fn a_claim_about_nobody_is_parked_until_somebody_has_it() {
     assert_eq!(parked().await, 1);
     history.told.push(told(heard(
         2,
-        Fact::Inventory(Inventory::Node(Box::new(Node {
+        Fact::Inventory(Inventory::Node(Arc::new(Node {
             id: NodeId::of_account(tenant, "HW-1"),
             file_id: "HW-1".into(),
             name: "HW-1".into(),

@@ -140,7 +140,6 @@ struct Told {
 
 type Contact = (Audience, ChannelId);
 
-#[derive(Default)]
 struct Tenant {
     network: Network,
     ledger: BTreeMap<IncidentId, BTreeMap<Contact, Told>>,
@@ -149,6 +148,20 @@ struct Tenant {
     dirty: BTreeSet<IncidentId>,
     armed: Option<Time>,
     armed_version: u32,
+}
+
+impl Default for Tenant {
+    fn default() -> Self {
+        Self {
+            network: Network::without_nodes(),
+            ledger: BTreeMap::new(),
+            news: BTreeMap::new(),
+            attempted: BTreeMap::new(),
+            dirty: BTreeSet::new(),
+            armed: None,
+            armed_version: 0,
+        }
+    }
 }
 
 impl Tenant {

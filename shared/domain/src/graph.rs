@@ -75,12 +75,13 @@ pub struct Graph {
 
 impl Graph {
     /// Puts a node in, or in the place of the one with the same id. Takes effect with [`Graph::knit`].
-    pub fn put(&mut self, node: Node) -> Index {
+    pub fn put(&mut self, node: impl Into<Arc<Node>>) -> Index {
+        let node = node.into();
         let index = *self.ids.entry(node.id).or_insert_with(|| {
             self.nodes.push(None);
             (self.nodes.len() - 1) as Index
         });
-        self.nodes[index as usize] = Some(Arc::new(node));
+        self.nodes[index as usize] = Some(node);
         index
     }
 

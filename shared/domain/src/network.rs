@@ -33,15 +33,35 @@ pub struct Network {
     changes: Option<Changes>,
     staged: Vec<Inventory>,
     parts: BTreeMap<String, BTreeMap<u32, Vec<Inventory>>>,
+    without_nodes: bool,
 }
 
 impl Network {
+    /// One that passes nodes and sites over, for who asks only about policy and channels.
+    pub fn without_nodes() -> Self {
+        Self { without_nodes: true, ..Self::default() }
+    }
+
+    fn keeps(&self, thing: &Inventory) -> bool {
+        match thing {
+            Inventory::Tenant(_)
+            | Inventory::Policy(_)
+            | Inventory::Channel(_)
+            | Inventory::ChannelRemoved { .. } => true,
+            Inventory::Site(_)
+            | Inventory::SiteRemoved { .. }
+            | Inventory::Node(_)
+            | Inventory::NodeRemoved { .. } => !self.without_nodes,
+        }
+    }
+
     /// Takes in a fact of the inventory. What a revision changes is in force after [`Network::refresh`].
     pub fn hear(&mut self, heard: &Heard) {
         match &heard.fact {
-            Fact::Inventory(thing) => self.staged.push(thing.clone()),
+            Fact::Inventory(thing) if self.keeps(thing) => self.staged.push(thing.clone()),
             Fact::Part(part) => {
-                self.parts.entry(part.digest.clone()).or_default().insert(part.n, part.things.clone());
+                let kept = part.things.iter().filter(|thing| self.keeps(thing)).cloned().collect();
+                self.parts.entry(part.digest.clone()).or_default().insert(part.n, kept);
             }
             Fact::Revision(revision) => {
                 let staged = std::mem::take(&mut self.staged);
@@ -56,7 +76,8 @@ impl Network {
                 self.revised_at = heard.heard;
                 self.lay(things);
             }
-            Fact::Access(_)
+            Fact::Inventory(_)
+            | Fact::Access(_)
             | Fact::Order(_)
             | Fact::Signal(_)
             | Fact::Answer(_)
@@ -86,7 +107,7 @@ impl Network {
                 Inventory::ChannelRemoved { id } => {
                     self.channels.remove(&id);
                 }
-                Inventory::Node(node) => changes.put.push(self.graph.put(*node)),
+                Inventory::Node(node) => changes.put.push(self.graph.put(node)),
                 Inventory::NodeRemoved { id } => {
                     changes.taken.extend(self.graph.take(id).map(|index| (index, id)));
                 }

@@ -6,7 +6,7 @@
 use crate::{ChannelId, ClaimKey, NodeId, SiteId, TenantId, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 /// One thing of the inventory as it stands. Said by console.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -17,7 +17,7 @@ pub enum Inventory {
     /// A place.
     Site(Site),
     /// A node of the dependency graph.
-    Node(Box<Node>),
+    Node(Arc<Node>),
     /// A way to reach people.
     Channel(Channel),
     /// How long things are held and who is told.

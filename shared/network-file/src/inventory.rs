@@ -9,6 +9,7 @@ use events::{
     Sealed, Site, SiteId, Tenant, TenantId, Tier, Token,
 };
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 use vault::{Field, SessionKind, TenantKeys, Zeroizing};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
@@ -112,11 +113,11 @@ impl NetworkFile {
                 longitude_udeg: site.coordinates_udeg.map(|(_, east)| east),
             })
         }));
-        things.extend(self.nodes.iter().map(|node| Inventory::Node(Box::new(self.node_of(node, keys)))));
+        things.extend(self.nodes.iter().map(|node| Inventory::Node(Arc::new(self.node_of(node, keys)))));
         things.extend(
             self.subscribers
                 .iter()
-                .map(|subscriber| Inventory::Node(Box::new(self.subscriber_of(subscriber, keys)))),
+                .map(|subscriber| Inventory::Node(Arc::new(self.subscriber_of(subscriber, keys)))),
         );
         things.extend(self.channels.iter().map(|channel| Inventory::Channel(channel_of(channel, keys))));
 

@@ -3,7 +3,7 @@
 use events::{Group, Inventory, Member, Node, NodeKind, TenantId};
 use network_file::{Concentrators, NetworkFile, OnlyWrittenOut, Position, Shape, demo, generate, parse};
 use proptest::prelude::*;
-use std::{collections::BTreeSet, path::Path};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 use vault::{MasterKey, MasterKeys, TenantKeys};
 
 fn read(text: &str) -> NetworkFile {
@@ -31,7 +31,7 @@ fn nodes(network: &NetworkFile) -> Vec<Node> {
         .things
         .into_iter()
         .filter_map(|thing| match thing {
-            Inventory::Node(node) => Some(*node),
+            Inventory::Node(node) => Some(Arc::unwrap_or_clone(node)),
             Inventory::Tenant(_)
             | Inventory::Site(_)
             | Inventory::Channel(_)

@@ -152,7 +152,7 @@ impl Decide for Opening {
     fn recall(&mut self, heard: &Heard) {
         for thing in take_in(&mut self.parts, &heard.fact) {
             if let Inventory::Node(node) = thing {
-                self.names.insert(node.id, (node.name, node.tier));
+                self.names.insert(node.id, (node.name.clone(), node.tier));
             }
         }
         match &heard.fact {

@@ -11,7 +11,7 @@ use events::{
     Window,
 };
 use serde::{Deserialize, Serialize};
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 use uuid::Uuid;
 
 /// What a thing is.
@@ -447,7 +447,7 @@ impl World {
                 (true, 1) => Probe::Tcp { port: 8728 },
                 (true | false, _) => Probe::Icmp,
             };
-            things.push(Inventory::Node(Box::new(Node {
+            things.push(Inventory::Node(Arc::new(Node {
                 id,
                 file_id: name.clone(),
                 name,

@@ -151,7 +151,7 @@ async fn way_to(desk: &Desk, tenant: TenantId, called: &str) -> Answer<Vec<Node>
                 }
             });
         }
-        graph.put(*node);
+        graph.put(node);
     }
     drop(laid);
     graph.knit();

@@ -93,7 +93,7 @@ impl Ground {
     pub(crate) async fn put(&self, nodes: Vec<Node>) {
         let count = u32::try_from(nodes.len()).unwrap();
         let mut facts: Vec<Fact> =
-            nodes.into_iter().map(|node| Fact::Inventory(Inventory::Node(Box::new(node)))).collect();
+            nodes.into_iter().map(|node| Fact::Inventory(Inventory::Node(Arc::new(node)))).collect();
         facts.push(Fact::Revision(Revision {
             number: self.revision.fetch_add(1, Ordering::Relaxed) + 1,
             source: RevisionSource::Commit { count },

@@ -7,7 +7,10 @@
 use events::*;
 use kit::projection::Told;
 use projector::{PartError, Parts};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// Numbers that follow from a seed. Source: Steele, Lea and Flood, "Fast Splittable Pseudorandom
 /// Number Generators", 2014 (SplitMix64).
@@ -404,7 +407,7 @@ fn thing(d: &mut Dice, now: Time) -> Inventory {
                 }
             },
         }),
-        _ => Inventory::Node(Box::new(node(d, now))),
+        _ => Inventory::Node(Arc::new(node(d, now))),
     }
 }
 

@@ -7,7 +7,7 @@
 
 use domain::{Announcing, Correlation, Diagnosis};
 use events::*;
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 pub(crate) struct Town {
     pub(crate) tenant: TenantId,
@@ -76,7 +76,7 @@ impl Town {
             self.hear(Fact::Inventory(Inventory::Channel(channel)));
         }
         for node in nodes {
-            self.hear(Fact::Inventory(Inventory::Node(Box::new(node))));
+            self.hear(Fact::Inventory(Inventory::Node(Arc::new(node))));
         }
         let source = RevisionSource::Commit { count: 0 };
         self.hear(Fact::Revision(Revision { number: 1, source, file_digest: None, by: "test".into() }));
