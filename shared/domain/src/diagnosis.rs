@@ -433,6 +433,8 @@ impl Tenant {
         look: &impl Fn(Time, Seen) -> Look,
     ) {
         let blind = roll.uptime_ms < u64::from(self.network.policy.blind_after_boot_ms);
+        let uptime_ms = i64::try_from(roll.uptime_ms).unwrap_or(i64::MAX).min(heard.ms_since(Time::EPOCH));
+        self.recent.booted(router, heard.plus_ms(-uptime_ms), heard);
         let graph = &self.network.graph;
         let nodes = |ids: &[NodeId]| ids.iter().filter_map(|id| graph.index_of(*id)).collect::<Vec<_>>();
         let sessions = |keys: &[events::ClaimKey]| {

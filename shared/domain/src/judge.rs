@@ -503,9 +503,11 @@ impl Tenant {
             return;
         }
         self.wakes.insert((over, index));
-        if node.tier <= Tier::Sector
-            && let Some((question, target)) = self.question(index, node, back_at)
-        {
+        if node.tier > Tier::Sector {
+            self.call_the_roll_for(index, node, back_at, over, out);
+            return;
+        }
+        if let Some((question, target)) = self.question(index, node, back_at) {
             let roll_call = matches!(question, Question::RollCall { .. });
             match self.want(target, roll_call, back_at, out.now) {
                 Want::Ask(round) => {
@@ -518,6 +520,44 @@ impl Tenant {
                 }
                 Want::Done | Want::GivenUp => {}
             }
+        }
+    }
+
+    /// Whoever is cut off no longer and has not been heard of since may have been back before its router
+    /// noticed that it was away, or its word was lost. Its router is asked about all it sees: at once, and
+    /// once more when it has had the time to see who came back, if anything is missing still.
+    fn call_the_roll_for(
+        &mut self,
+        index: Index,
+        node: &Arc<Node>,
+        back_at: Time,
+        over: Time,
+        out: &mut Out,
+    ) {
+        let Some(router) = self.router_of(node).filter(|router| self.supply_is_usable(*router)) else {
+            return;
+        };
+        if self.network.graph.node(router).is_none_or(|n| n.login.is_none()) {
+            return;
+        }
+        let back_at = back_at.max(self.since(router));
+        let booted = self.recent.of(router).and_then(|r| r.booted).map(|(at, _)| at);
+        let sees_from = booted.map(|at| at.plus_ms(i64::from(self.network.policy.blind_after_boot_ms)));
+        let ripe_at = back_at.plus_ms(NETWATCH_LAG_MS).max(sees_from.unwrap_or(back_at));
+        if out.now < ripe_at && ripe_at < over {
+            self.wakes.insert((ripe_at, index));
+        }
+        let since = if out.now < ripe_at { back_at } else { ripe_at };
+        match self.want(router, true, since, out.now) {
+            Want::Ask(round) => {
+                self.await_look(router, index);
+                self.check(router, Question::RollCall { whole: true }, round, out);
+            }
+            Want::Wait(at) => {
+                self.await_look(router, index);
+                self.wakes.insert((at, index));
+            }
+            Want::Done | Want::GivenUp => {}
         }
     }
 

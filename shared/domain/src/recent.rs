@@ -121,6 +121,8 @@ pub struct NodeRecent {
     pub claims: VecDeque<ClaimHeard>,
     /// The newest looks at it.
     pub looks: VecDeque<Look>,
+    /// When it booted, as its newest roll call says, and when that was heard.
+    pub booted: Option<(Time, Time)>,
 }
 
 /// What was heard lately.
@@ -188,6 +190,11 @@ impl Recent {
         looks.push_back(look);
     }
 
+    /// Remembers when a router booted.
+    pub fn booted(&mut self, router: Index, at: Time, heard: Time) {
+        self.node_mut(router, heard).booted = Some((at, heard));
+    }
+
     fn node_mut(&mut self, node: Index, heard: Time) -> &mut NodeRecent {
         self.nodes.entry(node).or_insert_with(|| {
             self.expiry.insert((heard, What::Node(node)));
@@ -217,8 +224,10 @@ impl Recent {
         let node = self.nodes.get_mut(&index)?;
         node.claims.retain(|c| c.heard >= from);
         node.looks.retain(|l| l.heard >= from);
-        let oldest =
-            node.claims.front().map(|c| c.heard).into_iter().chain(node.looks.front().map(|l| l.heard)).min();
+        node.booted = node.booted.filter(|(_, heard)| *heard >= from);
+        let claimed = node.claims.front().map(|c| c.heard);
+        let looked = node.looks.front().map(|l| l.heard);
+        let oldest = claimed.into_iter().chain(looked).chain(node.booted.map(|(_, heard)| heard)).min();
         if oldest.is_none() {
             self.nodes.remove(&index);
         }
