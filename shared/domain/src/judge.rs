@@ -423,7 +423,7 @@ impl Tenant {
         }
         if check && let Some((question, target)) = self.question(index, node, heard) {
             let roll_call = matches!(question, Question::RollCall { .. });
-            match self.want(target, roll_call, heard, out.now) {
+            match self.want_after(target, roll_call, heard, out.now) {
                 Want::Ask(round) => {
                     self.await_look(target, index);
                     self.check_for(index, target, question, round, out);
@@ -541,9 +541,11 @@ impl Tenant {
             return;
         }
         let back_at = back_at.max(self.since(router));
-        let booted = self.recent.of(router).and_then(|r| r.booted).map(|(at, _)| at);
-        let sees_from = booted.map(|at| at.plus_ms(i64::from(self.network.policy.blind_after_boot_ms)));
-        let ripe_at = back_at.plus_ms(NETWATCH_LAG_MS).max(sees_from.unwrap_or(back_at));
+        let blind_ms = i64::from(self.network.policy.blind_after_boot_ms);
+        let booted = self.recent.of(router).and_then(|r| r.booted);
+        let sees_from =
+            booted.map(|(at, told)| (at.plus_ms(blind_ms), told)).filter(|(from, told)| told < from);
+        let ripe_at = back_at.plus_ms(NETWATCH_LAG_MS).max(sees_from.map_or(back_at, |(from, _)| from));
         if out.now < ripe_at && ripe_at < over {
             self.wakes.insert((ripe_at, index));
         }
@@ -970,6 +972,18 @@ impl Tenant {
                 | Seen::RouterSaysDown
                 | Seen::NetwatchDown,
             ) => anew,
+        }
+    }
+
+    /// Whether to ask that target in a matter that arose at `since`, about which an earlier silence tells nothing.
+    fn want_after(&self, target: Index, roll_call: bool, since: Time, now: Time) -> Want {
+        let asked_at = self.in_flight.get(&(target, roll_call)).map_or(since, |asked| asked.at);
+        match self.want(target, roll_call, since, now) {
+            Want::Done if asked_at < since => match asked_at.plus_ms(AGAIN_MS) {
+                again if now < again => Want::Wait(again),
+                _ => Want::Ask(0),
+            },
+            want => want,
         }
     }
 

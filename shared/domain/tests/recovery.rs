@@ -170,3 +170,33 @@ fn a_router_that_has_just_booted_is_asked_again_when_it_is_no_longer_blind() {
     assert_eq!((town.health("subscriber"), town.health("station")), (Some(Health::Up), Some(Health::Up)));
     assert_eq!(roll_calls(&town) - before, 2);
 }
+
+#[test]
+fn a_report_that_it_works_is_not_believed_because_of_a_look_from_just_before_it() {
+    let mut town = Town::new();
+    one_of_each(&mut town);
+    town.claim("sector", Claim::Down);
+    town.answer(&["sector"]);
+    // It is looked at again, in vain; a moment later somebody says that it works, who is wrong.
+    town.pass(300_000);
+    town.answer(&["sector"]);
+    town.now = town.now.plus_ms(1_000);
+    let before = town.log.len();
+    town.claim("sector", Claim::Up);
+    for _ in 0..10 {
+        town.answer(&["sector"]);
+        town.pass(1_000);
+    }
+    let said = town.log[before..].iter().filter(|heard| match &heard.fact {
+        Fact::Health(said) => said.now.node == town.id("sector") && said.kind == HealthKind::Changed,
+        _ => false,
+    });
+    assert_eq!(said.count(), 0, "it was down and is");
+    assert_eq!(town.health("sector"), Some(Health::Down));
+    town.claim("sector", Claim::Up);
+    for _ in 0..5 {
+        town.answer(&[]);
+        town.pass(1_000);
+    }
+    assert_eq!(town.health("sector"), Some(Health::Up));
+}
