@@ -10,7 +10,7 @@ use crate::{
     diagnosis::{InFlight, Out, Tenant},
     graph::Index,
     recent::{ClaimHeard, Look, Seen},
-    supply::{Own, Tri, all_met, at_risk},
+    supply::{Own, Supply, Tri, all_met, at_risk},
 };
 use events::{
     Ask, AskId, Asked, Claim, EventId, Evidence, EvidenceKind, Fact, Flag, Health, HealthKind, HealthSaid,
@@ -230,7 +230,7 @@ impl Tenant {
         let supply = self.supply.by_the_map(&self.network.graph, index);
         let alive = words.alive;
         if supply.fails() {
-            let roots = self.roots_of(index);
+            let roots = self.roots_by_the_map(index);
             let broke_at = roots.iter().map(|r| self.since(*r)).max().unwrap_or(Time::EPOCH);
             let proven = alive.is_some_and(|(at, _)| at >= broke_at) && words.silence.is_none();
             if !proven {
@@ -1045,13 +1045,30 @@ impl Tenant {
         self.apply(&say);
     }
 
+    /// The roots that cut a node off when it is not taken for granted itself: in a ring, what is proven alive
+    /// feeds those that feed it, and nothing above it seems broken.
+    fn roots_by_the_map(&self, index: Index) -> Vec<Index> {
+        let graph = &self.network.graph;
+        if self.supply.own(index) != Own::Proven || graph.knot(graph.rank(index)).is_none() {
+            return self.roots_of(index);
+        }
+        let mut supply = self.supply.clone();
+        supply.set(graph, index, Own::Follows);
+        supply.settle(graph, &mut |_, _| {});
+        self.roots_with(&supply, index)
+    }
+
     /// All nodes believed down on any broken way up.
     fn roots_of(&self, index: Index) -> Vec<Index> {
+        self.roots_with(&self.supply, index)
+    }
+
+    fn roots_with(&self, supply: &Supply, index: Index) -> Vec<Index> {
         let (mut roots, mut seen) = (BTreeSet::new(), BTreeSet::new());
         let mut open = vec![index];
         while let Some(i) = open.pop() {
             for &m in self.network.graph.above(i) {
-                if roots.len() >= MOST_ROOTS || !self.supply.gives(m).fails() || !seen.insert(m) {
+                if roots.len() >= MOST_ROOTS || !supply.gives(m).fails() || !seen.insert(m) {
                     continue;
                 }
                 if self.believed(m) == Some(Health::Down) {
