@@ -3,7 +3,8 @@
 //! Hears the inventory, health, orders and its own timers; says incidents. An incident is opened by a
 //! root cause, never by a child, and its impact is read off the graph at that moment. Roots that share
 //! somebody they cut off are one incident. When a higher cause is found, the lower one's incident is
-//! merged into the higher one's. It is resolved when every root has been up for the hold time.
+//! merged into the higher one's. It is resolved when every root has been up for the hold time, and what
+//! was flapping is steady.
 
 use crate::{
     graph::Index,
@@ -12,7 +13,7 @@ use crate::{
     supply::{Own, Supply},
 };
 use events::{
-    Decide, Decision, EventId, Fact, Health, HealthKind, Heard, Incident, IncidentClass, IncidentId,
+    Decide, Decision, EventId, Fact, Flag, Health, HealthKind, Heard, Incident, IncidentClass, IncidentId,
     IncidentKind, IncidentSaid, IncidentState, NodeHealth, NodeId, Noun, Order, RECALL_MS, RootCause, Say,
     TenantId, Tier, Time, TimelineEntry, Timer, Urgency,
 };
@@ -254,6 +255,7 @@ impl Tenant {
                 if relapsed {
                     return self.relapse(id, news, out);
                 }
+                self.root_is_steady(id, news, out);
             }
             (Health::Down, None) => return self.root_came(None, news, out),
             (Health::Up | Health::Degraded, Some(id)) => self.root_is_back(id, news, out),
@@ -265,6 +267,7 @@ impl Tenant {
                 if self.open[&id].0.roots.iter().any(|r| r.node == node && !r.down) {
                     return self.relapse(id, news, out);
                 }
+                self.root_is_steady(id, news, out);
             }
             (Health::Up | Health::Degraded | Health::Impacted | Health::Unknown, None) => {}
         }
@@ -284,6 +287,7 @@ impl Tenant {
             quiet: node.maintenance.iter().any(|w| w.from <= news.now.since && news.now.since < w.until),
             confidence: news.now.evidence.iter().map(|e| e.weight).sum::<u32>().min(100),
             evidence: news.now.evidence.clone(),
+            flapping: flaps(&news.now),
         })
     }
 
@@ -323,7 +327,14 @@ impl Tenant {
             return false;
         }
         let again = mine == Some(oldest);
-        let line = format!("{} is down {}", cause.name, if mine.is_some() { "again" } else { "too" });
+        let flapped = incident.roots.iter().any(|r| r.node == cause.node && r.flapping);
+        let line = match (again, cause.flapping) {
+            (true, true) if flapped => String::new(), // It stands there already.
+            (true, true) => format!("{} is flapping", cause.name),
+            (true, false) => format!("{} is down again", cause.name),
+            (false, _) if mine.is_some() => format!("{} is down again", cause.name),
+            (false, _) => format!("{} is down too", cause.name),
+        };
         incident.roots.retain(|r| r.node != cause.node);
         incident.roots.push(cause);
         incident.state = IncidentState::Open;
@@ -394,11 +405,13 @@ impl Tenant {
     fn root_is_back(&mut self, id: IncidentId, news: &News, out: &mut Out) {
         let mut incident = self.open[&id].0.clone();
         let Some(root) = incident.roots.iter_mut().find(|r| r.node == news.now.node && r.down) else {
+            self.root_is_steady(id, news, out);
             return;
         };
+        let line = if root.flapping { String::new() } else { format!("{} is back", root.name) };
         root.down = false;
+        root.flapping = flaps(&news.now);
         root.since = news.heard;
-        let line = format!("{} is back", root.name);
         let all_back = incident.roots.iter().all(|r| !r.down);
         let kind = match incident.state {
             IncidentState::Open if all_back => {
@@ -413,6 +426,16 @@ impl Tenant {
             | IncidentState::Closed => IncidentKind::Changed,
         };
         self.say(kind, incident, news.event, &line, out);
+    }
+
+    /// A root that flapped is flapping no longer: from here on the hold counts.
+    fn root_is_steady(&mut self, id: IncidentId, news: &News, out: &mut Out) {
+        let mut incident = self.open[&id].0.clone();
+        let is_it = |r: &&mut RootCause| r.node == news.now.node && r.flapping;
+        let Some(root) = incident.roots.iter_mut().find(is_it).filter(|_| !flaps(&news.now)) else { return };
+        root.flapping = false;
+        let line = format!("{} is steady", root.name);
+        self.say(IncidentKind::Changed, incident, news.event, &line, out);
     }
 
     /// A root that is none any more: something higher explains it, or it left the inventory.
@@ -487,7 +510,8 @@ impl Tenant {
     /// Roots that are cut off by now, as the map says, may be known to be so a moment later: word of what
     /// cuts them off comes first.
     fn hold_ends(&self, incident: &Incident) -> Option<Time> {
-        if incident.state != IncidentState::Recovering {
+        // What flaps will be down again: word that it is steady comes first.
+        if incident.state != IncidentState::Recovering || incident.roots.iter().any(|r| r.flapping) {
             return None;
         }
         let last = incident.roots.iter().map(|r| r.since).max()?;
@@ -619,6 +643,10 @@ impl Tenant {
     }
 }
 
+fn flaps(now: &NodeHealth) -> bool {
+    now.flags.contains(&Flag::Flapping)
+}
+
 /// "Core-3 at Mill Hill is down: 10 sites, 3,150 subscribers".
 fn title_of(incident: &Incident) -> String {
     let down: Vec<&RootCause> = incident.roots.iter().filter(|r| r.down).collect();
@@ -630,7 +658,11 @@ fn title_of(incident: &Incident) -> String {
         [one, other] => format!("{}{place} and {}", one.name, other.name),
         [one, others @ ..] => format!("{}{place} and {} more", one.name, others.len()),
     };
-    let is = if down.len() > 1 { "are" } else { "is" };
+    let is = match down.as_slice() {
+        [one] if one.flapping => "is flapping",
+        [] | [_] => "is down",
+        [_, _, ..] => "are down",
+    };
     let impact = &incident.impact;
     let cut_off = impact.by_tier.values().sum::<u32>();
     let effect = if cut_off == 0 && impact.at_risk > 0 {
@@ -642,5 +674,5 @@ fn title_of(incident: &Incident) -> String {
     } else {
         "nothing else is cut off".to_owned()
     };
-    format!("{who} {is} down: {effect}")
+    format!("{who} {is}: {effect}")
 }

@@ -8,6 +8,7 @@
 use crate::{
     confidence::{Case, THRESHOLD},
     diagnosis::{InFlight, Out, Tenant},
+    flapping,
     graph::Index,
     recent::{ClaimHeard, Look, Seen},
     supply::{Own, Supply, Tri, all_met, at_risk},
@@ -211,6 +212,9 @@ impl Tenant {
     /// Judges one node: says what follows, asks what is needed.
     pub(crate) fn judge(&mut self, index: Index, out: &mut Out) {
         let Some(node) = self.network.graph.node(index).cloned() else { return };
+        if self.calm(index, out) {
+            return;
+        }
         match self.believed(index) {
             Some(Health::Up | Health::Degraded) => self.judge_living(index, &node, out),
             None if !node.is_observable() => self.judge_living(index, &node, out),
@@ -218,6 +222,41 @@ impl Tenant {
                 self.judge_lost(index, &node, out);
             }
         }
+    }
+
+    /// Has what is flapping judged again when it will be steady. Returns whether it was said to be so just now,
+    /// of a node that does not work: of one that works the judging itself says it.
+    fn calm(&mut self, index: Index, out: &mut Out) -> bool {
+        let standing = &self.standing[index as usize];
+        let Some((now, cause)) =
+            standing.health.as_ref().filter(|(now, _)| now.flags.contains(&Flag::Flapping))
+        else {
+            return false;
+        };
+        if let Some(steady) = now.penalty.map(flapping::steady_at).filter(|at| *at > out.now) {
+            self.wakes.insert((steady, index));
+            return false;
+        }
+        // While it is being checked no word of its health is said: that would end the check.
+        if matches!(now.health, Health::Up | Health::Degraded) || standing.suspicion.is_some() {
+            return false;
+        }
+        let (mut now, cause) = (now.clone(), *cause);
+        now.flags.retain(|flag| *flag != Flag::Flapping);
+        now.penalty = flapping::remembered(now.penalty, out.now);
+        let what = format!("steady {} {:x}", now.node, crate::digest::digest_of(&now));
+        let said = HealthSaid { kind: HealthKind::Noted, now };
+        let say = out.say(cause, &what, out.now, Fact::Health(said));
+        self.apply(&say);
+        self.soil(index);
+        true
+    }
+
+    /// Whether a node that was so far said to be flapping, or not, is flapping now.
+    fn is_flapping(&self, index: Index, now: Time) -> bool {
+        self.standing[index as usize].health.as_ref().is_some_and(|(before, _)| {
+            flapping::is_flapping(before.penalty, before.flags.contains(&Flag::Flapping), now)
+        })
     }
 
     fn since(&self, index: Index) -> Time {
@@ -284,6 +323,9 @@ impl Tenant {
         out: &mut Out,
     ) {
         let mut flags = Vec::new();
+        if self.is_flapping(index, out.now) {
+            flags.push(Flag::Flapping);
+        }
         if self.network.graph.is_redundant(index)
             && at_risk(self.network.graph.needs(index), &|i| self.supply.gives(i))
         {
@@ -1153,6 +1195,14 @@ impl Tenant {
         let before = self.standing[index as usize].health.as_ref().map(|(now, _)| now);
         let same = before.is_some_and(|b| b.health == health);
         let since = before.filter(|_| same).map_or(out.now, |b| b.since);
+        let worked = before.is_some_and(|b| matches!(b.health, Health::Up | Health::Degraded));
+        let fell = health == Health::Down && worked && self.network.graph.opens_incidents(index);
+        let penalty = before.and_then(|b| b.penalty);
+        let penalty = match fell {
+            true => Some(flapping::after_an_edge(penalty, out.now)),
+            false => flapping::remembered(penalty, out.now),
+        };
+        let flapped = before.is_some_and(|b| b.flags.contains(&Flag::Flapping));
         let mut now = NodeHealth {
             node,
             health,
@@ -1162,9 +1212,12 @@ impl Tenant {
             roots: Vec::new(),
             evidence: Vec::new(),
             asked: Vec::new(),
-            penalty: None,
+            penalty,
         };
         with(&mut now);
+        if flapping::is_flapping(penalty, flapped, out.now) && !now.flags.contains(&Flag::Flapping) {
+            now.flags.insert(0, Flag::Flapping);
+        }
         let kind = if same { HealthKind::Noted } else { HealthKind::Changed };
         let at = now.at.unwrap_or(out.now);
         let what = format!("health {node} {:x}", crate::digest::digest_of(&now));

@@ -20,6 +20,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 const GRACE_US: i64 = 90_000_000;
 /// An outage of this length must have been told, microseconds.
 const MUST_BE_TOLD_US: i64 = 300_000_000;
+/// What fails so often within …
+const FLAPS_MOST: usize = 3;
+/// … so long is flapping, microseconds: people are told of no more beginnings.
+const FLAPS_WITHIN_US: i64 = 1_200_000_000;
+/// What is flapping failed that often within so long, microseconds.
+const FLAPPED_WITHIN_US: i64 = 3_600_000_000;
 /// The same may be asked of a node once for each new claim, and so often beside …
 const ASKS_MOST: usize = 20;
 /// … within so many milliseconds.
@@ -70,6 +76,7 @@ pub fn judge(nets: &[Net], bus: &Bus) -> Vec<Failure> {
         judge.falsehoods();
         judge.holds();
         judge.stories();
+        judge.flaps();
         judge.asks();
         failures.append(&mut judge.failures);
     }
@@ -599,6 +606,54 @@ impl<'a> Judge<'a> {
                 self.name_of(node)
             );
             self.fail("hold", what);
+        }
+    }
+
+    /// What goes down again and again is announced few times, and nothing else is said to flap.
+    fn flaps(&mut self) {
+        let mut begins: BTreeMap<(NodeId, Audience, ChannelId), Vec<i64>> = BTreeMap::new();
+        for told in self.told.values().filter(|told| told.notice.phase == Phase::Opened) {
+            let notice = told.notice;
+            let Some(first) = notice.about.roots.first() else { continue };
+            begins.entry((first.node, notice.audience, notice.channel)).or_default().push(notice.at.us());
+        }
+        let mut wrong = vec![];
+        for ((node, audience, _), mut times) in begins {
+            times.sort_unstable();
+            if times.windows(FLAPS_MOST + 1).any(|t| t[FLAPS_MOST] - t[0] <= FLAPS_WITHIN_US) {
+                let what =
+                    format!("{} was announced again and again to {}", self.name_of(node), audience.name());
+                wrong.push(what);
+            }
+        }
+        let mut flapping: BTreeSet<NodeId> = BTreeSet::new();
+        for entry in self.bus.log.iter().filter(|e| e.heard.tenant == self.net.tenant) {
+            let Fact::Health(said) = &entry.heard.fact else { continue };
+            let node = said.now.node;
+            if !said.now.flags.contains(&Flag::Flapping) {
+                flapping.remove(&node);
+                continue;
+            }
+            if !flapping.insert(node) {
+                continue;
+            }
+            let Some(thing) = self.net.by_id.get(&node).copied() else { continue };
+            let at = entry.heard.heard.us();
+            let within = |s: &&Spell| {
+                s.thing == thing && s.from_us <= at && s.from_us >= at - FLAPPED_WITHIN_US - GRACE_US
+            };
+            let times = self.net.dark.iter().filter(within).count();
+            if times < FLAPS_MOST {
+                let what = format!(
+                    "seq {}: {} is said to be flapping and failed {times} times",
+                    entry.heard.seq,
+                    self.name_of(node)
+                );
+                wrong.push(what);
+            }
+        }
+        for what in wrong {
+            self.fail("flapping", what);
         }
     }
 

@@ -5,7 +5,7 @@
 
 use crate::{
     agenda::Agenda,
-    bus::{Bus, Place},
+    bus::{Bus, Entry, Place},
     crew::{Member, Mind},
     fault::Faults,
     net::{Net, SECOND_US},
@@ -18,9 +18,9 @@ use crate::{
     world::World,
 };
 use events::{
-    Decision, Delivery, DeliveryKind, DeliverySaid, EventId, Fact, HealthKind, IncidentId, Notice, NoticeId,
-    NoticeKind, Noun, Order, OrderId, OrderSaid, Part as ImportPart, Phase, Revision, RevisionSource, Say,
-    SuspicionKind, TenantId, Time,
+    Decision, Delivery, DeliveryKind, DeliverySaid, EventId, Fact, HealthKind, IncidentId, IncidentState,
+    Notice, NoticeId, NoticeKind, Noun, Order, OrderId, OrderSaid, Part as ImportPart, Phase, Revision,
+    RevisionSource, Say, SuspicionKind, TenantId, Time,
 };
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use uuid::Uuid;
@@ -343,12 +343,13 @@ impl Run {
                 .all(|d| self.seats[d].doing == Doing::Nothing && !self.bus.has_news(d as u8));
             let silent_us = now - self.said_us.max(began);
             let nothing_due = soon.is_none() && silent_us > QUIET_US;
-            if idle && settled && (nothing_due || silent_us > LONG_QUIET_US) {
+            if idle && settled && (nothing_due || silent_us > LONG_QUIET_US) && !self.recovers() {
                 return true;
             }
             if now - began > QUIET_WITHIN_US {
                 let why = match soon {
                     Some((at, key)) => format!("timer `{key}` is due at {at}"),
+                    None if self.recovers() => "an incident recovers without end".to_owned(),
                     None if !settled => "the network itself is not settled".to_owned(),
                     None if !idle => "a decider is never done".to_owned(),
                     None => "something is said again and again".to_owned(),
@@ -357,6 +358,15 @@ impl Run {
                 return false;
             }
         }
+    }
+
+    /// Whether anything is about to be over. What flapped is awaited for an hour.
+    fn recovers(&self) -> bool {
+        let recovering = |entry: &&Entry| match &entry.heard.fact {
+            Fact::Incident(said) => said.now.state == IncidentState::Recovering,
+            _ => false,
+        };
+        self.bus.standing(Noun::Incident).iter().any(recovering)
     }
 
     fn fail(&mut self, property: &'static str, what: String) {

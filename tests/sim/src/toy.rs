@@ -265,6 +265,7 @@ pub(crate) fn opened(node: NodeId, name: &str, tier: Tier, cause: EventId, now: 
             down: true,
             since: now,
             quiet: false,
+            flapping: false,
             confidence: 100,
             evidence: vec![],
         }],
