@@ -270,7 +270,7 @@ impl Tenant {
         let alive = words.alive;
         if supply.fails() {
             let roots = self.roots_by_the_map(index);
-            let broke_at = roots.iter().map(|r| self.since(*r)).max().unwrap_or(Time::EPOCH);
+            let broke_at = self.broke_at(index, &roots);
             let proven = alive.is_some_and(|(at, _)| at >= broke_at) && words.silence.is_none();
             if !proven {
                 self.cut_off(index, node, &roots, out);
@@ -1085,6 +1085,26 @@ impl Tenant {
         let say = out.say(cause, &what, out.now, Fact::Health(said));
         out.say(cause, &format!("ask {}", ask.id), out.now, Fact::Ask(ask));
         self.apply(&say);
+    }
+
+    /// When the supply of a node last broke: a root may be down for long, and what is between it and the node
+    /// may have worked in spite of it until a moment ago.
+    fn broke_at(&self, index: Index, roots: &[Index]) -> Time {
+        let mut last = roots.iter().map(|r| self.since(*r)).max().unwrap_or(Time::EPOCH);
+        let (mut seen, mut open) = (BTreeSet::from([index]), vec![index]);
+        while let Some(i) = open.pop() {
+            for &m in self.network.graph.above(i) {
+                let stands = matches!(self.believed(m), Some(Health::Up | Health::Degraded) | None);
+                if stands || !self.supply.gives(m).fails() || !seen.insert(m) {
+                    continue;
+                }
+                last = last.max(self.since(m));
+                if self.believed(m) != Some(Health::Down) {
+                    open.push(m);
+                }
+            }
+        }
+        last
     }
 
     /// The roots that cut a node off when it is not taken for granted itself: in a ring, what is proven alive
