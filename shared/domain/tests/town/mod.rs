@@ -86,6 +86,16 @@ impl Town {
         self.decide();
     }
 
+    /// The console lays down a change.
+    pub(crate) fn revise(&mut self, number: u64, things: Vec<Inventory>) {
+        for thing in things {
+            self.hear(Fact::Inventory(thing));
+        }
+        let source = RevisionSource::Commit { count: 0 };
+        self.hear(Fact::Revision(Revision { number, source, file_digest: None, by: "test".into() }));
+        self.decide();
+    }
+
     pub(crate) fn hear(&mut self, fact: Fact) -> EventId {
         self.seq += 1;
         let id = EventId(uuid::Uuid::from_u128(u128::from(self.seq)));
