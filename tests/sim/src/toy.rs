@@ -384,6 +384,7 @@ pub(crate) fn flat(things: usize) -> World {
                 seen_by: None,
                 watch_s: Some(30),
                 maintenance: None,
+                absent: false,
             })
             .collect(),
         policy: events::Policy::default(),
