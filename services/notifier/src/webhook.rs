@@ -310,6 +310,7 @@ pub(crate) mod tests {
             down: true,
             since: at,
             quiet: false,
+            flapping: false,
             confidence: 80,
             evidence: vec![],
         };

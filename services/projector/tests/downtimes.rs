@@ -82,6 +82,7 @@ fn incident(from: i64, until: Option<i64>) -> Incident {
             down: until.is_none(),
             since: at(from),
             quiet: false,
+            flapping: false,
             confidence: 90,
             evidence: vec![],
         }],

@@ -130,6 +130,8 @@ struct Told {
     /// The roots and the class as last told.
     roots: BTreeSet<events::NodeId>,
     class: Option<IncidentClass>,
+    /// Whether it was told that something flaps.
+    flapping: bool,
     changes: u32,
     /// Said once more, or not to be any more.
     escalated: bool,
@@ -187,6 +189,7 @@ impl Tenant {
                 }
                 told.roots.extend(notice.about.roots.iter().filter(|r| !r.quiet).map(|r| r.node));
                 told.class = Some(notice.about.class);
+                told.flapping |= is_flapping(&notice.about);
                 told.about = Some((notice.about.clone(), notice.id));
             }
             (NoticeKind::Addressed | NoticeKind::Withdrawn, Phase::Escalated) => told.escalated = true,
@@ -405,7 +408,12 @@ fn first_of(told: &Told, incident: IncidentId, (audience, channel): Contact) -> 
 fn is_material(told: &Told, incident: &Incident) -> bool {
     let another_root = incident.roots.iter().any(|r| r.down && !r.quiet && !told.roots.contains(&r.node));
     let worse = told.class == Some(IncidentClass::Redundancy) && incident.class == IncidentClass::Outage;
-    told.changes < MOST_CHANGES && (another_root || worse)
+    let unsteady = is_flapping(incident) && !told.flapping;
+    told.changes < MOST_CHANGES && (another_root || worse || unsteady)
+}
+
+fn is_flapping(incident: &Incident) -> bool {
+    incident.roots.iter().any(|r| r.flapping && !r.quiet)
 }
 
 fn notice(news: &News, incident: IncidentId, contact: Contact, phase: Phase, step: u32, now: Time) -> Notice {

@@ -3,7 +3,8 @@
 //! Hears the inventory, health, orders and its own timers; says incidents. An incident is opened by a
 //! root cause, never by a child, and its impact is read off the graph at that moment. Roots that share
 //! somebody they cut off are one incident. When a higher cause is found, the lower one's incident is
-//! merged into the higher one's. It is resolved when every root has been up for the hold time.
+//! merged into the higher one's. It is resolved when every root has been up for the hold time, and what
+//! was flapping is steady.
 
 use crate::{
     graph::Index,
@@ -12,7 +13,7 @@ use crate::{
     supply::{Own, Supply},
 };
 use events::{
-    Decide, Decision, EventId, Fact, Health, HealthKind, Heard, Incident, IncidentClass, IncidentId,
+    Decide, Decision, EventId, Fact, Flag, Health, HealthKind, Heard, Incident, IncidentClass, IncidentId,
     IncidentKind, IncidentSaid, IncidentState, NodeHealth, NodeId, Noun, Order, RECALL_MS, RootCause, Say,
     TenantId, Tier, Time, TimelineEntry, Timer, Urgency,
 };
@@ -69,7 +70,7 @@ impl Decide for Correlation {
 
     fn apply(&mut self, said: &Say) {
         if let Fact::Incident(incident) = &said.fact {
-            self.tenants.entry(said.tenant).or_default().apply(&incident.now, said.id);
+            self.tenants.entry(said.tenant).or_default().apply(&incident.now, said);
         }
     }
 
@@ -92,8 +93,10 @@ impl Decide for Correlation {
     }
 
     fn digest(&self) -> u64 {
-        let tenants =
-            self.tenants.iter().map(|(id, t)| (id, t.network.revision, &t.open, &t.news, &t.orders));
+        let tenants = self
+            .tenants
+            .iter()
+            .map(|(id, t)| (id, t.network.revision, &t.open, t.news_that_matters(), &t.orders));
         crate::digest::digest_of(&tenants.collect::<Vec<_>>())
     }
 }
@@ -137,6 +140,8 @@ struct Tenant {
     supply: Supply,
     /// Incidents that are not over, and those closed by a person while a root is still down.
     open: BTreeMap<IncidentId, (Incident, EventId)>,
+    /// When each of them was said last, or the revision heard for which it was measured again since.
+    measured_at: BTreeMap<IncidentId, Time>,
     root_of: BTreeMap<NodeId, IncidentId>,
     news: BTreeMap<NodeId, News>,
     dirty: BTreeSet<NodeId>,
@@ -159,20 +164,34 @@ impl Tenant {
             .filter_map(|r| graph.index_of(r.node))
             .collect();
         self.supply = Supply::with(graph, |i| if down.contains(&i) { Own::Broken } else { Own::Follows });
+        // What was no root may be one now: a station that has come to serve several.
+        self.dirty.extend(self.news.keys());
     }
 
     fn hear_health(&mut self, heard: &Heard, now: &NodeHealth, kind: HealthKind) {
         self.refresh();
         let gone = kind == HealthKind::Retired;
-        let matters = gone
-            || self.network.graph.index_of(now.node).is_some_and(|i| self.network.graph.opens_incidents(i));
-        if matters {
+        if gone || self.may_matter(now.node) {
             self.news.insert(now.node, News { heard: heard.heard, event: heard.id, gone, now: now.clone() });
             self.dirty.insert(now.node);
         }
     }
 
-    fn apply(&mut self, incident: &Incident, event: EventId) {
+    /// What was heard of those that the inventory has, or had.
+    fn news_that_matters(&self) -> Vec<&News> {
+        let has = |node: NodeId| self.network.graph.index_of(node).is_some();
+        let matters = |n: &&News| n.gone || (has(n.now.node) && self.may_matter(n.now.node));
+        self.news.values().filter(matters).collect()
+    }
+
+    /// Whether a node may come to open incidents, as far as the inventory of this moment tells: what is heard
+    /// is remembered whatever the inventory becomes, and weighed with what it is then.
+    fn may_matter(&self, node: NodeId) -> bool {
+        let found = self.network.graph.index_of(node).and_then(|i| self.network.graph.node(i));
+        found.is_none_or(|n| n.tier < Tier::Subscriber)
+    }
+
+    fn apply(&mut self, incident: &Incident, said: &Say) {
         self.refresh();
         let live = match incident.state {
             IncidentState::Open | IncidentState::Recovering => true,
@@ -189,7 +208,10 @@ impl Tenant {
             for root in &incident.roots {
                 self.root_of.insert(root.node, incident.id);
             }
-            self.open.insert(incident.id, (incident.clone(), event));
+            self.open.insert(incident.id, (incident.clone(), said.id));
+            self.measured_at.insert(incident.id, said.at);
+        } else {
+            self.measured_at.remove(&incident.id);
         }
         for node in before.iter().chain(&incident.roots).map(|r| r.node).collect::<BTreeSet<_>>() {
             let down = self
@@ -233,9 +255,10 @@ impl Tenant {
                 self.obey(id, &given, out);
             }
         }
+        let measured = self.measure_again(out);
         // What a word still to be weighed makes of an incident comes before its hold runs out.
         let put_off = !self.dirty.is_empty() || !self.ordered.is_empty();
-        put_off || !self.look_at_holds(out)
+        put_off || !measured || !self.look_at_holds(out)
     }
 
     /// What follows from the health of one possible root. Returns whether there was room for all of it.
@@ -254,8 +277,9 @@ impl Tenant {
                 if relapsed {
                     return self.relapse(id, news, out);
                 }
+                self.root_is_steady(id, news, out);
             }
-            (Health::Down, None) => return self.root_came(None, news, out),
+            (Health::Down, None) if self.opens_incidents(node) => return self.root_came(None, news, out),
             (Health::Up | Health::Degraded, Some(id)) => self.root_is_back(id, news, out),
             (Health::Impacted, Some(id)) => {
                 self.drop_root(id, node, news, "explained by a higher cause", out);
@@ -265,10 +289,15 @@ impl Tenant {
                 if self.open[&id].0.roots.iter().any(|r| r.node == node && !r.down) {
                     return self.relapse(id, news, out);
                 }
+                self.root_is_steady(id, news, out);
             }
-            (Health::Up | Health::Degraded | Health::Impacted | Health::Unknown, None) => {}
+            (Health::Up | Health::Degraded | Health::Down | Health::Impacted | Health::Unknown, None) => {}
         }
         true
+    }
+
+    fn opens_incidents(&self, node: NodeId) -> bool {
+        self.network.graph.index_of(node).is_some_and(|i| self.network.graph.opens_incidents(i))
     }
 
     fn cause_of(&self, news: &News) -> Option<RootCause> {
@@ -284,6 +313,7 @@ impl Tenant {
             quiet: node.maintenance.iter().any(|w| w.from <= news.now.since && news.now.since < w.until),
             confidence: news.now.evidence.iter().map(|e| e.weight).sum::<u32>().min(100),
             evidence: news.now.evidence.clone(),
+            flapping: flaps(&news.now),
         })
     }
 
@@ -323,13 +353,36 @@ impl Tenant {
             return false;
         }
         let again = mine == Some(oldest);
-        let line = format!("{} is down {}", cause.name, if mine.is_some() { "again" } else { "too" });
+        let flapped = incident.roots.iter().any(|r| r.node == cause.node && r.flapping);
+        let line = match (again, cause.flapping) {
+            (true, true) if flapped => String::new(), // It stands there already.
+            (true, true) => format!("{} is flapping", cause.name),
+            (true, false) => format!("{} is down again", cause.name),
+            (false, _) if mine.is_some() => format!("{} is down again", cause.name),
+            (false, _) => format!("{} is down too", cause.name),
+        };
         incident.roots.retain(|r| r.node != cause.node);
         incident.roots.push(cause);
         incident.state = IncidentState::Open;
         let kind = if again { IncidentKind::Relapsed } else { IncidentKind::Changed };
         self.say(kind, incident, news.event, &line, out);
         true
+    }
+
+    /// Incidents that share somebody they cut off, as the inventory is now, become the oldest of them.
+    fn gather(&mut self, together: BTreeSet<IncidentId>, event: EventId, out: &mut Out) {
+        let mut together: Vec<IncidentId> = together.into_iter().collect();
+        together.sort_by_key(|id| (self.open[id].0.opened_at, *id));
+        let Some((oldest, lower)) = together.split_first() else { return };
+        let mut moved = Vec::new();
+        for id in lower {
+            moved.extend(self.open[id].0.roots.clone());
+            self.merge(*id, *oldest, event, out);
+        }
+        let mut incident = self.open[oldest].0.clone();
+        incident.roots.extend(moved);
+        incident.state = IncidentState::Open;
+        self.say(IncidentKind::Changed, incident, event, "others are part of this", out);
     }
 
     /// The open incidents with a root that cuts off somebody whom `index` cuts off too.
@@ -394,11 +447,13 @@ impl Tenant {
     fn root_is_back(&mut self, id: IncidentId, news: &News, out: &mut Out) {
         let mut incident = self.open[&id].0.clone();
         let Some(root) = incident.roots.iter_mut().find(|r| r.node == news.now.node && r.down) else {
+            self.root_is_steady(id, news, out);
             return;
         };
+        let line = if root.flapping { String::new() } else { format!("{} is back", root.name) };
         root.down = false;
+        root.flapping = flaps(&news.now);
         root.since = news.heard;
-        let line = format!("{} is back", root.name);
         let all_back = incident.roots.iter().all(|r| !r.down);
         let kind = match incident.state {
             IncidentState::Open if all_back => {
@@ -415,6 +470,16 @@ impl Tenant {
         self.say(kind, incident, news.event, &line, out);
     }
 
+    /// A root that flapped is flapping no longer: from here on the hold counts.
+    fn root_is_steady(&mut self, id: IncidentId, news: &News, out: &mut Out) {
+        let mut incident = self.open[&id].0.clone();
+        let is_it = |r: &&mut RootCause| r.node == news.now.node && r.flapping;
+        let Some(root) = incident.roots.iter_mut().find(is_it).filter(|_| !flaps(&news.now)) else { return };
+        root.flapping = false;
+        let line = format!("{} is steady", root.name);
+        self.say(IncidentKind::Changed, incident, news.event, &line, out);
+    }
+
     /// A root that is none any more: something higher explains it, or it left the inventory.
     fn drop_root(&mut self, id: IncidentId, node: NodeId, news: &News, why: &str, out: &mut Out) {
         let mut incident = self.open[&id].0.clone();
@@ -429,9 +494,14 @@ impl Tenant {
             self.say(IncidentKind::Changed, incident, news.event, &line, out);
             return;
         }
-        let upper =
-            news.now.roots.iter().find_map(|root| self.root_of.get(root)).copied().filter(|u| *u != id);
-        match upper.filter(|_| !news.gone && self.open[&id].0.state != IncidentState::Closed) {
+        if incident.state == IncidentState::Closed {
+            incident.roots.push(RootCause { down: false, since: out.now, ..dropped });
+            self.say(IncidentKind::Changed, incident, news.event, why, out);
+            return;
+        }
+        let carries = |u: &IncidentId| *u != id && self.open[u].0.state != IncidentState::Closed;
+        let upper = news.now.roots.iter().filter_map(|root| self.root_of.get(root)).copied().find(carries);
+        match upper.filter(|_| !news.gone) {
             Some(upper) => self.merge(id, upper, news.event, out),
             None => {
                 incident.roots.push(RootCause { down: false, since: out.now, ..dropped });
@@ -482,12 +552,50 @@ impl Tenant {
         }
     }
 
+    /// After a revision the roots may cut off others than before. Returns whether there was room for all of it.
+    fn measure_again(&mut self, out: &mut Out) -> bool {
+        let revised_at = self.network.revised_at;
+        let earlier: Vec<IncidentId> =
+            self.measured_at.iter().filter(|(_, at)| **at < revised_at).map(|(id, _)| *id).collect();
+        for id in earlier {
+            if out.left() < 1 {
+                return false;
+            }
+            self.measured_at.insert(id, revised_at);
+            let Some((incident, event)) = self.open.get(&id).cloned() else { continue };
+            if incident.state != IncidentState::Open {
+                continue;
+            }
+            let down = incident.roots.iter().filter(|r| r.down);
+            let roots: Vec<Index> = down.filter_map(|r| self.network.graph.index_of(r.node)).collect();
+            let mut together: BTreeSet<IncidentId> =
+                roots.iter().flat_map(|root| self.connected_with(*root)).collect();
+            together.insert(id);
+            if together.len() > 1 {
+                if out.left() < together.len() {
+                    self.measured_at.insert(id, incident.opened_at);
+                    return false;
+                }
+                self.gather(together, event, out);
+                continue;
+            }
+            let mut measured = incident.clone();
+            self.measure(&mut measured);
+            let cut_off = |i: &Incident| (i.impact.by_tier.clone(), i.impact.by_plan.clone(), i.impact.sites);
+            if cut_off(&measured) != cut_off(&incident) {
+                self.say(IncidentKind::Changed, incident, event, "the inventory changed", out);
+            }
+        }
+        true
+    }
+
     /// When an incident may be resolved: its roots have been up for the hold time.
     ///
     /// Roots that are cut off by now, as the map says, may be known to be so a moment later: word of what
     /// cuts them off comes first.
     fn hold_ends(&self, incident: &Incident) -> Option<Time> {
-        if incident.state != IncidentState::Recovering {
+        // What flaps will be down again: word that it is steady comes first.
+        if incident.state != IncidentState::Recovering || incident.roots.iter().any(|r| r.flapping) {
             return None;
         }
         let last = incident.roots.iter().map(|r| r.since).max()?;
@@ -578,7 +686,7 @@ impl Tenant {
         let fact = Fact::Incident(IncidentSaid { kind, now: incident });
         let say = Say { id, tenant: out.tenant, at: out.now, cause: Some(cause), fact };
         if let Fact::Incident(said) = &say.fact {
-            self.apply(&said.now, say.id);
+            self.apply(&said.now, &say);
         }
         out.said.push(say);
     }
@@ -619,6 +727,10 @@ impl Tenant {
     }
 }
 
+fn flaps(now: &NodeHealth) -> bool {
+    now.flags.contains(&Flag::Flapping)
+}
+
 /// "Core-3 at Mill Hill is down: 10 sites, 3,150 subscribers".
 fn title_of(incident: &Incident) -> String {
     let down: Vec<&RootCause> = incident.roots.iter().filter(|r| r.down).collect();
@@ -630,7 +742,11 @@ fn title_of(incident: &Incident) -> String {
         [one, other] => format!("{}{place} and {}", one.name, other.name),
         [one, others @ ..] => format!("{}{place} and {} more", one.name, others.len()),
     };
-    let is = if down.len() > 1 { "are" } else { "is" };
+    let is = match down.as_slice() {
+        [one] if one.flapping => "is flapping",
+        [] | [_] => "is down",
+        [_, _, ..] => "are down",
+    };
     let impact = &incident.impact;
     let cut_off = impact.by_tier.values().sum::<u32>();
     let effect = if cut_off == 0 && impact.at_risk > 0 {
@@ -642,5 +758,5 @@ fn title_of(incident: &Incident) -> String {
     } else {
         "nothing else is cut off".to_owned()
     };
-    format!("{who} {is} down: {effect}")
+    format!("{who} {is}: {effect}")
 }

@@ -271,6 +271,10 @@ impl Tenant {
             self.recent.drop_node(index);
         }
         self.standing.resize_with(n, Standing::default);
+        for index in changes.seen_anew {
+            self.recent.drop_node(index);
+            self.network.graph.sees(index).iter().for_each(|seen| self.recent.drop_node(*seen));
+        }
         for index in changes.put {
             let Some(node) = self.network.graph.node(index) else { continue };
             if let Some(standing) = self.strays.remove(&node.id) {
@@ -329,7 +333,15 @@ impl Tenant {
     fn retire(&mut self, out: &mut Out) {
         let gone: Vec<NodeId> = self.strays.keys().copied().take(out.left()).collect();
         for id in gone {
-            let Some(Standing { health: Some((mut now, cause)), .. }) = self.strays.remove(&id) else {
+            let standing = self.strays.remove(&id).unwrap_or_default();
+            let Some((mut now, cause)) = standing.health else {
+                // Nothing was ever believed of it; what was checked is not to be any more.
+                if let Some(suspicion) = standing.suspicion {
+                    let claim = suspicion.claim;
+                    let now = Suspicion { asked: Vec::new(), ..*suspicion };
+                    let said = Fact::Suspicion(SuspicionSaid { kind: SuspicionKind::Settled, now });
+                    out.say(claim, &format!("settled {id}"), out.now, said);
+                }
                 continue;
             };
             now.since = out.now;
@@ -345,18 +357,20 @@ impl Tenant {
 
     fn hear_signal(&mut self, heard: &Heard, signal: &Signal) {
         self.refresh();
+        let boot = signal.sender.zip(signal.boot.as_deref());
+        let boot = boot.map(|(sender, boot)| self.recent.boot(sender, boot, heard.heard));
         let index = match signal.about {
             About::Node(id) => self.network.graph.index_of(id),
             About::Session(key) => self.network.graph.index_of_claim(key),
         };
-        let Some(index) = index else { return };
+        let Some(index) = index.filter(|index| self.network.counts(*index, heard.seq)) else { return };
         let claim = ClaimHeard {
             heard: heard.heard,
             at: heard.at,
             says: signal.says,
             source: signal.source,
             sender: signal.sender,
-            boot: signal.boot.as_deref().map(|boot| self.recent.boot(signal.sender, boot)),
+            boot,
             seq: signal.seq,
             event: heard.id,
         };
@@ -364,61 +378,72 @@ impl Tenant {
         self.soil(index);
     }
 
+    /// What was asked through a router tells of the router too, whatever has become of whom it was asked about.
     fn hear_answer(&mut self, heard: &Heard, answer: &Answer) {
         self.refresh();
-        let Some(target) = self.network.graph.index_of(answer.target) else { return };
+        let known =
+            |id| self.network.graph.index_of(id).filter(|index| self.network.counts(*index, heard.seq));
+        let target = known(answer.target);
+        let router = match answer.via {
+            Vantage::Through(router) => known(router),
+            Vantage::Direct => None,
+        };
         let asked = answer.asked_at.is_some();
         // A silence nobody asked for lasts until it is heard; a sign of life was there before that.
         let silent_at = answer.asked_at.unwrap_or(heard.heard);
         let look = |asked_at, seen| Look { heard: heard.heard, asked_at, asked, seen, event: heard.id };
-        let router = match answer.via {
-            Vantage::Through(router) => self.network.graph.index_of(router),
-            Vantage::Direct => None,
+        let answered_from = |of: Option<Index>, at: Time| {
+            of.and_then(|index| self.recent.of(index)).map_or(at, |r| r.answered_from(at))
         };
-        let answered_from = |at: Time| {
-            let from = |i: Index| self.recent.of(i).map_or(at, |r| r.answered_from(at));
-            from(target).max(router.map_or(at, from))
-        };
-        let alive_at = answer.asked_at.map_or(heard.heard.plus_ms(-UNASKED_SLACK_MS), answered_from);
-        match &answer.outcome {
-            Outcome::Replied { .. } => self.look(target, look(alive_at, Seen::Up)),
-            Outcome::Silent { tries, last } => {
-                self.look(target, look(silent_at, Seen::Silent(*tries, *last)));
-            }
-            Outcome::RouterSilent { tries, last } => {
-                if let Some(router) = router {
-                    self.look(router, look(silent_at, Seen::Silent(*tries, *last)));
+        let unasked_at = heard.heard.plus_ms(-UNASKED_SLACK_MS);
+        // A router that was found silent meanwhile answered after that: the probe had to wait for its turn.
+        let silent =
+            router.and_then(|index| self.recent.of(index)).and_then(crate::recent::NodeRecent::silent_at);
+        let router_at =
+            answer.asked_at.map_or(unasked_at, |at| answered_from(router, at).max(silent.unwrap_or(at)));
+        let alive_at = answer.asked_at.map_or(unasked_at, |at| answered_from(target, at).max(router_at));
+        if let Some(target) = target {
+            match &answer.outcome {
+                Outcome::Replied { .. } => self.look(target, look(alive_at, Seen::Up)),
+                Outcome::Silent { tries, last } => {
+                    self.look(target, look(silent_at, Seen::Silent(*tries, *last)));
                 }
-                if *last {
+                Outcome::RouterSilent { last: true, .. } | Outcome::Unanswered { .. } => {
                     self.look(target, look(silent_at, Seen::Nothing));
                 }
-                return;
+                Outcome::RouterSilent { last: false, .. } => {}
+                Outcome::Session { state: SessionState::Present } => {
+                    self.look(target, look(alive_at, Seen::Up));
+                }
+                Outcome::Session { state: SessionState::Absent } => {
+                    self.look(target, look(silent_at, Seen::RouterSaysDown));
+                }
+                Outcome::RollCall(_) => {}
             }
-            Outcome::Unanswered { .. } => self.look(target, look(silent_at, Seen::Nothing)),
-            Outcome::Session { state: SessionState::Present } => self.look(target, look(alive_at, Seen::Up)),
-            Outcome::Session { state: SessionState::Absent } => {
-                self.look(target, look(silent_at, Seen::RouterSaysDown));
-            }
-            Outcome::RollCall(roll) => {
-                self.hear_roll(target, roll, (heard.heard, alive_at, silent_at), asked, &look);
-            }
+        }
+        // What a router told of others counts, however it is looked at itself by now.
+        if let Outcome::RollCall(roll) = &answer.outcome
+            && let Some(target) = self.network.graph.index_of(answer.target)
+        {
+            self.hear_roll(target, roll, (heard, alive_at, silent_at), asked, &look);
         }
         if let Some(router) = router {
             match &answer.outcome {
                 Outcome::Replied { .. } | Outcome::Session { .. } => {
-                    self.look(router, look(alive_at, Seen::Up));
+                    self.look(router, look(router_at, Seen::Up));
                 }
                 // It was there from the first try that it tells of to the last.
                 Outcome::Silent { tries, .. } => {
-                    let from = self.recent.of(router).map_or(silent_at, |r| r.answered_from(silent_at));
-                    let from = if asked { from } else { alive_at };
-                    self.look(router, look(from, Seen::Up));
-                    let last = if asked { try_sent_at(silent_at, *tries) } else { alive_at };
-                    if last > from {
+                    self.look(router, look(router_at, Seen::Up));
+                    let last = if asked { try_sent_at(silent_at, *tries) } else { router_at };
+                    if last > router_at {
                         self.look(router, look(last, Seen::Up));
                     }
                 }
-                Outcome::RouterSilent { .. } | Outcome::Unanswered { .. } | Outcome::RollCall(_) => {}
+                Outcome::RouterSilent { tries, last } => {
+                    self.look(router, look(silent_at, Seen::Silent(*tries, *last)));
+                }
+                Outcome::Unanswered { .. } | Outcome::RollCall(_) => {}
             }
         }
     }
@@ -428,15 +453,24 @@ impl Tenant {
         &mut self,
         router: Index,
         roll: &RollCall,
-        (heard, alive_at, silent_at): (Time, Time, Time),
+        (heard, alive_at, silent_at): (&Heard, Time, Time),
         asked: bool,
         look: &impl Fn(Time, Seen) -> Look,
     ) {
         let blind = roll.uptime_ms < u64::from(self.network.policy.blind_after_boot_ms);
-        let graph = &self.network.graph;
-        let nodes = |ids: &[NodeId]| ids.iter().filter_map(|id| graph.index_of(*id)).collect::<Vec<_>>();
+        let (heard, seq) = (heard.heard, heard.seq);
+        let uptime_ms = i64::try_from(roll.uptime_ms).unwrap_or(i64::MAX).min(heard.ms_since(Time::EPOCH));
+        let itself = self.network.counts(router, seq);
+        if itself {
+            self.recent.booted(router, heard.plus_ms(-uptime_ms), heard);
+        }
+        let network = &self.network;
+        let counts = |index: &Index| network.counts(*index, seq);
+        let nodes = |ids: &[NodeId]| {
+            ids.iter().filter_map(|id| network.graph.index_of(*id)).filter(counts).collect::<Vec<_>>()
+        };
         let sessions = |keys: &[events::ClaimKey]| {
-            keys.iter().filter_map(|k| graph.index_of_claim(*k)).collect::<Vec<_>>()
+            keys.iter().filter_map(|k| network.graph.index_of_claim(*k)).filter(counts).collect::<Vec<_>>()
         };
         let (works, present) = (nodes(&roll.up), sessions(&roll.present));
         let (dead, gone) = (nodes(&roll.down), sessions(&roll.gone));
@@ -469,13 +503,17 @@ impl Tenant {
         so_far.told.extend(dead);
         so_far.told.extend(gone);
         if so_far.chunks.len() < roll.chunks as usize {
-            self.look(router, look(alive_at, Seen::Up));
+            if itself {
+                self.look(router, look(alive_at, Seen::Up));
+            }
             return;
         }
         let told = self.rolls.remove(&router).map(|so_far| so_far.told).unwrap_or_default();
         if roll.whole && !blind {
             let absent = |i: &Index| {
-                !told.contains(i) && self.network.graph.node(*i).is_some_and(|n| !n.claims.is_empty())
+                !told.contains(i)
+                    && self.network.counts(*i, seq)
+                    && self.network.graph.node(*i).is_some_and(|n| !n.claims.is_empty())
             };
             let missing: Vec<Index> =
                 self.network.graph.sees(router).iter().copied().filter(absent).collect();
@@ -483,7 +521,9 @@ impl Tenant {
                 self.look(i, look(silent_at, Seen::RouterSaysDown));
             }
         }
-        self.look(router, look(alive_at, Seen::Told));
+        if itself {
+            self.look(router, look(alive_at, Seen::Told));
+        }
     }
 
     fn look(&mut self, index: Index, look: Look) {
@@ -523,10 +563,17 @@ impl Tenant {
     }
 
     fn apply_suspicion(&mut self, said: &SuspicionSaid) {
-        let Some(index) = self.network.graph.index_of(said.now.node) else { return };
         let open = match said.kind {
             SuspicionKind::Raised | SuspicionKind::Pursued => Some(Box::new(said.now.clone())),
             SuspicionKind::Settled => None,
+        };
+        let Some(index) = self.network.graph.index_of(said.now.node) else {
+            let stray = self.strays.entry(said.now.node).or_default();
+            stray.suspicion = open;
+            if *stray == Standing::default() {
+                self.strays.remove(&said.now.node);
+            }
+            return;
         };
         self.walks.note(said.now.node, said.now.walks_from());
         self.set_suspicion(index, open);

@@ -8,9 +8,10 @@
 use crate::{
     confidence::{Case, THRESHOLD},
     diagnosis::{InFlight, Out, Tenant},
+    flapping,
     graph::Index,
     recent::{ClaimHeard, Look, Seen},
-    supply::{Own, Tri, all_met, at_risk},
+    supply::{Own, Supply, Tri, all_met, at_risk},
 };
 use events::{
     Ask, AskId, Asked, Claim, EventId, Evidence, EvidenceKind, Fact, Flag, Health, HealthKind, HealthSaid,
@@ -211,6 +212,9 @@ impl Tenant {
     /// Judges one node: says what follows, asks what is needed.
     pub(crate) fn judge(&mut self, index: Index, out: &mut Out) {
         let Some(node) = self.network.graph.node(index).cloned() else { return };
+        if self.calm(index, out) {
+            return;
+        }
         match self.believed(index) {
             Some(Health::Up | Health::Degraded) => self.judge_living(index, &node, out),
             None if !node.is_observable() => self.judge_living(index, &node, out),
@@ -218,6 +222,41 @@ impl Tenant {
                 self.judge_lost(index, &node, out);
             }
         }
+    }
+
+    /// Has what is flapping judged again when it will be steady. Returns whether it was said to be so just now,
+    /// of a node that does not work: of one that works the judging itself says it.
+    fn calm(&mut self, index: Index, out: &mut Out) -> bool {
+        let standing = &self.standing[index as usize];
+        let Some((now, cause)) =
+            standing.health.as_ref().filter(|(now, _)| now.flags.contains(&Flag::Flapping))
+        else {
+            return false;
+        };
+        if let Some(steady) = now.penalty.map(flapping::steady_at).filter(|at| *at > out.now) {
+            self.wakes.insert((steady, index));
+            return false;
+        }
+        // While it is being checked no word of its health is said: that would end the check.
+        if matches!(now.health, Health::Up | Health::Degraded) || standing.suspicion.is_some() {
+            return false;
+        }
+        let (mut now, cause) = (now.clone(), *cause);
+        now.flags.retain(|flag| *flag != Flag::Flapping);
+        now.penalty = flapping::remembered(now.penalty, out.now);
+        let what = format!("steady {} {:x}", now.node, crate::digest::digest_of(&now));
+        let said = HealthSaid { kind: HealthKind::Noted, now };
+        let say = out.say(cause, &what, out.now, Fact::Health(said));
+        self.apply(&say);
+        self.soil(index);
+        true
+    }
+
+    /// Whether a node that was so far said to be flapping, or not, is flapping now.
+    fn is_flapping(&self, index: Index, now: Time) -> bool {
+        self.standing[index as usize].health.as_ref().is_some_and(|(before, _)| {
+            flapping::is_flapping(before.penalty, before.flags.contains(&Flag::Flapping), now)
+        })
     }
 
     fn since(&self, index: Index) -> Time {
@@ -230,8 +269,8 @@ impl Tenant {
         let supply = self.supply.by_the_map(&self.network.graph, index);
         let alive = words.alive;
         if supply.fails() {
-            let roots = self.roots_of(index);
-            let broke_at = roots.iter().map(|r| self.since(*r)).max().unwrap_or(Time::EPOCH);
+            let roots = self.roots_by_the_map(index);
+            let broke_at = self.broke_at(index, &roots);
             let proven = alive.is_some_and(|(at, _)| at >= broke_at) && words.silence.is_none();
             if !proven {
                 self.cut_off(index, node, &roots, out);
@@ -284,6 +323,9 @@ impl Tenant {
         out: &mut Out,
     ) {
         let mut flags = Vec::new();
+        if self.is_flapping(index, out.now) {
+            flags.push(Flag::Flapping);
+        }
         if self.network.graph.is_redundant(index)
             && at_risk(self.network.graph.needs(index), &|i| self.supply.gives(i))
         {
@@ -423,7 +465,7 @@ impl Tenant {
         }
         if check && let Some((question, target)) = self.question(index, node, heard) {
             let roll_call = matches!(question, Question::RollCall { .. });
-            match self.want(target, roll_call, heard, out.now) {
+            match self.want_after(target, roll_call, heard, out.now) {
                 Want::Ask(round) => {
                     self.await_look(target, index);
                     self.check_for(index, target, question, round, out);
@@ -503,9 +545,11 @@ impl Tenant {
             return;
         }
         self.wakes.insert((over, index));
-        if node.tier <= Tier::Sector
-            && let Some((question, target)) = self.question(index, node, back_at)
-        {
+        if node.tier > Tier::Sector {
+            self.call_the_roll_for(index, node, back_at, over, out);
+            return;
+        }
+        if let Some((question, target)) = self.question(index, node, back_at) {
             let roll_call = matches!(question, Question::RollCall { .. });
             match self.want(target, roll_call, back_at, out.now) {
                 Want::Ask(round) => {
@@ -518,6 +562,46 @@ impl Tenant {
                 }
                 Want::Done | Want::GivenUp => {}
             }
+        }
+    }
+
+    /// Whoever is cut off no longer and has not been heard of since may have been back before its router
+    /// noticed that it was away, or its word was lost. Its router is asked about all it sees: at once, and
+    /// once more when it has had the time to see who came back, if anything is missing still.
+    fn call_the_roll_for(
+        &mut self,
+        index: Index,
+        node: &Arc<Node>,
+        back_at: Time,
+        over: Time,
+        out: &mut Out,
+    ) {
+        let Some(router) = self.router_of(node).filter(|router| self.supply_is_usable(*router)) else {
+            return;
+        };
+        if self.network.graph.node(router).is_none_or(|n| n.login.is_none()) {
+            return;
+        }
+        let back_at = back_at.max(self.since(router));
+        let blind_ms = i64::from(self.network.policy.blind_after_boot_ms);
+        let booted = self.recent.of(router).and_then(|r| r.booted);
+        let sees_from =
+            booted.map(|(at, told)| (at.plus_ms(blind_ms), told)).filter(|(from, told)| told < from);
+        let ripe_at = back_at.plus_ms(NETWATCH_LAG_MS).max(sees_from.map_or(back_at, |(from, _)| from));
+        if out.now < ripe_at && ripe_at < over {
+            self.wakes.insert((ripe_at, index));
+        }
+        let since = if out.now < ripe_at { back_at } else { ripe_at };
+        match self.want(router, true, since, out.now) {
+            Want::Ask(round) => {
+                self.await_look(router, index);
+                self.check(router, Question::RollCall { whole: true }, round, out);
+            }
+            Want::Wait(at) => {
+                self.await_look(router, index);
+                self.wakes.insert((at, index));
+            }
+            Want::Done | Want::GivenUp => {}
         }
     }
 
@@ -933,6 +1017,18 @@ impl Tenant {
         }
     }
 
+    /// Whether to ask that target in a matter that arose at `since`, about which an earlier silence tells nothing.
+    fn want_after(&self, target: Index, roll_call: bool, since: Time, now: Time) -> Want {
+        let asked_at = self.in_flight.get(&(target, roll_call)).map_or(since, |asked| asked.at);
+        match self.want(target, roll_call, since, now) {
+            Want::Done if asked_at < since => match asked_at.plus_ms(AGAIN_MS) {
+                again if now < again => Want::Wait(again),
+                _ => Want::Ask(0),
+            },
+            want => want,
+        }
+    }
+
     fn ask(&self, target: Index, question: Question, round: u32, cause: EventId, now: Time) -> (Ask, Asked) {
         let node = self.network.graph.node(target).expect("what is asked about exists");
         let roll_call = matches!(question, Question::RollCall { .. });
@@ -991,13 +1087,50 @@ impl Tenant {
         self.apply(&say);
     }
 
+    /// When the supply of a node last broke: a root may be down for long, and what is between it and the node
+    /// may have worked in spite of it until a moment ago.
+    fn broke_at(&self, index: Index, roots: &[Index]) -> Time {
+        let mut last = roots.iter().map(|r| self.since(*r)).max().unwrap_or(Time::EPOCH);
+        let (mut seen, mut open) = (BTreeSet::from([index]), vec![index]);
+        while let Some(i) = open.pop() {
+            for &m in self.network.graph.above(i) {
+                let stands = matches!(self.believed(m), Some(Health::Up | Health::Degraded) | None);
+                if stands || !self.supply.gives(m).fails() || !seen.insert(m) {
+                    continue;
+                }
+                last = last.max(self.since(m));
+                if self.believed(m) != Some(Health::Down) {
+                    open.push(m);
+                }
+            }
+        }
+        last
+    }
+
+    /// The roots that cut a node off when it is not taken for granted itself: in a ring, what is proven alive
+    /// feeds those that feed it, and nothing above it seems broken.
+    fn roots_by_the_map(&self, index: Index) -> Vec<Index> {
+        let graph = &self.network.graph;
+        if self.supply.own(index) != Own::Proven || graph.knot(graph.rank(index)).is_none() {
+            return self.roots_of(index);
+        }
+        let mut supply = self.supply.clone();
+        supply.set(graph, index, Own::Follows);
+        supply.settle(graph, &mut |_, _| {});
+        self.roots_with(&supply, index)
+    }
+
     /// All nodes believed down on any broken way up.
     fn roots_of(&self, index: Index) -> Vec<Index> {
+        self.roots_with(&self.supply, index)
+    }
+
+    fn roots_with(&self, supply: &Supply, index: Index) -> Vec<Index> {
         let (mut roots, mut seen) = (BTreeSet::new(), BTreeSet::new());
         let mut open = vec![index];
         while let Some(i) = open.pop() {
             for &m in self.network.graph.above(i) {
-                if roots.len() >= MOST_ROOTS || !self.supply.gives(m).fails() || !seen.insert(m) {
+                if roots.len() >= MOST_ROOTS || !supply.gives(m).fails() || !seen.insert(m) {
                     continue;
                 }
                 if self.believed(m) == Some(Health::Down) {
@@ -1082,6 +1215,14 @@ impl Tenant {
         let before = self.standing[index as usize].health.as_ref().map(|(now, _)| now);
         let same = before.is_some_and(|b| b.health == health);
         let since = before.filter(|_| same).map_or(out.now, |b| b.since);
+        let worked = before.is_some_and(|b| matches!(b.health, Health::Up | Health::Degraded));
+        let fell = health == Health::Down && worked && self.network.graph.opens_incidents(index);
+        let penalty = before.and_then(|b| b.penalty);
+        let penalty = match fell {
+            true => Some(flapping::after_an_edge(penalty, out.now)),
+            false => flapping::remembered(penalty, out.now),
+        };
+        let flapped = before.is_some_and(|b| b.flags.contains(&Flag::Flapping));
         let mut now = NodeHealth {
             node,
             health,
@@ -1091,9 +1232,12 @@ impl Tenant {
             roots: Vec::new(),
             evidence: Vec::new(),
             asked: Vec::new(),
-            penalty: None,
+            penalty,
         };
         with(&mut now);
+        if flapping::is_flapping(penalty, flapped, out.now) && !now.flags.contains(&Flag::Flapping) {
+            now.flags.insert(0, Flag::Flapping);
+        }
         let kind = if same { HealthKind::Noted } else { HealthKind::Changed };
         let at = now.at.unwrap_or(out.now);
         let what = format!("health {node} {:x}", crate::digest::digest_of(&now));

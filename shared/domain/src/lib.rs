@@ -11,6 +11,7 @@ pub mod confidence;
 pub mod correlation;
 pub mod diagnosis;
 mod digest;
+mod flapping;
 pub mod graph;
 pub mod impact;
 mod judge;

@@ -13,6 +13,8 @@ pub struct Changes {
     pub put: Vec<Index>,
     /// Nodes that are gone.
     pub taken: Vec<(Index, NodeId)>,
+    /// Nodes that came, or that are looked at in another way than before: what was heard of them tells nothing.
+    pub seen_anew: Vec<Index>,
 }
 
 /// One tenant's inventory.
@@ -30,6 +32,9 @@ pub struct Network {
     pub revision: u64,
     /// When it was heard.
     pub revised_at: Time,
+    revised_seq: u64,
+    /// Of each node, from which place in the log on what is heard of it counts.
+    known_from: Vec<u64>,
     changes: Option<Changes>,
     staged: Vec<Inventory>,
     parts: BTreeMap<String, BTreeMap<u32, Vec<Inventory>>>,
@@ -74,6 +79,7 @@ impl Network {
                 things.extend(staged);
                 self.revision = revision.number;
                 self.revised_at = heard.heard;
+                self.revised_seq = heard.seq;
                 self.lay(things);
             }
             Fact::Inventory(_)
@@ -107,12 +113,33 @@ impl Network {
                 Inventory::ChannelRemoved { id } => {
                     self.channels.remove(&id);
                 }
-                Inventory::Node(node) => changes.put.push(self.graph.put(node)),
+                Inventory::Node(node) => {
+                    let before = self.graph.index_of(node.id).and_then(|index| self.graph.node(index));
+                    let anew = before.is_none_or(|before| {
+                        (before.seen_by, &before.claims, before.watch)
+                            != (node.seen_by, &node.claims, node.watch)
+                    });
+                    let index = self.graph.put(node);
+                    changes.put.push(index);
+                    if anew {
+                        changes.seen_anew.push(index);
+                        self.known_from.resize(self.known_from.len().max(index as usize + 1), 0);
+                        self.known_from[index as usize] = self.revised_seq;
+                    }
+                }
                 Inventory::NodeRemoved { id } => {
                     changes.taken.extend(self.graph.take(id).map(|index| (index, id)));
                 }
             }
         }
+    }
+
+    /// Whether what stands at `seq` in the log was said of the node as it is, and not before it, or the router
+    /// that sees it, came or was looked at otherwise. A start, which reads the inventory first, knows no more than who lived through it.
+    pub fn counts(&self, index: Index, seq: u64) -> bool {
+        let since = |index: Index| self.known_from.get(index as usize).is_none_or(|from| seq > *from);
+        let router = self.graph.node(index).and_then(|n| n.seen_by).and_then(|id| self.graph.index_of(id));
+        since(index) && router.is_none_or(since)
     }
 
     /// Works the graph out again if anything was laid down since the last time, and says what changed.

@@ -20,6 +20,8 @@ const MOST: usize = 16;
 const WINDOW_MS: i64 = RECALL_MS - 60_000;
 /// When the tries of a probe are sent, milliseconds after it begins (design, "The walk").
 const TRIES_AT_MS: [i64; 3] = [0, 400, 1_000];
+/// How long each of them is waited for, milliseconds.
+const TRY_WAITS_MS: [i64; 3] = [400, 600, 1_000];
 /// How long a try is waited for at least before it counts as unanswered, milliseconds.
 const TRY_MS: i64 = 400;
 /// How many words of one sender are remembered, to know which of its boots is the present one.
@@ -121,6 +123,8 @@ pub struct NodeRecent {
     pub claims: VecDeque<ClaimHeard>,
     /// The newest looks at it.
     pub looks: VecDeque<Look>,
+    /// When it booted, as its newest roll call says, and when that was heard.
+    pub booted: Option<(Time, Time)>,
 }
 
 /// What was heard lately.
@@ -148,25 +152,20 @@ fn remember<T>(queue: &mut VecDeque<T>, most: usize, thing: T) {
 impl Recent {
     /// Remembers a claim.
     pub fn claim(&mut self, node: Index, claim: ClaimHeard) {
-        if let (Some(sender), Some(boot)) = (claim.sender, &claim.boot) {
-            let boots = self.boots.entry(sender).or_default();
-            if boots.is_empty() {
-                self.expiry.insert((claim.heard, What::Sender(sender)));
-            }
-            remember(boots, MOST_BOOTS, (claim.heard, boot.clone()));
-        }
         let recent = self.node_mut(node, claim.heard);
         remember(&mut recent.claims, MOST, claim);
     }
 
-    /// A sender's boot as it is remembered: what says the same again takes no memory of its own.
-    pub fn boot(&self, sender: Option<NodeId>, boot: &str) -> Arc<str> {
-        let known = sender.and_then(|sender| self.boots.get(&sender)).and_then(VecDeque::back);
-        known
-            .map(|(_, known)| known)
-            .filter(|known| ***known == *boot)
-            .cloned()
-            .unwrap_or_else(|| boot.into())
+    /// Remembers a sender's boot, whatever its word is about. What says the same again takes no memory of its own.
+    pub fn boot(&mut self, sender: NodeId, boot: &str, heard: Time) -> Arc<str> {
+        let boots = self.boots.entry(sender).or_default();
+        if boots.is_empty() {
+            self.expiry.insert((heard, What::Sender(sender)));
+        }
+        let known = boots.back().map(|(_, known)| known).filter(|known| ***known == *boot).cloned();
+        let boot = known.unwrap_or_else(|| boot.into());
+        remember(boots, MOST_BOOTS, (heard, boot.clone()));
+        boot
     }
 
     /// Remembers a look. The same seen again of the same moment is remembered once, as heard last.
@@ -186,6 +185,11 @@ impl Recent {
             looks.remove(oldest);
         }
         looks.push_back(look);
+    }
+
+    /// Remembers when a router booted.
+    pub fn booted(&mut self, router: Index, at: Time, heard: Time) {
+        self.node_mut(router, heard).booted = Some((at, heard));
     }
 
     fn node_mut(&mut self, node: Index, heard: Time) -> &mut NodeRecent {
@@ -217,8 +221,10 @@ impl Recent {
         let node = self.nodes.get_mut(&index)?;
         node.claims.retain(|c| c.heard >= from);
         node.looks.retain(|l| l.heard >= from);
-        let oldest =
-            node.claims.front().map(|c| c.heard).into_iter().chain(node.looks.front().map(|l| l.heard)).min();
+        node.booted = node.booted.filter(|(_, heard)| *heard >= from);
+        let claimed = node.claims.front().map(|c| c.heard);
+        let looked = node.looks.front().map(|l| l.heard);
+        let oldest = claimed.into_iter().chain(looked).chain(node.booted.map(|(_, heard)| heard)).min();
         if oldest.is_none() {
             self.nodes.remove(&index);
         }
@@ -317,6 +323,19 @@ impl NodeRecent {
         };
         let tries = self.looks.iter().filter(of_that).filter_map(unanswered).max().unwrap_or(0);
         asked_at.plus_ms(TRIES_AT_MS[tries.min(TRIES_AT_MS.len() - 1)])
+    }
+
+    /// The latest moment for which an unanswered try shows it silent. A probe may have waited for its turn, so
+    /// its tries are dated by when their silence was heard of.
+    pub fn silent_at(&self) -> Option<Time> {
+        let sent_at = |l: &Look| match l.seen {
+            Seen::Silent(tries, _) if l.asked => {
+                let waited_ms = TRY_WAITS_MS[usize::from(tries).clamp(1, TRY_WAITS_MS.len()) - 1];
+                Some(l.heard.plus_ms(-waited_ms))
+            }
+            _ => None,
+        };
+        self.looks.iter().filter_map(sent_at).max()
     }
 
     /// The newest look that was not answered, if none later proves it alive.

@@ -87,6 +87,12 @@ pub fn text_of(incident: &Incident) -> String {
         let quiet = if root.quiet { " [in maintenance]" } else { "" };
         line(&format!("{role}{quiet}: {}", why(root)));
     }
+    for root in incident.roots.iter().filter(|r| r.flapping).take(5) {
+        line(&format!(
+            "Flapping: {} goes down again and again; no more is said until it is steady",
+            root.name
+        ));
+    }
     if let Some(owner) = &incident.owner {
         let ticket = owner.ticket_url.as_ref().map(|t| format!(", {t}")).unwrap_or_default();
         line(&format!("Account: {}{ticket}", owner.account));

@@ -65,6 +65,9 @@ pub struct RootCause {
     /// Whether it is in maintenance: named, but nobody is told because of it.
     #[serde(default)]
     pub quiet: bool,
+    /// Whether it goes down so often that it is told once and not each time: until it is steady again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub flapping: bool,
     /// The sum of the weights, at most 100 percent; 0 with no decisive evidence: undetermined.
     pub confidence: u32,
     /// The weights.

@@ -47,6 +47,10 @@ pub struct Faults {
     pub deliveries_slow: u32,
     /// Notices that somebody acknowledges.
     pub acknowledged: u32,
+    /// Notices that somebody answers by closing the incident as wrong.
+    pub closed_as_wrong: u32,
+    /// Claims that it works that say that it works badly.
+    pub claims_degraded: u32,
     /// Whether what a reload reads went through JSON.
     pub through_json: bool,
     /// Whether the poller takes a roll call when it first reaches a router.
@@ -82,6 +86,8 @@ impl Default for Faults {
             rooms_small: 0,
             deliveries_slow: 0,
             acknowledged: 0,
+            closed_as_wrong: 0,
+            claims_degraded: 0,
             through_json: false,
             first_roll_calls: true,
             roll_calls_on_return: false,
@@ -125,6 +131,9 @@ impl Faults {
         faults.roll_calls_on_return = rng.chance(300);
         faults.roll_calls_every_s = if rng.chance(300) { rng.between(120, 900) as u32 } else { 0 };
         faults.chunk = *rng.pick(&[1, 3, 20, 200, 1_000]);
+        let mut more = rng.fork(6);
+        faults.closed_as_wrong = if more.chance(250) { more.between(0, 400) as u32 } else { 0 };
+        faults.claims_degraded = if more.chance(250) { more.between(0, 500) as u32 } else { 0 };
         if seed % 10 == 5 {
             faults =
                 Self { chunk: faults.chunk, first_roll_calls: faults.first_roll_calls, ..Self::default() };

@@ -10,11 +10,11 @@ use crate::{
     fault::Faults,
     rng::Rng,
     run::{Ev, NetNo},
-    script::{Step, What},
+    script::{Change, Step, What},
     world::{Role, Supply, Thing, World},
 };
 use events::{
-    About, Answer, AskId, Claim, ClaimKey, EventId, Fact, NodeId, Outcome, RollCall, Say, Signal,
+    About, Answer, AskId, Claim, ClaimKey, EventId, Fact, Inventory, NodeId, Outcome, RollCall, Say, Signal,
     SignalSource, TenantId, Time, Vantage,
 };
 use std::collections::HashMap;
@@ -103,6 +103,9 @@ pub struct Net {
     beating: Vec<bool>,
     /// Whose next look is said whatever it finds.
     attested: Vec<bool>,
+    /// The number of the inventory's last revision.
+    pub revision: u64,
+    start_us: i64,
     rng: Rng,
     drawn: u64,
 }
@@ -133,7 +136,7 @@ impl Net {
                 routers.insert(i as u32, router);
             }
         }
-        for (i, thing) in world.things.iter().enumerate() {
+        for (i, thing) in world.things.iter().enumerate().filter(|(_, thing)| !thing.absent) {
             if let Some(router) = thing.seen_by.and_then(|r| routers.get_mut(&r)) {
                 router.children.push(i as u32);
             }
@@ -164,6 +167,8 @@ impl Net {
             beat: vec![None; n],
             beating: vec![false; n],
             attested: vec![false; n],
+            revision: 1,
+            start_us,
             world,
             ids,
             rng,
@@ -176,7 +181,8 @@ impl Net {
         let net = self.no;
         for (i, thing) in self.world.things.iter().enumerate() {
             let thing_no = i as u32;
-            if let Some(every_s) = thing.watch_s {
+            let every_s = thing.watch_s.filter(|_| !thing.absent);
+            if let Some(every_s) = every_s {
                 self.beating[i] = true;
                 let phase = self.phase_us[i] % (i64::from(every_s) * SECOND_US);
                 let first = (phase - agenda.now_us()).rem_euclid(i64::from(every_s) * SECOND_US);
@@ -197,10 +203,11 @@ impl Net {
         }
     }
 
-    /// A step of the script.
-    pub fn step(&mut self, agenda: &mut Agenda<Ev>, step: Step, faults: &Faults) {
+    /// A step of the script. Returns what the console lays down because of it.
+    pub fn step(&mut self, agenda: &mut Agenda<Ev>, step: Step, faults: &Faults) -> Vec<Inventory> {
         let now = agenda.now_us();
         let i = step.thing as usize;
+        let mut change = Change::default();
         match step.what {
             What::Break { power } if !self.broken[i] => {
                 self.broken[i] = true;
@@ -213,12 +220,16 @@ impl Net {
                 }
                 self.unpowered[i] = false;
             }
-            What::Break { .. } | What::Mend => return, // As it was.
+            What::Break { .. } | What::Mend => return vec![], // As it was.
+            What::Remove | What::Add | What::Move { .. } => {
+                change = self.world.change(step.thing, step.what);
+                self.take_up(agenda, &change);
+            }
         }
         let before = std::mem::take(&mut self.supply);
         self.supply = self.world.supply(&self.broken);
         self.local = self.world.local(&self.broken);
-        self.note_spells(&before, now);
+        self.note_spells(&before, now, &change);
         let back: Vec<u32> = (0..self.ids.len() as u32)
             .filter(|t| self.world.things[*t as usize].role.is_router())
             .filter(|t| !before.works[*t as usize] && self.supply.works[*t as usize])
@@ -232,9 +243,41 @@ impl Net {
             }
         }
         self.look_around(agenda);
+        let start = Time::from_us(self.start_us);
+        let put = change.put.iter().map(|i| self.world.node(*i as usize, &self.ids, start));
+        let taken = change.taken.iter().map(|i| Inventory::NodeRemoved { id: self.ids[*i as usize] });
+        put.chain(taken).collect()
     }
 
-    fn note_spells(&mut self, before: &Supply, now_us: i64) {
+    /// Routers and poller do as the inventory says from here on.
+    fn take_up(&mut self, agenda: &mut Agenda<Ev>, change: &Change) {
+        for router in self.routers.values_mut() {
+            router.children.retain(|c| !change.taken.contains(c) && !change.seen_anew.contains(c));
+        }
+        for &thing in &change.seen_anew {
+            let i = thing as usize;
+            let it = &self.world.things[i];
+            let session = it.role == Role::Subscriber;
+            self.seen[i] = if session { Seen::Down } else { Seen::Unknown };
+            if !it.absent
+                && let Some(router) = it.seen_by.and_then(|r| self.routers.get_mut(&r))
+            {
+                router.children.push(thing);
+                router.children.sort_unstable();
+            }
+        }
+        for &thing in change.put.iter().filter(|i| change.seen_anew.contains(i)) {
+            let i = thing as usize;
+            if self.world.things[i].watch_s.is_some() && self.beat[i].is_none() && !self.beating[i] {
+                self.attest(agenda, thing);
+            }
+        }
+        for &thing in &change.taken {
+            self.beat[thing as usize] = None;
+        }
+    }
+
+    fn note_spells(&mut self, before: &Supply, now_us: i64, change: &Change) {
         fn note(spells: &mut Vec<Spell>, thing: u32, is: bool, now_us: i64) {
             let open = spells.iter_mut().rev().find(|s| s.thing == thing && s.until_us == i64::MAX);
             match (open, is) {
@@ -245,7 +288,16 @@ impl Net {
         }
         for i in 0..self.ids.len() {
             let thing = i as u32;
-            let changed = before.works.get(i) != self.supply.works.get(i)
+            if self.world.things[i].absent {
+                if change.taken.contains(&thing) {
+                    note(&mut self.dark, thing, false, now_us);
+                    note(&mut self.roots, thing, false, now_us);
+                    note(&mut self.broke, thing, false, now_us);
+                }
+                continue;
+            }
+            let changed = change.put.contains(&thing)
+                || before.works.get(i) != self.supply.works.get(i)
                 || before.supplied.get(i) != self.supply.supplied.get(i);
             if changed {
                 note(&mut self.dark, thing, !self.supply.works[i], now_us);
@@ -270,7 +322,7 @@ impl Net {
     /// What `thing`'s router would find if it looked now; `None` when it cannot look.
     fn view(&self, thing: u32) -> Option<bool> {
         let router = self.world.things[thing as usize].seen_by?;
-        if self.broken[router as usize] {
+        if self.broken[router as usize] || self.world.things[thing as usize].absent {
             return None;
         }
         Some(if self.supply.works[router as usize] {
@@ -361,6 +413,11 @@ impl Net {
         router.claims += 1;
         let sender = self.ids[router_no as usize];
         let session = self.world.things[i].role == Role::Subscriber;
+        let says = match up {
+            true if self.rng.chance(faults.claims_degraded) => Claim::Degraded,
+            true => Claim::Up,
+            false => Claim::Down,
+        };
         let boot = router.numbered.then(|| format!("boot-{}", router.boots));
         self.drawn += 1;
         let id = match &boot {
@@ -373,7 +430,7 @@ impl Net {
             } else {
                 About::Node(self.ids[i])
             },
-            says: if up { Claim::Up } else { Claim::Down },
+            says,
             source: if session { SignalSource::Ppp } else { SignalSource::Netwatch },
             sender: Some(sender),
             seq: boot.as_ref().map(|_| router.claims),
@@ -432,7 +489,11 @@ impl Net {
     fn plan_beat(&mut self, agenda: &mut Agenda<Ev>, thing: u32) {
         let i = thing as usize;
         let Some(every_s) = self.world.things[i].watch_s else { return };
-        if self.beating[i] || self.beat[i] == Some(self.supply.works[i]) || self.beat[i].is_none() {
+        if self.world.things[i].absent
+            || self.beating[i]
+            || self.beat[i] == Some(self.supply.works[i])
+            || self.beat[i].is_none()
+        {
             return;
         }
         self.beating[i] = true;
@@ -446,6 +507,10 @@ impl Net {
     /// That a thing falls silent is said try by try.
     pub fn beat(&mut self, agenda: &mut Agenda<Ev>, thing: u32, n: u8) {
         let i = thing as usize;
+        if self.world.things[i].absent {
+            self.beating[i] = false;
+            return;
+        }
         let works = self.supply.works[i];
         let fell_silent = n > 0 && self.beat[i] != Some(false);
         if fell_silent && n < 3 {
@@ -473,6 +538,9 @@ impl Net {
     /// The next look at `thing` is said even if it finds what was said last.
     pub fn attest(&mut self, agenda: &mut Agenda<Ev>, thing: u32) {
         let i = thing as usize;
+        if self.world.things[i].absent {
+            return;
+        }
         self.attested[i] = true;
         if !self.beating[i] {
             self.beating[i] = true;
@@ -586,7 +654,10 @@ impl Net {
             let table = self
                 .view(i as u32)
                 .is_none_or(|view| self.seen[i] == if view { Seen::Up } else { Seen::Down });
-            let beat = self.world.things[i].watch_s.is_none() || self.beat[i] == Some(self.supply.works[i]);
+            let absent = self.world.things[i].absent;
+            let beat = absent
+                || self.world.things[i].watch_s.is_none()
+                || self.beat[i] == Some(self.supply.works[i]);
             table && beat
         })
     }
@@ -609,6 +680,7 @@ mod tests {
             seen_by,
             watch_s,
             maintenance: None,
+            absent: false,
         };
         let mut things = vec![
             thing(Role::Core, vec![], None, Some(60)),

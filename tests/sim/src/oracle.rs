@@ -10,9 +10,9 @@ use crate::{
     world::Role,
 };
 use events::{
-    Audience, ChannelId, DeliveryKind, EvidenceKind, Fact, Flag, Health, Incident, IncidentClass, IncidentId,
-    IncidentKind, IncidentSaid, IncidentState, NodeHealth, NodeId, Notice, NoticeId, NoticeKind, Noun, Phase,
-    Question, SuspicionKind, TenantId, Tier, Time,
+    Audience, ChannelId, DeliveryKind, EvidenceKind, Fact, Flag, Health, HealthKind, Incident, IncidentClass,
+    IncidentId, IncidentKind, IncidentSaid, IncidentState, NodeHealth, NodeId, Notice, NoticeId, NoticeKind,
+    Noun, Phase, Question, SuspicionKind, TenantId, Tier, Time,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
@@ -20,6 +20,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 const GRACE_US: i64 = 90_000_000;
 /// An outage of this length must have been told, microseconds.
 const MUST_BE_TOLD_US: i64 = 300_000_000;
+/// What fails so often within …
+const FLAPS_MOST: usize = 3;
+/// … so long is flapping, microseconds: people are told of no more beginnings.
+const FLAPS_WITHIN_US: i64 = 1_200_000_000;
+/// What is flapping failed so often at least (a late claim may have one failure believed twice) …
+const FLAPPED_LEAST: usize = 2;
+/// … within so long, microseconds.
+const FLAPPED_WITHIN_US: i64 = 3_600_000_000;
 /// The same may be asked of a node once for each new claim, and so often beside …
 const ASKS_MOST: usize = 20;
 /// … within so many milliseconds.
@@ -70,6 +78,7 @@ pub fn judge(nets: &[Net], bus: &Bus) -> Vec<Failure> {
         judge.falsehoods();
         judge.holds();
         judge.stories();
+        judge.flaps();
         judge.asks();
         failures.append(&mut judge.failures);
     }
@@ -139,12 +148,16 @@ impl<'a> Judge<'a> {
 
     /// Broken, and nothing else explains it.
     fn is_root(&self, thing: usize) -> bool {
-        self.net.broken[thing] && self.net.supply.supplied[thing]
+        self.net.broken[thing] && self.net.supply.supplied[thing] && !self.net.world.things[thing].absent
     }
 
     /// Nobody reachable is called down or cut off; nobody broken or cut off is called anything else.
     fn beliefs(&mut self) {
         for i in 0..self.net.ids.len() {
+            if self.net.world.things[i].absent {
+                self.retired(i);
+                continue;
+            }
             let believed = self.health.get(&self.net.ids[i]).map(|h| h.health);
             let supplied = self.net.supply.supplied[i];
             let wrong = match (self.net.supply.works[i], supplied, believed) {
@@ -186,6 +199,17 @@ impl<'a> Judge<'a> {
         }
     }
 
+    /// What the inventory has no longer is believed nothing of: that was said once.
+    fn retired(&mut self, thing: usize) {
+        let last = self.bus.last(self.net.tenant, Noun::Health, self.net.ids[thing].0);
+        let Some(Fact::Health(said)) = last.map(|entry| &entry.heard.fact) else { return };
+        if said.kind != HealthKind::Retired {
+            let what =
+                format!("{} is not in the inventory and is said to be {:?}", self.name(thing), said.kind);
+            self.fail("retired", what);
+        }
+    }
+
     fn open(&self) -> Vec<&'a Incident> {
         let is_open = |i: &&&Incident| matches!(i.state, IncidentState::Open | IncidentState::Recovering);
         let by_cause = |i: &&&Incident| matches!(i.class, IncidentClass::Outage | IncidentClass::Redundancy);
@@ -218,6 +242,12 @@ impl<'a> Judge<'a> {
                 continue;
             }
             let id = self.net.ids[i];
+            let closed = |o: &&Incident| {
+                o.state == IncidentState::Closed && o.roots.iter().any(|r| r.node == id && r.down)
+            };
+            if self.incidents.values().copied().any(|o| closed(&o)) {
+                continue; // A person said that it is none.
+            }
             let of = open.iter().filter(|o| o.roots.iter().any(|r| r.node == id && r.down)).count();
             let overfull = open.iter().any(|o| o.roots.len() >= ROOTS_LISTED);
             if of != 1 && !(of == 0 && overfull) {
@@ -231,7 +261,8 @@ impl<'a> Judge<'a> {
         for incident in self.incidents.values().copied().collect::<Vec<_>>() {
             let unended = matches!(incident.state, IncidentState::Open | IncidentState::Recovering);
             let other = matches!(incident.class, IncidentClass::SessionsLost | IncidentClass::Blind);
-            let nothing_broken = !self.net.broken.contains(&true);
+            let nothing_broken =
+                (0..self.net.ids.len()).all(|i| !self.net.broken[i] || self.net.world.things[i].absent);
             if unended && other && nothing_broken {
                 let what = format!("`{}` is open although nothing is broken", incident.title);
                 self.fail("roots", what);
@@ -262,7 +293,7 @@ impl<'a> Judge<'a> {
     }
 
     fn cut_off(&self) -> impl Iterator<Item = usize> + use<'_> {
-        (0..self.net.ids.len()).filter(|i| !self.net.supply.supplied[*i])
+        (0..self.net.ids.len()).filter(|i| !self.net.supply.supplied[*i] && !self.net.world.things[*i].absent)
     }
 
     fn incident_of_root(&self, root: usize) -> Option<IncidentId> {
@@ -573,7 +604,12 @@ impl<'a> Judge<'a> {
             let heard = entry.heard.heard;
             match &entry.heard.fact {
                 Fact::Health(said) => {
-                    changed.insert(said.now.node, (said.now.health, said.now.since));
+                    // Working badly is working.
+                    let works = |health| matches!(health, Health::Up | Health::Degraded);
+                    let before =
+                        changed.get(&said.now.node).filter(|(health, _)| works(*health)).map(|b| b.1);
+                    let since = before.filter(|_| works(said.now.health)).unwrap_or(said.now.since);
+                    changed.insert(said.now.node, (said.now.health, since));
                 }
                 Fact::Incident(said)
                     if said.kind == IncidentKind::Resolved && said.now.ended_because.is_none() =>
@@ -599,6 +635,54 @@ impl<'a> Judge<'a> {
                 self.name_of(node)
             );
             self.fail("hold", what);
+        }
+    }
+
+    /// What goes down again and again is announced few times, and nothing else is said to flap.
+    fn flaps(&mut self) {
+        let mut begins: BTreeMap<(NodeId, Audience, ChannelId), Vec<i64>> = BTreeMap::new();
+        for told in self.told.values().filter(|told| told.notice.phase == Phase::Opened) {
+            let notice = told.notice;
+            let Some(first) = notice.about.roots.first() else { continue };
+            begins.entry((first.node, notice.audience, notice.channel)).or_default().push(notice.at.us());
+        }
+        let mut wrong = vec![];
+        for ((node, audience, _), mut times) in begins {
+            times.sort_unstable();
+            if times.windows(FLAPS_MOST + 1).any(|t| t[FLAPS_MOST] - t[0] <= FLAPS_WITHIN_US) {
+                let what =
+                    format!("{} was announced again and again to {}", self.name_of(node), audience.name());
+                wrong.push(what);
+            }
+        }
+        let mut flapping: BTreeSet<NodeId> = BTreeSet::new();
+        for entry in self.bus.log.iter().filter(|e| e.heard.tenant == self.net.tenant) {
+            let Fact::Health(said) = &entry.heard.fact else { continue };
+            let node = said.now.node;
+            if !said.now.flags.contains(&Flag::Flapping) {
+                flapping.remove(&node);
+                continue;
+            }
+            if !flapping.insert(node) {
+                continue;
+            }
+            let Some(thing) = self.net.by_id.get(&node).copied() else { continue };
+            let at = entry.heard.heard.us();
+            let within = |s: &&Spell| {
+                s.thing == thing && s.from_us <= at && s.from_us >= at - FLAPPED_WITHIN_US - GRACE_US
+            };
+            let times = self.net.dark.iter().filter(within).count();
+            if times < FLAPPED_LEAST {
+                let what = format!(
+                    "seq {}: {} is said to be flapping and failed {times} times",
+                    entry.heard.seq,
+                    self.name_of(node)
+                );
+                wrong.push(what);
+            }
+        }
+        for what in wrong {
+            self.fail("flapping", what);
         }
     }
 
@@ -657,6 +741,10 @@ impl<'a> Judge<'a> {
                 Some(_) if said.kind == IncidentKind::Opened => {
                     odd.push(format!("seq {seq}: `{}` is opened again", said.now.title));
                 }
+                // What a person closed is remembered as long as it is down, so that it does not begin again.
+                Some(before)
+                    if before.state == IncidentState::Closed
+                        && (said.kind, said.now.state) == (IncidentKind::Changed, IncidentState::Closed) => {}
                 Some(before) if !matches!(before.state, IncidentState::Open | IncidentState::Recovering) => {
                     odd.push(format!("seq {seq}: {:?} after it was {:?}", said.kind, before.state));
                 }
@@ -748,8 +836,8 @@ mod tests {
         world::{Need, Thing, World},
     };
     use events::{
-        AskId, Channel, ChannelKind, Delivery, DeliverySaid, EventId, HealthKind, HealthSaid, NoticeSaid,
-        Policy, RootCause, Say, Sealed,
+        AskId, Channel, ChannelKind, Delivery, DeliverySaid, EventId, HealthSaid, NoticeSaid, Policy,
+        RootCause, Say, Sealed,
     };
     use uuid::Uuid;
 
@@ -778,6 +866,7 @@ mod tests {
                 seen_by,
                 watch_s,
                 maintenance: None,
+                absent: false,
             };
             let things = vec![
                 thing(0, Role::Core, vec![], None, Some(60)),
@@ -1028,6 +1117,31 @@ mod tests {
         broken.tell(Audience::Engineers, Phase::Resolved);
         broken.believe(TOWER, Health::Down);
         assert_eq!(broken.wrong(), ["resolved-false", "roots"].into());
+    }
+
+    #[test]
+    fn whoever_is_gone_and_not_retired_is_found() {
+        let mut tale = Tale::new();
+        tale.step(SUBSCRIBER, What::Remove);
+        assert_eq!(tale.wrong(), ["retired"].into());
+
+        let mut retired = Tale::new();
+        retired.step(SUBSCRIBER, What::Remove);
+        let last = retired.bus.last(retired.net.tenant, Noun::Health, retired.net.ids[SUBSCRIBER as usize].0);
+        let Fact::Health(mut said) = last.unwrap().heard.fact.clone() else { panic!("no health") };
+        said.kind = HealthKind::Retired;
+        retired.say(Fact::Health(said));
+        assert_eq!(retired.wrong(), [].into());
+    }
+
+    #[test]
+    fn whoever_is_said_to_flap_and_does_not_is_found() {
+        let mut tale = Tale::outage();
+        let last = tale.bus.last(tale.net.tenant, Noun::Health, tale.net.ids[TOWER as usize].0);
+        let Fact::Health(mut said) = last.unwrap().heard.fact.clone() else { panic!("no health") };
+        said.now.flags.push(Flag::Flapping);
+        tale.say(Fact::Health(said));
+        assert_eq!(tale.wrong(), ["flapping"].into());
     }
 
     #[test]

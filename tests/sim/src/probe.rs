@@ -10,7 +10,7 @@ use crate::{
     rng::Rng,
     run::Ev,
 };
-use events::{Ask, AskId, Outcome, Question, SessionState, Time, Vantage};
+use events::{Ask, AskId, Outcome, Question, SessionState, Tier, Time, Vantage};
 
 /// At most so many probes through one router at once (design, "The walk").
 const AT_ONCE: u32 = 8;
@@ -50,7 +50,8 @@ impl Poller {
         if rng.chance(faults.asks_lost) {
             return;
         }
-        let Some(target) = net.by_id.get(&ask.target).copied() else {
+        let known = net.by_id.get(&ask.target).copied();
+        let Some(target) = known.filter(|t| !net.world.things[*t as usize].absent) else {
             return self.unanswered(agenda, net, ask, 0, "no such thing", 10_000);
         };
         if rng.chance(faults.asks_unanswered) {
@@ -76,7 +77,9 @@ impl Poller {
             }
         };
         let probe = self.probes.len() as u32;
-        let lost_first = rng.chance(faults.tries_lost);
+        // The backbone is wired and loses nothing: on that the weight of a single try there rests.
+        let wired = net.world.things[target as usize].role.tier() == Tier::Core;
+        let lost_first = rng.chance(faults.tries_lost) && !wired;
         self.probes.push(Probe {
             net: net.no,
             ask: ask.clone(),

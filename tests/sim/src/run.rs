@@ -5,7 +5,7 @@
 
 use crate::{
     agenda::Agenda,
-    bus::{Bus, Place},
+    bus::{Bus, Entry, Place},
     crew::{Member, Mind},
     fault::Faults,
     net::{Net, SECOND_US},
@@ -18,9 +18,9 @@ use crate::{
     world::World,
 };
 use events::{
-    Decision, Delivery, DeliveryKind, DeliverySaid, EventId, Fact, HealthKind, IncidentId, Notice, NoticeId,
-    NoticeKind, Noun, Order, OrderId, OrderSaid, Part as ImportPart, Phase, Revision, RevisionSource, Say,
-    SuspicionKind, TenantId, Time,
+    Decision, Delivery, DeliveryKind, DeliverySaid, EventId, Fact, HealthKind, IncidentId, IncidentState,
+    Inventory, Notice, NoticeId, NoticeKind, Noun, Order, OrderId, OrderSaid, Part as ImportPart, Phase,
+    Revision, RevisionSource, Say, SuspicionKind, TenantId, Time,
 };
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use uuid::Uuid;
@@ -36,6 +36,8 @@ const QUIET_US: i64 = 17 * 60 * SECOND_US;
 const LONG_QUIET_US: i64 = 70 * 60 * SECOND_US;
 /// Quiet must come within so long.
 const QUIET_WITHIN_US: i64 = 8 * 3_600 * SECOND_US;
+/// Stories, of a thousand, in which the inventory changes meanwhile.
+const CHANGED_INVENTORIES: u32 = 250;
 /// Things of an import that go into one part: about half of 64 KiB.
 const THINGS_PER_PART: usize = 50;
 /// What fits into one commit of the console.
@@ -100,8 +102,8 @@ pub enum Ev {
     Deliver { tenant: TenantId, notice: NoticeId, attempts: u32 },
     /// The other side answered.
     Delivered { tenant: TenantId, notice: NoticeId, attempts: u32, took: bool },
-    /// Somebody acknowledges.
-    Acknowledge { tenant: TenantId, incident: IncidentId },
+    /// Somebody acknowledges, or closes as wrong.
+    Order { tenant: TenantId, incident: IncidentId, wrong: bool },
 }
 
 /// One thing that did not hold.
@@ -188,8 +190,12 @@ pub fn story_of(seed: u64, size: fn(&mut Rng) -> usize) -> Story {
     let tenants = if rng.fork(4).chance(50) && size < 300 { 2 } else { 1 };
     let parts = (0..tenants)
         .map(|i| {
-            let world = World::any(&mut world_rng, ["hillside", "valley"][i], size);
-            let script = Script::any(&mut rng.fork(20 + i as u64), &world);
+            let mut world = World::any(&mut world_rng, ["hillside", "valley"][i], size);
+            let mut script = Script::any(&mut rng.fork(20 + i as u64), &world);
+            let mut changes = rng.fork(40 + i as u64);
+            if changes.chance(CHANGED_INVENTORIES) {
+                script.change_inventory(&mut changes, &mut world);
+            }
             Part { world, script }
         })
         .collect();
@@ -302,6 +308,21 @@ impl Run {
         }
     }
 
+    /// The console lays down a change of the inventory.
+    fn revise(&mut self, no: usize, things: Vec<Inventory>) {
+        if things.is_empty() {
+            return;
+        }
+        self.nets[no].revision += 1;
+        let (tenant, number) = (self.nets[no].tenant, self.nets[no].revision);
+        let source = RevisionSource::Commit { count: things.len() as u32 };
+        let revision = Fact::Revision(Revision { number, source, file_digest: None, by: "sim".into() });
+        for fact in things.into_iter().map(Fact::Inventory).chain([revision]) {
+            let say = self.as_the_world(tenant, fact);
+            self.bus.store(self.agenda.now_us(), None, say);
+        }
+    }
+
     fn as_the_world(&mut self, tenant: TenantId, fact: Fact) -> Say {
         self.drawn += 1;
         let id = EventId(Uuid::from_u64_pair(0x0017_d000_0000_0000, self.drawn));
@@ -343,12 +364,13 @@ impl Run {
                 .all(|d| self.seats[d].doing == Doing::Nothing && !self.bus.has_news(d as u8));
             let silent_us = now - self.said_us.max(began);
             let nothing_due = soon.is_none() && silent_us > QUIET_US;
-            if idle && settled && (nothing_due || silent_us > LONG_QUIET_US) {
+            if idle && settled && (nothing_due || silent_us > LONG_QUIET_US) && !self.recovers() {
                 return true;
             }
             if now - began > QUIET_WITHIN_US {
                 let why = match soon {
                     Some((at, key)) => format!("timer `{key}` is due at {at}"),
+                    None if self.recovers() => "an incident recovers without end".to_owned(),
                     None if !settled => "the network itself is not settled".to_owned(),
                     None if !idle => "a decider is never done".to_owned(),
                     None => "something is said again and again".to_owned(),
@@ -357,6 +379,15 @@ impl Run {
                 return false;
             }
         }
+    }
+
+    /// Whether anything is about to be over. What flapped is awaited for an hour.
+    fn recovers(&self) -> bool {
+        let recovering = |entry: &&Entry| match &entry.heard.fact {
+            Fact::Incident(said) => said.now.state == IncidentState::Recovering,
+            _ => false,
+        };
+        self.bus.standing(Noun::Incident).iter().any(recovering)
     }
 
     fn fail(&mut self, property: &'static str, what: String) {
@@ -392,7 +423,8 @@ impl Run {
         match ev {
             Ev::Step { net, step } => {
                 let step = self.scripts[usize::from(net)].steps[step];
-                self.nets[usize::from(net)].step(agenda, step, &self.faults);
+                let things = self.nets[usize::from(net)].step(agenda, step, &self.faults);
+                self.revise(usize::from(net), things);
             }
             Ev::Publish(say) => {
                 self.bus.store(agenda.now_us(), None, *say);
@@ -426,9 +458,10 @@ impl Run {
             Ev::Delivered { tenant, notice, attempts, took } => {
                 self.delivered(tenant, notice, attempts, took);
             }
-            Ev::Acknowledge { tenant, incident } => {
-                let id = OrderId::of(EventId(incident.0));
-                let order = Order::Acknowledge { incident };
+            Ev::Order { tenant, incident, wrong } => {
+                let id = OrderId::of(EventId(Uuid::from_u128(incident.0.as_u128() ^ u128::from(wrong))));
+                let order =
+                    if wrong { Order::CloseAsWrong { incident } } else { Order::Acknowledge { incident } };
                 let fact = Fact::Order(OrderSaid { id, order, by: "someone".into() });
                 let say = self.as_the_world(tenant, fact);
                 self.bus.store(self.agenda.now_us(), None, say);
@@ -538,10 +571,13 @@ impl Run {
                 let delay = self.rng.between(50_000, most);
                 let notice = said.now.id;
                 self.agenda.after(delay, Ev::Deliver { tenant, notice, attempts: 1 });
-                if said.now.phase == Phase::Opened && self.rng.chance(self.faults.acknowledged) {
-                    let delay = self.rng.between(5, 1_200) * SECOND_US;
-                    let incident = said.now.about.id;
-                    self.agenda.after(delay, Ev::Acknowledge { tenant, incident });
+                let orders = [(self.faults.acknowledged, false), (self.faults.closed_as_wrong, true)];
+                for (often, wrong) in orders {
+                    if said.now.phase == Phase::Opened && self.rng.chance(often) {
+                        let delay = self.rng.between(5, 1_200) * SECOND_US;
+                        let incident = said.now.about.id;
+                        self.agenda.after(delay, Ev::Order { tenant, incident, wrong });
+                    }
                 }
             }
             _ => {}

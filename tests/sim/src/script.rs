@@ -4,7 +4,7 @@
 
 use crate::{
     rng::Rng,
-    world::{Role, World},
+    world::{Mode, Need, Of, Role, World},
 };
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +19,15 @@ pub enum What {
     },
     /// It works again.
     Mend,
+    /// It leaves the inventory, with everything that speaks of it.
+    Remove,
+    /// It comes into the inventory, with everything below it that is not there.
+    Add,
+    /// It hangs on another than before, and so is seen by another.
+    Move {
+        /// On which.
+        to: u32,
+    },
 }
 
 /// One step of a script.
@@ -32,6 +41,17 @@ pub struct Step {
     pub what: What,
 }
 
+impl Step {
+    /// The things it speaks of.
+    pub fn things(&self) -> impl Iterator<Item = u32> + use<> {
+        let other = match self.what {
+            What::Move { to } => Some(to),
+            What::Break { .. } | What::Mend | What::Remove | What::Add => None,
+        };
+        [self.thing].into_iter().chain(other)
+    }
+}
+
 /// Everything that happens to one world, in order of time.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Script {
@@ -40,6 +60,8 @@ pub struct Script {
 }
 
 const MINUTE_MS: i64 = 60_000;
+/// With so many things at most one is taken out or put in.
+const MOST_CHANGED: usize = 40;
 
 impl Script {
     /// Any script for `world`. It ends in a state that routers and heartbeats together can tell.
@@ -68,9 +90,66 @@ impl Script {
     pub fn left_broken(&self, world: &World) -> Vec<bool> {
         let mut broken = vec![false; world.things.len()];
         for step in &self.steps {
-            broken[step.thing as usize] = matches!(step.what, What::Break { .. });
+            match step.what {
+                What::Break { .. } => broken[step.thing as usize] = true,
+                What::Mend => broken[step.thing as usize] = false,
+                What::Remove | What::Add | What::Move { .. } => {}
+            }
         }
         broken
+    }
+
+    /// The network as it is at the end.
+    pub fn leaves(&self, world: &World) -> World {
+        let mut world = world.clone();
+        for step in &self.steps {
+            world.change(step.thing, step.what);
+        }
+        world
+    }
+
+    /// Adds changes of the inventory, while other things happen. What is added later is absent from `world`.
+    pub fn change_inventory(&mut self, rng: &mut Rng, world: &mut World) {
+        let until = self.ends_ms() + MINUTE_MS;
+        let roles = [Role::Tower, Role::Sector, Role::Sector, Role::Station, Role::Station, Role::Subscriber];
+        for _ in 0..rng.between(1, 4) {
+            let role = *rng.pick(&roles);
+            let these: Vec<u32> =
+                world.numbers().filter(|i| world.things[*i as usize].role == role).collect();
+            if these.is_empty() {
+                continue;
+            }
+            // Often what is about to fail, or has failed: that is where a change can go wrong.
+            let failing: Vec<u32> =
+                self.steps.iter().map(|s| s.thing).filter(|t| these.contains(t)).collect();
+            let thing =
+                if !failing.is_empty() && rng.chance(600) { *rng.pick(&failing) } else { *rng.pick(&these) };
+            let at_ms = rng.between(0, until);
+            let with_it = world.with_dependents(thing);
+            let few = with_it.len() <= MOST_CHANGED && with_it.len() * 2 < world.things.len();
+            match rng.below(4) {
+                0 if few => self.steps.push(Step { at_ms, thing, what: What::Remove }),
+                1 if few => {
+                    with_it.iter().for_each(|i| world.things[*i as usize].absent = true);
+                    self.steps.push(Step { at_ms, thing, what: What::Add });
+                }
+                2 if few => {
+                    self.steps.push(Step { at_ms, thing, what: What::Remove });
+                    let back = at_ms + rng.log_between(1_000, 10 * MINUTE_MS);
+                    self.steps.push(Step { at_ms: back, thing, what: What::Add });
+                }
+                _ => {
+                    let Some(above) = world.hangs_on(thing) else { continue };
+                    let role = world.things[above as usize].role;
+                    let like: Vec<u32> =
+                        world.numbers().filter(|i| world.things[*i as usize].role == role).collect();
+                    self.steps.push(Step { at_ms, thing, what: What::Move { to: *rng.pick(&like) } });
+                }
+            }
+        }
+        self.steps.sort_by_key(|s| s.at_ms);
+        let nothing_left = !self.left_broken(world).contains(&true);
+        self.end(rng, &self.leaves(world), nothing_left);
     }
 
     fn fail(&mut self, rng: &mut Rng, thing: u32, at_ms: i64, for_ms: Option<i64>) {
@@ -239,7 +318,92 @@ impl Script {
     }
 }
 
+/// What a change of the inventory changes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Change {
+    /// What is laid down: new or other than before.
+    pub put: Vec<u32>,
+    /// What is gone.
+    pub taken: Vec<u32>,
+    /// Whom another router sees than before, or one at all.
+    pub seen_anew: Vec<u32>,
+}
+
 impl World {
+    /// The numbers of what the inventory has.
+    pub fn numbers(&self) -> impl Iterator<Item = u32> + '_ {
+        (0..self.things.len() as u32).filter(|i| !self.things[*i as usize].absent)
+    }
+
+    /// The one thing that `thing` hangs on, if it is one.
+    pub fn hangs_on(&self, thing: u32) -> Option<u32> {
+        match self.things[thing as usize].needs.as_slice() {
+            [need] if need.mode == Mode::All => match need.of.as_slice() {
+                [Of::Thing(above)] => Some(*above),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// Puts a change of the inventory in force; nothing when it cannot be, or is none.
+    pub fn change(&mut self, thing: u32, what: What) -> Change {
+        let mut change = Change::default();
+        let absent = self.things[thing as usize].absent;
+        match what {
+            What::Remove if !absent => {
+                change.taken = self.with_dependents(thing);
+                change.taken.retain(|i| !self.things[*i as usize].absent);
+                change.taken.iter().for_each(|i| self.things[*i as usize].absent = true);
+            }
+            What::Add if absent => {
+                let mut left = self.with_dependents(thing);
+                left.retain(|i| self.things[*i as usize].absent);
+                while let Some(at) = left.iter().position(|i| self.can_come(*i)) {
+                    let next = left.remove(at);
+                    self.things[next as usize].absent = false;
+                    change.put.push(next);
+                }
+                change.put.sort_unstable();
+                change.seen_anew = change.put.clone();
+            }
+            What::Move { to } if !absent && !self.things[to as usize].absent => {
+                let with_it = self.with_dependents(thing);
+                let Some(from) = self.hangs_on(thing).filter(|from| *from != to && !with_it.contains(&to))
+                else {
+                    return change;
+                };
+                if self.things[from as usize].role != self.things[to as usize].role {
+                    return change;
+                }
+                self.things[thing as usize].needs = vec![Need::all(&[to])];
+                for i in with_it {
+                    let it = &mut self.things[i as usize];
+                    if it.seen_by == Some(from) {
+                        it.seen_by = Some(to);
+                        change.seen_anew.push(i);
+                    }
+                }
+                change.put = change.seen_anew.clone();
+                change.put.push(thing);
+                change.put.sort_unstable();
+                change.put.dedup();
+                change.put.retain(|i| !self.things[*i as usize].absent);
+            }
+            What::Remove | What::Add | What::Move { .. } | What::Break { .. } | What::Mend => {}
+        }
+        change
+    }
+
+    /// Whether everything that a thing speaks of is there.
+    fn can_come(&self, thing: u32) -> bool {
+        let thing = &self.things[thing as usize];
+        let mut there = thing.seen_by.is_none_or(|router| !self.things[router as usize].absent);
+        let mut each = |t: u32| there &= !self.things[t as usize].absent;
+        thing.needs.iter().for_each(|need| need.things(&mut each));
+        there
+    }
+
     /// Something broken because of which a supplied thing cannot be looked at by anybody; `None` when
     /// everything supplied can be looked at.
     pub fn blinding(&self, broken: &[bool]) -> Option<u32> {
@@ -247,6 +411,7 @@ impl World {
         let unseen = (0..self.things.len()).find(|i| {
             let thing = &self.things[*i];
             supply.supplied[*i]
+                && !thing.absent
                 && thing.watch_s.is_none()
                 && thing.seen_by.is_some_and(|router| !supply.works[router as usize])
         })?;
@@ -273,6 +438,29 @@ impl World {
 mod tests {
     use super::*;
     use crate::world::ordinary_size;
+
+    #[test]
+    fn with_changes_of_the_inventory_it_ends_there_too() {
+        let mut changed = 0;
+        for seed in 0..400 {
+            let mut rng = Rng::new(seed);
+            let size = ordinary_size(&mut rng).min(300);
+            let mut world = World::any(&mut rng, "t", size);
+            let mut script = Script::any(&mut rng, &world);
+            script.change_inventory(&mut rng, &mut world);
+            let end = script.leaves(&world);
+            assert_eq!(end.blinding(&script.left_broken(&world)), None, "seed {seed}");
+            assert!(script.steps.is_sorted_by_key(|s| s.at_ms), "seed {seed}");
+            // Nothing that is there speaks of anything that is not.
+            for thing in end.numbers() {
+                assert!(end.can_come(thing), "seed {seed}: {thing}");
+            }
+            let works = end.supply(&vec![false; end.things.len()]).works;
+            assert!(end.numbers().all(|i| works[i as usize]), "seed {seed}");
+            changed += usize::from(end != world);
+        }
+        assert!(changed > 200, "{changed}");
+    }
 
     #[test]
     fn a_script_ends_where_everything_supplied_can_be_looked_at() {

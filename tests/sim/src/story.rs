@@ -3,7 +3,12 @@
 //! A seed draws one; a failing one is shortened and saved under `stories/`, where a test plays it
 //! for ever after, whatever becomes of the drawing.
 
-use crate::{fault::Faults, run::Outcome, script::Script, world::World};
+use crate::{
+    fault::Faults,
+    run::Outcome,
+    script::{Script, Step, What},
+    world::World,
+};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeSet,
@@ -124,7 +129,7 @@ impl Story {
                 }
                 size = size.div_ceil(2);
             }
-            let touched: Vec<u32> = part.script.steps.iter().map(|s| s.thing).collect();
+            let touched: Vec<u32> = part.script.steps.iter().flat_map(Step::things).collect();
             let mut tried = BTreeSet::new();
             for thing in 0..part.world.things.len() as u32 {
                 let gone = part.world.with_dependents(thing);
@@ -136,6 +141,9 @@ impl Story {
                     let renumber = |t: u32| t - gone.iter().filter(|g| **g < t).count() as u32;
                     for step in &mut story.parts[i].script.steps {
                         step.thing = renumber(step.thing);
+                        if let What::Move { to } = &mut step.what {
+                            *to = renumber(*to);
+                        }
                     }
                     story.parts[i].world = world;
                     shorter.push(story);
@@ -148,7 +156,7 @@ impl Story {
     fn with_fewer_faults(&self) -> Vec<Story> {
         let none = Faults { chunk: self.faults.chunk, ..Faults::default() };
         let mut all = vec![none];
-        let switches: [fn(&mut Faults); 18] = [
+        let switches: [fn(&mut Faults); 20] = [
             |f| f.claims_lost = 0,
             |f| f.claims_doubled = 0,
             |f| f.claims_delayed = 0,
@@ -167,6 +175,8 @@ impl Story {
             |f| (f.deliveries_slow, f.acknowledged) = (0, 0),
             |f| (f.roll_calls_every_s, f.roll_calls_on_return) = (0, false),
             |f| f.first_roll_calls = true,
+            |f| f.closed_as_wrong = 0,
+            |f| f.claims_degraded = 0,
         ];
         for switch in switches {
             let mut faults = self.faults.clone();
@@ -183,7 +193,7 @@ impl Story {
     fn is_decidable(&self) -> bool {
         self.parts.iter().all(|part| {
             let broken = part.script.left_broken(&part.world);
-            part.world.blinding(&broken).is_none()
+            part.script.leaves(&part.world).blinding(&broken).is_none()
         })
     }
 }

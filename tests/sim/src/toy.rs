@@ -265,6 +265,7 @@ pub(crate) fn opened(node: NodeId, name: &str, tier: Tier, cause: EventId, now: 
             down: true,
             since: now,
             quiet: false,
+            flapping: false,
             confidence: 100,
             evidence: vec![],
         }],
@@ -383,6 +384,7 @@ pub(crate) fn flat(things: usize) -> World {
                 seen_by: None,
                 watch_s: Some(30),
                 maintenance: None,
+                absent: false,
             })
             .collect(),
         policy: events::Policy::default(),

@@ -225,6 +225,9 @@ pub struct Thing {
     /// When it may be down quietly: seconds since the start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maintenance: Option<(u32, u32)>,
+    /// Whether the inventory does not have it: not yet, or no longer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub absent: bool,
 }
 
 impl Thing {
@@ -268,7 +271,11 @@ impl World {
         while again {
             again = false;
             for (i, thing) in self.things.iter().enumerate() {
-                if !works[i] && !broken[i] && thing.needs.iter().all(|need| need.holds(&works)) {
+                if !works[i]
+                    && !broken[i]
+                    && !thing.absent
+                    && thing.needs.iter().all(|need| need.holds(&works))
+                {
                     works[i] = true;
                     again = true;
                 }
@@ -281,12 +288,16 @@ impl World {
     /// What would work if every unbroken router had its supply: what routers see that are cut off themselves.
     pub fn local(&self, broken: &[bool]) -> Vec<bool> {
         let mut works: Vec<bool> =
-            self.things.iter().zip(broken).map(|(t, b)| t.role.is_router() && !b).collect();
+            self.things.iter().zip(broken).map(|(t, b)| t.role.is_router() && !t.absent && !b).collect();
         let mut again = true;
         while again {
             again = false;
             for (i, thing) in self.things.iter().enumerate() {
-                if !works[i] && !broken[i] && thing.needs.iter().all(|need| need.holds(&works)) {
+                if !works[i]
+                    && !broken[i]
+                    && !thing.absent
+                    && thing.needs.iter().all(|need| need.holds(&works))
+                {
                     works[i] = true;
                     again = true;
                 }
@@ -302,7 +313,7 @@ impl World {
             for need in &t.needs {
                 need.things(&mut |other| found |= other == thing);
             }
-            found && t.role == Role::Subscriber
+            found && t.role == Role::Subscriber && !t.absent
         };
         self.things.iter().filter(needs_it).count()
     }
@@ -438,46 +449,52 @@ impl World {
                 kind: ChannelKind::Webhook { url: "http://127.0.0.1/".into(), secret: Sealed("x".into()) },
             }));
         }
-        for (i, thing) in self.things.iter().enumerate() {
-            let id = ids[i];
-            let name = self.name(i as u32);
-            let session = thing.role == Role::Subscriber;
-            let probe = match (thing.role.is_router(), i % 3) {
-                (true, 0) => Probe::RouterOs,
-                (true, 1) => Probe::Tcp { port: 8728 },
-                (true | false, _) => Probe::Icmp,
-            };
-            things.push(Inventory::Node(Arc::new(Node {
-                id,
-                file_id: name.clone(),
-                name,
-                kind: thing.role.kind(),
-                tier: thing.role.tier(),
-                site: thing.site.map(site),
-                needs: thing.needs.iter().map(|need| need.group(&ids)).collect(),
-                address: thing.is_observable().then(|| IpAddr::from([10, 0, (i >> 8) as u8, i as u8])),
-                watch: thing.watch_s.map(|every_s| Watch { probe, every_s }),
-                seen_by: thing.seen_by.map(|router| ids[router as usize]),
-                claims: if session { vec![Self::claim_key(id)] } else { vec![] },
-                login: thing.role.is_router().then(|| Login {
-                    port: 8728,
-                    tls: false,
-                    secret: Sealed("x".into()),
-                }),
-                plan: session.then(|| if i % 3 == 0 { "50M".to_owned() } else { "20M".to_owned() }),
-                owner: None,
-                maintenance: thing
-                    .maintenance
-                    .iter()
-                    .map(|(from_s, until_s)| Window {
-                        from: start.plus_ms(i64::from(*from_s) * 1_000),
-                        until: start.plus_ms(i64::from(*until_s) * 1_000),
-                        reason: "planned".into(),
-                    })
-                    .collect(),
-            })));
-        }
+        things.extend(
+            (0..self.things.len()).filter(|i| !self.things[*i].absent).map(|i| self.node(i, &ids, start)),
+        );
         things
+    }
+
+    /// What the console lays down of one thing.
+    pub fn node(&self, i: usize, ids: &[NodeId], start: Time) -> Inventory {
+        let thing = &self.things[i];
+        let id = ids[i];
+        let name = self.name(i as u32);
+        let session = thing.role == Role::Subscriber;
+        let probe = match (thing.role.is_router(), i % 3) {
+            (true, 0) => Probe::RouterOs,
+            (true, 1) => Probe::Tcp { port: 8728 },
+            (true | false, _) => Probe::Icmp,
+        };
+        Inventory::Node(Arc::new(Node {
+            id,
+            file_id: name.clone(),
+            name,
+            kind: thing.role.kind(),
+            tier: thing.role.tier(),
+            site: thing.site.map(|i| SiteId::of(self.tenant(), &format!("site-{i}"))),
+            needs: thing.needs.iter().map(|need| need.group(ids)).collect(),
+            address: thing.is_observable().then(|| IpAddr::from([10, 0, (i >> 8) as u8, i as u8])),
+            watch: thing.watch_s.map(|every_s| Watch { probe, every_s }),
+            seen_by: thing.seen_by.map(|router| ids[router as usize]),
+            claims: if session { vec![Self::claim_key(id)] } else { vec![] },
+            login: thing.role.is_router().then(|| Login {
+                port: 8728,
+                tls: false,
+                secret: Sealed("x".into()),
+            }),
+            plan: session.then(|| if i.is_multiple_of(3) { "50M".to_owned() } else { "20M".to_owned() }),
+            owner: None,
+            maintenance: thing
+                .maintenance
+                .iter()
+                .map(|(from_s, until_s)| Window {
+                    from: start.plus_ms(i64::from(*from_s) * 1_000),
+                    until: start.plus_ms(i64::from(*until_s) * 1_000),
+                    reason: "planned".into(),
+                })
+                .collect(),
+        }))
     }
 
     /// A world of about `size` things.
@@ -567,7 +584,16 @@ const UPLINKS: [Uplink; 8] = [
 impl Builder {
     fn add(&mut self, role: Role, site: Option<u16>, needs: Vec<Need>) -> u32 {
         let label = self.things.len() as u32;
-        self.things.push(Thing { label, role, site, needs, seen_by: None, watch_s: None, maintenance: None });
+        self.things.push(Thing {
+            label,
+            role,
+            site,
+            needs,
+            seen_by: None,
+            watch_s: None,
+            maintenance: None,
+            absent: false,
+        });
         label
     }
 
@@ -812,7 +838,16 @@ mod tests {
     use super::*;
 
     fn thing(role: Role, needs: Vec<Need>) -> Thing {
-        Thing { label: 0, role, site: None, needs, seen_by: None, watch_s: None, maintenance: None }
+        Thing {
+            label: 0,
+            role,
+            site: None,
+            needs,
+            seen_by: None,
+            watch_s: None,
+            maintenance: None,
+            absent: false,
+        }
     }
 
     fn world(things: Vec<Thing>) -> World {

@@ -106,6 +106,7 @@ impl Ground {
                 down: true,
                 since: now,
                 quiet: false,
+                flapping: false,
                 confidence: 95,
                 evidence,
             }],

@@ -226,6 +226,7 @@ pub(crate) fn incident(tenant: TenantId, name: &str) -> Incident {
             down: true,
             since: now(),
             quiet: false,
+            flapping: false,
             confidence: 90,
             evidence: vec![],
         }],

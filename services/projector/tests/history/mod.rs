@@ -332,6 +332,7 @@ fn incident(d: &mut Dice, now: Time) -> Incident {
         down: d.chance(50),
         since: d.time(now),
         quiet: d.chance(10),
+        flapping: false,
         confidence: d.below(101) as u32,
         evidence: d.several(2, evidence),
     };

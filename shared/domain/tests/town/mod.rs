@@ -18,6 +18,8 @@ pub(crate) struct Town {
     pub(crate) announcing: Announcing,
     pub(crate) log: Vec<Heard>,
     pub(crate) asks: VecDeque<Ask>,
+    /// How long every router says that it has been up.
+    pub(crate) uptime_ms: u64,
 }
 
 pub(crate) fn group(mode: GroupMode, members: &[NodeId]) -> Group {
@@ -36,6 +38,7 @@ impl Town {
             announcing: Announcing::default(),
             log: Vec::new(),
             asks: VecDeque::new(),
+            uptime_ms: 86_400_000,
         }
     }
 
@@ -80,6 +83,16 @@ impl Town {
         }
         let source = RevisionSource::Commit { count: 0 };
         self.hear(Fact::Revision(Revision { number: 1, source, file_digest: None, by: "test".into() }));
+        self.decide();
+    }
+
+    /// The console lays down a change.
+    pub(crate) fn revise(&mut self, number: u64, things: Vec<Inventory>) {
+        for thing in things {
+            self.hear(Fact::Inventory(thing));
+        }
+        let source = RevisionSource::Commit { count: 0 };
+        self.hear(Fact::Revision(Revision { number, source, file_digest: None, by: "test".into() }));
         self.decide();
     }
 
@@ -182,7 +195,7 @@ impl Town {
                             chunk: 0,
                             chunks: 1,
                             whole: true,
-                            uptime_ms: 86_400_000,
+                            uptime_ms: self.uptime_ms,
                             up: self.seen_by(ask.target, |id| !is_dead(id)),
                             down: self.seen_by(ask.target, is_dead),
                             present: vec![],

@@ -1,0 +1,105 @@
+//! The inventory changes while something is broken.
+
+mod town;
+
+use events::*;
+use std::sync::Arc;
+use town::{Town, tree};
+
+fn broken(names: &[&str]) -> Town {
+    let mut town = Town::new();
+    tree(&mut town);
+    town.pass(60_000);
+    for name in names {
+        town.claim(name, Claim::Down);
+    }
+    town.answer(names);
+    town
+}
+
+fn node(town: &Town, name: &str, tier: Tier, needs: &str) -> Node {
+    town.node(name, tier, &[needs])
+}
+
+#[test]
+fn a_root_that_leaves_the_inventory_is_retired_once_and_its_incident_is_over() {
+    let mut town = broken(&["sector-00"]);
+    let gone = ["sector-00", "sub-000", "sub-001", "sub-002", "sub-003", "sub-004"];
+    let things = gone.iter().map(|name| Inventory::NodeRemoved { id: town.id(name) }).collect();
+    town.pass(10_000);
+    town.revise(2, things);
+    for name in gone {
+        let said = town.log.iter().filter(|heard| match &heard.fact {
+            Fact::Health(said) => said.now.node == town.id(name) && said.kind == HealthKind::Retired,
+            _ => false,
+        });
+        assert_eq!(said.count(), 1, "{name}");
+    }
+    let incident = town.incident();
+    assert_eq!(incident.state, IncidentState::Resolved);
+    assert_eq!(incident.ended_because.as_deref(), Some("removed"));
+    town.pass(600_000);
+    town.answer(&[]);
+    assert_eq!(town.notices().len(), 2, "{:?}", town.notices());
+}
+
+#[test]
+fn an_incident_counts_those_that_come_below_its_root_and_not_those_that_go() {
+    let mut town = broken(&["sector-00"]);
+    assert_eq!(town.incident().impact.subscribers, 5);
+    town.pass(10_000);
+    town.revise(2, vec![Inventory::NodeRemoved { id: town.id("sub-000") }]);
+    assert_eq!(town.incident().impact.subscribers, 4);
+    let mut more = Vec::new();
+    for name in ["sub-005", "sub-006"] {
+        let mut sub = node(&town, name, Tier::Subscriber, "sector-00");
+        sub.seen_by = Some(town.id("tower-0"));
+        more.push(Inventory::Node(Arc::new(sub)));
+    }
+    town.pass(10_000);
+    town.revise(3, more);
+    assert_eq!(town.incident().impact.subscribers, 6);
+    assert_eq!(town.health("sub-006"), Some(Health::Impacted));
+    assert_eq!(town.notices().len(), 1, "a corrected count is no news to people: {:?}", town.notices());
+}
+
+#[test]
+fn what_hangs_on_another_parent_is_no_longer_cut_off_by_the_one_before() {
+    let mut town = broken(&["tower-0"]);
+    assert_eq!(town.health("sector-00"), Some(Health::Impacted));
+    let mut things = vec![Inventory::Node(Arc::new(node(&town, "sector-00", Tier::Sector, "tower-1")))];
+    for c in 0..5 {
+        let mut sub = node(&town, &format!("sub-00{c}"), Tier::Subscriber, "sector-00");
+        sub.seen_by = Some(town.id("tower-1"));
+        things.push(Inventory::Node(Arc::new(sub)));
+    }
+    town.pass(10_000);
+    town.revise(2, things);
+    for _ in 0..40 {
+        town.answer(&["tower-0"]);
+        town.pass(10_000);
+    }
+    assert_eq!(town.health("sector-00"), Some(Health::Up));
+    assert_eq!(town.health("sub-004"), Some(Health::Up));
+    assert_eq!(town.health("sector-01"), Some(Health::Impacted));
+    assert_eq!(town.incident().impact.subscribers, 10);
+}
+
+#[test]
+fn an_incident_closed_as_wrong_stays_closed_when_a_higher_cause_explains_it() {
+    let mut town = broken(&["sector-00"]);
+    let incident = town.incident().id;
+    let order = Order::CloseAsWrong { incident };
+    let id = OrderId::of(EventId(uuid::Uuid::from_u128(7)));
+    town.hear(Fact::Order(OrderSaid { id, order, by: "someone".into() }));
+    town.decide();
+    assert_eq!(town.incident().state, IncidentState::Closed);
+    town.pass(10_000);
+    town.claim("tower-0", Claim::Down);
+    town.answer(&["tower-0", "sector-00"]);
+    assert_eq!(town.health("sector-00"), Some(Health::Impacted));
+    let states: Vec<IncidentState> =
+        town.incidents().iter().filter(|(_, i)| i.id == incident).map(|(_, i)| i.state).collect();
+    assert_eq!(states.last(), Some(&IncidentState::Closed), "{states:?}");
+    assert_eq!(town.incidents().iter().filter(|(kind, _)| *kind == IncidentKind::Opened).count(), 2);
+}
