@@ -34,6 +34,8 @@ use std::{
 use tokio::net::TcpListener;
 use vault::{FreshToken, MasterKey, MasterKeys};
 
+/// How many things are told of: each has its subject in the log.
+const NODES: u64 = 10_000;
 /// Connections that send single signals.
 const SINGLE: u64 = 256;
 /// Connections that send arrays.
@@ -219,10 +221,10 @@ struct Only {
     next: Arc<AtomicU64>,
 }
 
-/// Awaits one publish and looks at nothing.
+/// Awaits one publish of such a fact as ours stores, about as many things, and looks at nothing.
 async fn store(State(only): State<Only>, _: Bytes) -> (StatusCode, String) {
     let seq = only.next.fetch_add(1, Ordering::Relaxed);
-    let node = NodeId::of(only.tenant, "beside");
+    let node = NodeId::of(only.tenant, &format!("beside-{}", seq % NODES));
     let signal = Signal {
         about: About::Node(node),
         says: Claim::Down,
@@ -308,7 +310,7 @@ impl Sender {
         match self.what {
             What::Single => {
                 let n = self.next.fetch_add(1, Ordering::Relaxed);
-                let body = format!("id=sector-{}&status=down&boot=single&seq={n}", n % 10_000);
+                let body = format!("id=sector-{}&status=down&boot=single&seq={n}", n % NODES);
                 let path = "/api/webhooks/mikrotik/device-status";
                 (post(path, &self.token, "application/x-www-form-urlencoded", &body), 1)
             }
@@ -317,7 +319,7 @@ impl Sender {
                 let mut body = String::with_capacity(count as usize * 90);
                 for n in first..first + count {
                     let before = if n == first { '[' } else { ',' };
-                    let id = n % 10_000;
+                    let id = n % NODES;
                     write!(
                         body,
                         r#"{before}{{"id":"sector-{id}","says":"down","source":"netwatch","boot":"array","seq":{n}}}"#
