@@ -71,6 +71,7 @@ struct Load {
     took: Duration,
     latencies_us: Vec<u64>,
     cpu: Cpu,
+    commits: u64,
 }
 
 impl Load {
@@ -83,12 +84,14 @@ impl Load {
         self.took += other.took;
         self.latencies_us.extend(other.latencies_us);
         self.cpu.add(other.cpu);
+        self.commits += other.commits;
     }
 
     fn figures(mut self) -> Value {
         self.latencies_us.sort_unstable();
         json!({
             "signals_per_second": self.per_second() as u64,
+            "signals_per_commit": round(self.signals as f64 / self.commits.max(1) as f64),
             "answer_us_p50": quantile(&self.latencies_us, 0.5),
             "answer_us_p99": quantile(&self.latencies_us, 0.99),
             "cpu_us_per_signal_with_its_client": self.cpu.us_per(self.signals),
@@ -128,9 +131,10 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<Value> {
     let send = async |what, to, connections, pace: Option<f64>| {
         let sender =
             Sender { to, token: token.clone(), what, next: Arc::clone(&next), stored: Arc::clone(&stored) };
-        let cpu = Cpu::now(nats.pid());
+        let commits = || log.publish_stats().commits.load(Ordering::Relaxed);
+        let (cpu, before) = (Cpu::now(nats.pid()), commits());
         let load = sender.load(connections, turn, pace).await?;
-        anyhow::Ok(Load { cpu: Cpu::now(nats.pid()).since(cpu), ..load })
+        anyhow::Ok(Load { cpu: Cpu::now(nats.pid()).since(cpu), commits: commits() - before, ..load })
     };
 
     let (mut through, mut beside) = (Load::default(), Load::default());
