@@ -530,6 +530,10 @@ impl Reader {
     }
 
     async fn consume(&mut self) -> Result<(), LogError> {
+        if self.has_nothing_before_it().await {
+            self.ended = true;
+            return Ok(());
+        }
         let mut wait = Duration::from_millis(20);
         loop {
             self.breaks.mark_unchanged();
@@ -549,6 +553,19 @@ impl Reader {
             }
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(Duration::from_secs(1));
+        }
+    }
+
+    /// Whether a bounded reader's whole partition has nothing for it. To ask that is cheap; a consumer with
+    /// filters costs the server a look at all subjects, and most partitions of a small log are empty.
+    async fn has_nothing_before_it(&self) -> bool {
+        let (Some(to), Some(whole)) = (self.to, whole_partition(&self.filters)) else { return false };
+        match self.log.next_at(&self.stream, &whole, self.last_seq + 1).await {
+            Ok(next) => next.is_none_or(|seq| seq > to),
+            Err(error) => {
+                tracing::debug!(%error, "asking whether a partition has anything");
+                false
+            }
         }
     }
 
@@ -657,6 +674,13 @@ fn lets_pass(filter: &str, subject: &str) -> bool {
     tokens.next().is_none()
 }
 
+/// The filter that lets everything of a partition pass, when all of these are of one.
+fn whole_partition(filters: &[String]) -> Option<String> {
+    let part = |filter: &str| filter.strip_prefix("mw.")?.split('.').next()?.parse::<u16>().ok();
+    let first = part(filters.first()?)?;
+    filters.iter().all(|filter| part(filter) == Some(first)).then(|| format!("mw.{first}.>"))
+}
+
 fn is_final(reason: &str) -> bool {
     // Stream not found, no valid filter, filters overlap.
     ["10059", "10093", "10136", "10138"].iter().any(|code| reason.contains(code))
@@ -681,6 +705,18 @@ mod tests {
         ] {
             assert_eq!(lets_pass(filter, subject), passes, "{filter} {subject}");
         }
+    }
+
+    #[test]
+    fn filters_of_one_partition_are_told_from_others() {
+        let whole = |filters: &[&str]| {
+            whole_partition(&filters.iter().map(|filter| (*filter).to_owned()).collect::<Vec<_>>())
+        };
+        assert_eq!(whole(&["mw.3.*.signal.>", "mw.3.all.cut.toy"]), Some("mw.3.>".into()));
+        assert_eq!(whole(&["mw.3.*.signal.>", "mw.4.*.signal.>"]), None);
+        assert_eq!(whole(&["mw.*.*.signal.>"]), None);
+        assert_eq!(whole(&["mw.>"]), None);
+        assert_eq!(whole(&[]), None);
     }
 
     #[test]
