@@ -174,6 +174,10 @@ impl Tenant {
         if gone || self.may_matter(now.node) {
             self.news.insert(now.node, News { heard: heard.heard, event: heard.id, gone, now: now.clone() });
             self.dirty.insert(now.node);
+        } else {
+            // It left the inventory once and came back: what was heard of its leaving is overtaken, also for a
+            // start that finds it gone once more.
+            self.news.remove(&now.node);
         }
     }
 

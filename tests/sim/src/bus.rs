@@ -29,6 +29,8 @@ pub struct Entry {
     pub cause: Option<EventId>,
     /// Which decider said it; `None`: the world.
     pub by: Option<u8>,
+    /// The last sequence whoever said it had read.
+    pub knew: u64,
 }
 
 /// Where a decider stands.
@@ -167,7 +169,7 @@ impl Bus {
         let earliest = heard.plus_ms(-7 * 24 * 3_600_000);
         let at = say.at.clamp(earliest, heard.plus_ms(5_000));
         let heard = Heard { seq: self.seq, id: say.id, tenant: say.tenant, heard, at, fact: say.fact };
-        self.log.push(Entry { heard, cause: say.cause, by });
+        self.log.push(Entry { heard, cause: say.cause, by, knew: self.seq - 1 });
         index
     }
 
@@ -262,7 +264,8 @@ impl Bus {
                 let what = format!("{name} gave a {} the id of another event: {}", noun.token(), say.id);
                 self.violated("ids", what);
             }
-            self.store(agenda.now_us(), Some(decider), say.clone());
+            let index = self.store(agenda.now_us(), Some(decider), say.clone());
+            self.log[index as usize].knew = place.position;
         }
         for (tenant, timer) in &decision.timers {
             self.seq += 1;

@@ -595,33 +595,35 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// An incident is over when each of its roots has been believed up for the hold time.
+    /// An incident is over when each of its roots has been believed up for the hold time, as far as whoever
+    /// says so had read: who decides message by message may be half a minute behind in a storm.
     fn holds(&mut self) {
         let hold_ms = i64::from(self.net.world.policy.resolve_hold_ms);
-        let mut changed: HashMap<NodeId, (Health, Time)> = HashMap::new();
+        let mut changed: HashMap<NodeId, Vec<(u64, Health, Time)>> = HashMap::new();
         let mut early = vec![];
         for entry in self.bus.log.iter().filter(|e| e.heard.tenant == self.net.tenant) {
             let heard = entry.heard.heard;
             match &entry.heard.fact {
                 Fact::Health(said) => {
+                    let told = changed.entry(said.now.node).or_default();
                     // Working badly is working.
                     let works = |health| matches!(health, Health::Up | Health::Degraded);
-                    let before =
-                        changed.get(&said.now.node).filter(|(health, _)| works(*health)).map(|b| b.1);
+                    let before = told.last().filter(|(_, health, _)| works(*health)).map(|b| b.2);
                     let since = before.filter(|_| works(said.now.health)).unwrap_or(said.now.since);
-                    changed.insert(said.now.node, (said.now.health, since));
+                    told.push((entry.heard.seq, said.now.health, since));
                 }
                 Fact::Incident(said)
                     if said.kind == IncidentKind::Resolved && said.now.ended_because.is_none() =>
                 {
                     for root in &said.now.roots {
+                        let told = changed.get(&root.node).map(Vec::as_slice).unwrap_or_default();
+                        let known = &told[..told.partition_point(|(seq, ..)| *seq <= entry.knew)];
+                        let believed = known.last().map(|(_, h, since)| (*h, heard.ms_since(*since)));
                         let up = matches!(
-                            changed.get(&root.node),
-                            Some((Health::Up | Health::Degraded, since))
-                                if heard.ms_since(*since) >= hold_ms
+                            believed,
+                            Some((Health::Up | Health::Degraded, held_ms)) if held_ms >= hold_ms
                         );
                         if !up {
-                            let believed = changed.get(&root.node).map(|(h, at)| (*h, heard.ms_since(*at)));
                             early.push((entry.heard.seq, root.node, believed));
                         }
                     }
@@ -1117,6 +1119,26 @@ mod tests {
         broken.tell(Audience::Engineers, Phase::Resolved);
         broken.believe(TOWER, Health::Down);
         assert_eq!(broken.wrong(), ["resolved-false", "roots"].into());
+    }
+
+    #[test]
+    fn an_incident_is_over_by_what_its_sayer_had_read() {
+        let resolved = |had_read_of_it: bool| {
+            let mut tale = Tale::outage();
+            tale.wait_s(600);
+            tale.step(TOWER, What::Mend);
+            tale.believe(TOWER, Health::Up);
+            tale.wait_s(120);
+            let before = tale.bus.log.last().unwrap().heard.seq;
+            tale.believe(TOWER, Health::Down);
+            tale.resolve();
+            let mut said = tale.bus.log.iter_mut().rev();
+            let said = said.find(|e| matches!(e.heard.fact, Fact::Incident(_))).unwrap();
+            said.knew = if had_read_of_it { said.knew } else { before };
+            tale.wrong()
+        };
+        assert!(resolved(true).contains("hold"));
+        assert!(!resolved(false).contains("hold"));
     }
 
     #[test]
