@@ -11,7 +11,7 @@ use crate::{
     roll::Told,
     routers::{Line, Trouble},
     tables::{self, Failed, left},
-    tries::{self, Ended, ROUTER_GRACE, TRIES, ThroughEnded, ThroughHeard, ThroughSoFar, rest, span},
+    tries::{self, Ended, ROUTER_GRACE, TRIES, ThroughEnded, ThroughHeard, ThroughSoFar, WAITS, rest},
     voice::{Chain, Voice, Word, now},
 };
 use events::{
@@ -279,7 +279,7 @@ impl Desk {
 /// One try through a router: an echo whose time is over early enough for the router to say so.
 async fn ping(line: &Line, address: IpAddr, n: usize, has_answered: bool) -> ThroughHeard {
     let slack = if n + 1 < usize::from(TRIES) { 100 } else { 200 };
-    let interval = span(n).saturating_sub(Duration::from_millis(slack));
+    let interval = WAITS[n].saturating_sub(Duration::from_millis(slack));
     let question = match Ping::new(address, NonZeroU16::MIN, interval) {
         Ok(question) => question,
         Err(error) => return ThroughHeard::Cannot(error.to_string()),

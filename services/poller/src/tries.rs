@@ -2,7 +2,8 @@
 //!
 //! Tries begin at 0, 0.4 and 1.0 s, and the probe ends at 2.0 s. A later try does not end an earlier
 //! one: an answer to any of them ends the probe. When a try's time is over and nothing has come, that is
-//! told at once, so that whoever weighs evidence need not wait for the end.
+//! told at once, so that whoever weighs evidence need not wait for the end: at 0.4 s of the first, at
+//! 0.8 s of the second, although the third leaves only at 1.0 s.
 //!
 //! Silence is only what was waited for. A probe of a process that was frozen or starved finds its time
 //! over without having listened: it ends without a word about the network.
@@ -17,6 +18,10 @@ use tokio::time::{Instant, sleep_until};
 
 /// When each try begins, from the beginning of the probe.
 pub const STARTS: [Duration; 3] = [Duration::ZERO, Duration::from_millis(400), Duration::from_millis(1_000)];
+
+/// How long each try is waited for before it counts as unanswered.
+pub const WAITS: [Duration; 3] =
+    [Duration::from_millis(400), Duration::from_millis(400), Duration::from_millis(1_000)];
 
 /// When the probe ends.
 pub const WHOLE: Duration = Duration::from_millis(2_000);
@@ -33,9 +38,12 @@ const LATE: Duration = Duration::from_millis(10);
 /// How many tries a probe has.
 pub const TRIES: u8 = STARTS.len() as u8;
 
-/// How long try `n` (from 0) may last before the next one begins or the probe ends.
-pub fn span(n: usize) -> Duration {
-    STARTS.get(n + 1).copied().unwrap_or(WHOLE).saturating_sub(STARTS[n])
+/// Until when, from the beginning of the probe, is listened before the try after `n` (from 0) begins or the
+/// probe ends, and whether the time of try `n` is over then.
+fn listens(n: usize) -> impl Iterator<Item = (Duration, bool)> {
+    let over = STARTS[n] + WAITS[n];
+    let next = STARTS.get(n + 1).copied().unwrap_or(WHOLE);
+    [(over, true)].into_iter().chain((next > over).then_some((next, false)))
 }
 
 /// How long try `n` (from 0) may last before the probe ends.
@@ -66,7 +74,7 @@ pub enum Ended {
 }
 
 /// Probes a target. `attempt` begins try `n` (from 0); `unanswered` is told how many tries have gone
-/// unanswered when another one begins.
+/// unanswered as soon as the time of one is over, but for the last.
 pub async fn three_tries<F: Future<Output = Heard>>(
     mut attempt: impl FnMut(usize) -> F,
     mut unanswered: impl FnMut(u8),
@@ -74,24 +82,25 @@ pub async fn three_tries<F: Future<Output = Heard>>(
     let begun = Instant::now();
     let mut under_way = FuturesUnordered::new();
     let mut cannot = None;
-    for (n, start) in STARTS.into_iter().enumerate() {
+    for n in 0..STARTS.len() {
         under_way.push(Box::pin(attempt(n)));
-        let mut take = |heard| match heard {
-            Heard::Reply(rtt) => Some(Ended::Replied(rtt)),
-            Heard::Nothing => None,
-            Heard::Cannot(why) => {
-                cannot = Some(why);
-                None
+        for (ends, is_over) in listens(n) {
+            let mut take = |heard| match heard {
+                Heard::Reply(rtt) => Some(Ended::Replied(rtt)),
+                Heard::Nothing => None,
+                Heard::Cannot(why) => {
+                    cannot = Some(why);
+                    None
+                }
+            };
+            match listen_well(&mut under_way, begun + ends, &mut take).await {
+                Listened::Settled(ended) => return ended,
+                Listened::HeldUp(late) => return Ended::Unanswered(held_up(late)),
+                Listened::Over => {}
             }
-        };
-        let ends = begun + start + span(n);
-        match listen_well(&mut under_way, ends, &mut take).await {
-            Listened::Settled(ended) => return ended,
-            Listened::HeldUp(late) => return Ended::Unanswered(held_up(late)),
-            Listened::Over => {}
-        }
-        if cannot.is_none() && n + 1 < STARTS.len() {
-            unanswered(n as u8 + 1);
+            if is_over && cannot.is_none() && n + 1 < STARTS.len() {
+                unanswered(n as u8 + 1);
+            }
         }
     }
     cannot.map_or(Ended::Silent, Ended::Unanswered)
@@ -133,7 +142,8 @@ pub enum ThroughEnded {
 }
 
 /// Probes a target through a router. `attempt` begins try `n` (from 0) and is told whether the router has
-/// answered within this probe; `so_far` is told what is known when another try begins.
+/// answered within this probe; `so_far` is told what is known when the time of a try is over, and what the
+/// router said of it only later when another one begins.
 ///
 /// A try counts against the target only if the router said so of that try, and against the router only if
 /// it said nothing of it.
@@ -147,7 +157,7 @@ pub async fn three_tries_through<F: Future<Output = ThroughHeard>>(
     let told = AtomicU8::new(0);
     let heard = || told.load(Ordering::Relaxed);
     let mut said = 0;
-    for (n, start) in STARTS.into_iter().enumerate() {
+    for n in 0..STARTS.len() {
         under_way.push(Box::pin(attempt(n, heard() > 0)));
         let mut take = |said| match said {
             ThroughHeard::Reply(rtt) => Some(ThroughEnded::Replied(rtt)),
@@ -159,25 +169,27 @@ pub async fn three_tries_through<F: Future<Output = ThroughHeard>>(
             ThroughHeard::Cannot(why) => Some(ThroughEnded::Unanswered(why)),
         };
         let last = n + 1 == STARTS.len();
-        let ends = begun + start + span(n);
-        let mut listened = listen_well(&mut under_way, ends, &mut take).await;
-        if last && matches!(listened, Listened::Over) && (1..TRIES).contains(&heard()) {
-            let mut all_told = |said| take(said).or((heard() == TRIES).then_some(ThroughEnded::Silent));
-            listened = listen_well(&mut under_way, ends + ROUTER_GRACE, &mut all_told).await;
-        }
-        match listened {
-            Listened::Settled(ended) => return ended,
-            Listened::HeldUp(late) => return ThroughEnded::Unanswered(held_up(late)),
-            Listened::Over => {}
-        }
-        if last {
-            break;
-        }
-        if heard() > said {
-            said = heard();
-            so_far(ThroughSoFar::Silent(said));
-        } else if heard() == 0 {
-            so_far(ThroughSoFar::RouterSilent(n as u8 + 1));
+        for (ends, is_over) in listens(n) {
+            let ends = begun + ends;
+            let mut listened = listen_well(&mut under_way, ends, &mut take).await;
+            if last && matches!(listened, Listened::Over) && (1..TRIES).contains(&heard()) {
+                let mut all_told = |said| take(said).or((heard() == TRIES).then_some(ThroughEnded::Silent));
+                listened = listen_well(&mut under_way, ends + ROUTER_GRACE, &mut all_told).await;
+            }
+            match listened {
+                Listened::Settled(ended) => return ended,
+                Listened::HeldUp(late) => return ThroughEnded::Unanswered(held_up(late)),
+                Listened::Over => {}
+            }
+            if last {
+                break;
+            }
+            if heard() > said {
+                said = heard();
+                so_far(ThroughSoFar::Silent(said));
+            } else if heard() == 0 && is_over {
+                so_far(ThroughSoFar::RouterSilent(n as u8 + 1));
+            }
         }
     }
     match heard() {
@@ -271,14 +283,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn silence_is_told_after_each_try_and_ends_after_two_seconds() {
-        assert_eq!(run([None; 3]).await, (Ended::Silent, 2_000, vec![(400, 1), (1_000, 2)]));
+        assert_eq!(run([None; 3]).await, (Ended::Silent, 2_000, vec![(400, 1), (800, 2)]));
     }
 
     #[tokio::test(start_paused = true)]
     async fn one_reply_ends_it_whichever_try_it_answers() {
         assert_eq!(run([Some(30), None, None]).await, (Ended::Replied(30 * MS), 30, vec![]));
         let late = run([Some(1_500), None, None]).await;
-        assert_eq!(late, (Ended::Replied(1_500 * MS), 1_500, vec![(400, 1), (1_000, 2)]));
+        assert_eq!(late, (Ended::Replied(1_500 * MS), 1_500, vec![(400, 1), (800, 2)]));
         let second = run([None, Some(100), None]).await;
         assert_eq!(second, (Ended::Replied(100 * MS), 500, vec![(400, 1)]));
     }
@@ -348,6 +360,9 @@ mod tests {
         let (ended, after, told) = through(far).await;
         assert_eq!((ended, after), (ThroughEnded::Silent, 2_100));
         assert_eq!(told, [ThroughSoFar::RouterSilent(1), ThroughSoFar::Silent(1)]);
+        let nearer = through([Some((450, false)), Some((550, false)), Some((1_000, false))]).await;
+        use ThroughSoFar::{RouterSilent, Silent};
+        assert_eq!(nearer, (ThroughEnded::Silent, 2_000, vec![RouterSilent(1), Silent(1), Silent(2)]));
     }
 
     #[tokio::test(start_paused = true)]

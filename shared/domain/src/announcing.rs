@@ -124,7 +124,9 @@ struct News {
 struct Told {
     /// The first notice: opened, or the update that brought the incident to this contact.
     first: Option<NoticeId>,
-    /// When it was addressed.
+    /// That one and every update, and which they are.
+    notices: BTreeMap<NoticeId, (Phase, u32)>,
+    /// When the first was addressed.
     at: Time,
     urgency: Option<Urgency>,
     /// The roots and the class as last told.
@@ -135,6 +137,7 @@ struct Told {
     changes: u32,
     /// Said once more, or not to be any more.
     escalated: bool,
+    /// Over: nothing else is remembered then.
     resolved: bool,
     /// The incident as it was last told.
     about: Option<(Box<Incident>, NoticeId)>,
@@ -173,6 +176,7 @@ impl Tenant {
         let contacts = self.ledger.entry(notice.incident).or_default();
         let told = contacts.entry(contact).or_default();
         match (said.kind, notice.phase) {
+            _ if told.resolved => {}
             (NoticeKind::Withdrawn, Phase::Opened | Phase::Changed) => {
                 if told.first.is_none() || told.first == Some(notice.id) {
                     contacts.remove(&contact);
@@ -187,13 +191,16 @@ impl Tenant {
                 if notice.phase == Phase::Changed {
                     told.changes = told.changes.max(notice.step + 1);
                 }
+                told.notices.insert(notice.id, (notice.phase, notice.step));
                 told.roots.extend(notice.about.roots.iter().filter(|r| !r.quiet).map(|r| r.node));
                 told.class = Some(notice.about.class);
                 told.flapping |= is_flapping(&notice.about);
                 told.about = Some((notice.about.clone(), notice.id));
             }
             (NoticeKind::Addressed | NoticeKind::Withdrawn, Phase::Escalated) => told.escalated = true,
-            (NoticeKind::Addressed | NoticeKind::Withdrawn, Phase::Resolved) => told.resolved = true,
+            (NoticeKind::Addressed | NoticeKind::Withdrawn, Phase::Resolved) => {
+                *told = Told { resolved: true, ..Told::default() };
+            }
         }
         if contacts.values().all(|t| t.resolved) {
             self.ledger.remove(&notice.incident);
@@ -265,7 +272,7 @@ impl Tenant {
         let parts = self.news.values().filter(|n| n.now.merged_into == Some(upper));
         parts
             .filter_map(|n| self.ledger.get(&n.now.id)?.get(&contact))
-            .any(|told| told.first.is_some_and(|first| self.attempted.contains_key(&first)))
+            .any(|told| told.notices.keys().any(|id| self.attempted.contains_key(id)))
     }
 
     /// Somebody has it: what would have been said once more is not.
@@ -282,7 +289,7 @@ impl Tenant {
         true
     }
 
-    /// A merged incident: what has not left is withdrawn, those who were told hear of the upper one.
+    /// A merged incident: what has not left is withdrawn, those who were told anything hear of the upper one.
     fn pass_on(&mut self, news: &News, out: &mut Out) -> bool {
         let Some(upper) = news.now.merged_into else { return true };
         let told = self.ledger.get(&news.now.id).cloned().unwrap_or_default();
@@ -291,28 +298,31 @@ impl Tenant {
             if told.resolved {
                 continue;
             }
-            if out.is_full() {
+            // Who was told lately enough for that to be remembered.
+            let recent = told.at.plus_ms(RECALL_MS) > out.now;
+            let left = |id: &NoticeId| self.attempted.contains_key(id);
+            let unsent = recent && !told.notices.keys().any(left);
+            let waiting: Vec<(Phase, u32)> =
+                told.notices.iter().filter(|(id, _)| recent && !left(id)).map(|(_, what)| *what).collect();
+            // A start must not find half of it withdrawn.
+            if out.said.len() + waiting.len() + 2 > out.room {
                 return false;
             }
-            let unsent = told.first.is_some_and(|id| !self.attempted.contains_key(&id));
-            let unsent = unsent && told.at.plus_ms(RECALL_MS) > out.now;
-            let (phase, step) = first_of(&told, news.now.id, contact);
+            let phase = told.first.and_then(|first| told.notices.get(&first)).map(|(phase, _)| *phase);
             // Whose first word of it was an update knows a part of it from before, whether that left or not.
-            let must_know = !unsent || phase == Phase::Changed;
+            let must_know = !unsent || phase == Some(Phase::Changed);
             let knows = self.ledger.get(&upper).is_some_and(|c| c.contains_key(&contact));
             if must_know && !knows {
                 let about = upper_news.clone().unwrap_or_else(|| news.clone());
                 self.say(&about, upper, contact, Phase::Changed, 0, out);
-                if out.is_full() {
-                    return false;
-                }
             }
-            if unsent {
+            if !unsent {
+                // The upper one's resolve is the one they get.
+                self.withdraw(news, contact, Phase::Resolved, 0, out);
+            }
+            for (phase, step) in waiting {
                 self.withdraw(news, contact, phase, step, out);
-                continue;
             }
-            // The upper one's resolve is the one they get.
-            self.withdraw(news, contact, Phase::Resolved, 0, out);
         }
         true
     }
@@ -397,12 +407,6 @@ impl Tenant {
             fact: Fact::Notice(said),
         });
     }
-}
-
-/// Which phase and step brought an incident to a contact first.
-fn first_of(told: &Told, incident: IncidentId, (audience, channel): Contact) -> (Phase, u32) {
-    let opened = NoticeId::of(incident, audience.name(), channel, Phase::Opened.name(), 0);
-    if told.first == Some(opened) { (Phase::Opened, 0) } else { (Phase::Changed, 0) }
 }
 
 fn is_material(told: &Told, incident: &Incident) -> bool {

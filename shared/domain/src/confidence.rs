@@ -2,8 +2,8 @@
 //!
 //! A verdict against a node falls when the weights against it reach [`THRESHOLD`]. Every weight is
 //! named, shown in the evidence, and conservative: three unanswered tries are always enough by
-//! themselves; claims never are. The backbone is wired, so one silent try on top of a storm of
-//! claims decides; radio links lose packets, so there it takes two.
+//! themselves; claims never are. One silent try decides nowhere, whatever is claimed: a packet gets
+//! lost on a wire too. Two do, with claims enough: fewer of them at the backbone than at radio links.
 
 use events::{EventId, Evidence, EvidenceKind, Tier};
 
@@ -13,11 +13,11 @@ pub const THRESHOLD: u32 = 90;
 /// Claims of fewer children than this add nothing: they may share another cause.
 pub const CLAIMS_MIN: u32 = 3;
 
-/// What unanswered tries weigh together: after 0.4 s, after 1 s, after 2 s.
+/// What unanswered tries weigh together: after 0.4 s, after 0.8 s, after 2 s.
 pub const fn of_tries(tier: Tier, tries: u8) -> u32 {
     match (tier, tries) {
         (_, 0) => 0,
-        (Tier::Core | Tier::Site, 1) => 40,
+        (Tier::Core | Tier::Site, 1) => 35,
         (Tier::Core | Tier::Site, 2) => 65,
         (Tier::Sector | Tier::Station | Tier::Subscriber, 1) => 30,
         (Tier::Sector | Tier::Station | Tier::Subscriber, 2) => 60,
@@ -91,5 +91,36 @@ impl Case {
             add(EvidenceKind::SupplyAlive, 1, 5, None);
         }
         found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIERS: [Tier; 5] = [Tier::Core, Tier::Site, Tier::Sector, Tier::Station, Tier::Subscriber];
+
+    fn weight(tier: Tier, tries: u8, claims_below: u32) -> u32 {
+        let tries = (tries > 0).then_some((tries, EventId(Default::default())));
+        Case { tries, claims_below, ..Case::default() }.weight(tier)
+    }
+
+    #[test]
+    fn claims_alone_or_with_one_silent_try_never_decide() {
+        for tier in TIERS {
+            for claims in 0..1_000 {
+                assert!(weight(tier, 0, claims) < THRESHOLD, "{claims} claims alone in {tier:?}");
+                assert!(weight(tier, 1, claims) < THRESHOLD, "{claims} claims and a lost packet in {tier:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn two_silent_tries_decide_with_claims_enough_and_three_alone() {
+        for tier in TIERS {
+            assert!(weight(tier, 2, 10) >= THRESHOLD, "a storm in {tier:?}");
+            assert!(weight(tier, 2, CLAIMS_MIN - 1) < THRESHOLD, "few claims in {tier:?}");
+            assert!(weight(tier, 3, 0) >= THRESHOLD, "nobody else says so in {tier:?}");
+        }
     }
 }

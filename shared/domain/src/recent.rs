@@ -20,8 +20,8 @@ const MOST: usize = 16;
 const WINDOW_MS: i64 = RECALL_MS - 60_000;
 /// When the tries of a probe are sent, milliseconds after it begins (design, "The walk").
 const TRIES_AT_MS: [i64; 3] = [0, 400, 1_000];
-/// How long each of them is waited for, milliseconds.
-const TRY_WAITS_MS: [i64; 3] = [400, 600, 1_000];
+/// How long each of them is waited for, milliseconds: the second counts as unanswered before the third leaves.
+const TRY_WAITS_MS: [i64; 3] = [400, 400, 1_000];
 /// How long a try is waited for at least before it counts as unanswered, milliseconds.
 const TRY_MS: i64 = 400;
 /// How many words of one sender are remembered, to know which of its boots is the present one.

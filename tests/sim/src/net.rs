@@ -8,6 +8,7 @@
 use crate::{
     agenda::Agenda,
     fault::Faults,
+    probe::STEPS,
     rng::Rng,
     run::{Ev, NetNo},
     script::{Change, Step, What},
@@ -503,21 +504,23 @@ impl Net {
         agenda.at(tick * every + phase, Ev::Beat { net: self.no, thing, n: 0 });
     }
 
-    /// A try of the server's own look at something: at once, after 0.4 s, after 1.0 s, and the end at 2.0 s.
-    /// That a thing falls silent is said try by try.
+    /// A step of the server's own look at something: tries at once, after 0.4 s and after 1.0 s, and what
+    /// became of them. That a thing falls silent is said try by try.
     pub fn beat(&mut self, agenda: &mut Agenda<Ev>, thing: u32, n: u8) {
         let i = thing as usize;
         if self.world.things[i].absent {
             self.beating[i] = false;
             return;
         }
-        let works = self.supply.works[i];
-        let fell_silent = n > 0 && self.beat[i] != Some(false);
-        if fell_silent && n < 3 {
-            self.say_beat(agenda, thing, Outcome::Silent { tries: n, last: false });
+        let step = STEPS[usize::from(n)];
+        let works = step.sends && self.supply.works[i];
+        let fell_silent = self.beat[i] != Some(false);
+        let ends = usize::from(n) + 1 == STEPS.len();
+        if let Some(tries) = step.unanswered.filter(|_| fell_silent && !ends) {
+            self.say_beat(agenda, thing, Outcome::Silent { tries, last: false });
         }
-        if !works && n < 3 {
-            let wait_us = [400_000, 600_000, SECOND_US][usize::from(n)];
+        if !works && !ends {
+            let wait_us = STEPS[usize::from(n) + 1].at_us - step.at_us;
             agenda.after(wait_us, Ev::Beat { net: self.no, thing, n: n + 1 });
             return;
         }

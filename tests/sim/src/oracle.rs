@@ -640,12 +640,14 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// What goes down again and again is announced few times, and nothing else is said to flap.
+    /// What goes down again and again is announced few times, and nothing else is said to flap. What a
+    /// higher cause came to explain is over with that: what falls after it is announced anew.
     fn flaps(&mut self) {
         let mut begins: BTreeMap<(NodeId, Audience, ChannelId), Vec<i64>> = BTreeMap::new();
         for told in self.told.values().filter(|told| told.notice.phase == Phase::Opened) {
             let notice = told.notice;
-            let Some(first) = notice.about.roots.first() else { continue };
+            let merged = self.incidents.get(&notice.incident).is_some_and(|i| i.merged_into.is_some());
+            let Some(first) = notice.about.roots.first().filter(|_| !merged) else { continue };
             begins.entry((first.node, notice.audience, notice.channel)).or_default().push(notice.at.us());
         }
         let mut wrong = vec![];

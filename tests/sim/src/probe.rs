@@ -1,7 +1,7 @@
 //! The poller's answers to asks: three tries within two seconds, and what goes wrong with them.
 //!
-//! A try that goes unanswered is told as soon as the next one leaves (after 0.4 s and 1.0 s), and at
-//! the end (2.0 s) that no more will follow. Through a router at most eight are under way at once.
+//! A try that goes unanswered is told 0.4 s after it left, and at the end (2.0 s) that no more will
+//! follow. Through a router at most eight are under way at once.
 
 use crate::{
     agenda::Agenda,
@@ -10,12 +10,34 @@ use crate::{
     rng::Rng,
     run::Ev,
 };
-use events::{Ask, AskId, Outcome, Question, SessionState, Tier, Time, Vantage};
+use events::{Ask, AskId, Outcome, Question, SessionState, Time, Vantage};
 
 /// At most so many probes through one router at once (design, "The walk").
 const AT_ONCE: u32 = 8;
-/// When the tries leave, and the end, microseconds after the start.
-const TRIES_US: [i64; 4] = [0, 400_000, 1_000_000, 2 * SECOND_US];
+
+/// A step of a probe.
+#[derive(Debug, Clone, Copy)]
+pub struct ProbeStep {
+    /// When, microseconds after the start.
+    pub at_us: i64,
+    /// Whether a try leaves.
+    pub sends: bool,
+    /// How many tries have gone unanswered by then, where that is told.
+    pub unanswered: Option<u8>,
+}
+
+const fn step(at_us: i64, sends: bool, unanswered: Option<u8>) -> ProbeStep {
+    ProbeStep { at_us, sends, unanswered }
+}
+
+/// The rhythm of a probe: three tries, what is told of them, and the end.
+pub const STEPS: [ProbeStep; 5] = [
+    step(0, true, None),
+    step(400_000, true, Some(1)),
+    step(800_000, false, Some(2)),
+    step(1_000_000, true, None),
+    step(2 * SECOND_US, false, Some(3)),
+];
 
 /// One probe under way.
 #[derive(Debug)]
@@ -77,9 +99,7 @@ impl Poller {
             }
         };
         let probe = self.probes.len() as u32;
-        // The backbone is wired and loses nothing: on that the weight of a single try there rests.
-        let wired = net.world.things[target as usize].role.tier() == Tier::Core;
-        let lost_first = rng.chance(faults.tries_lost) && !wired;
+        let lost_first = rng.chance(faults.tries_lost);
         self.probes.push(Probe {
             net: net.no,
             ask: ask.clone(),
@@ -103,7 +123,7 @@ impl Poller {
         usize::from(self.probes[probe as usize].net)
     }
 
-    /// A try leaves, or the probe ends.
+    /// A step of a probe: a try leaves, or what became of those before is told.
     pub fn attempt(
         &mut self,
         agenda: &mut Agenda<Ev>,
@@ -136,14 +156,18 @@ impl Poller {
                 probe.counted = true;
             }
         }
-        let lost = n == 0 && probe.lost_first;
+        let lost = n == 0 && probe.lost_first || !STEPS[usize::from(n)].sends;
         let router_works = probe.through.is_none_or(|r| net.supply.works[r as usize]);
         let works = router_works && net.supply.works[probe.target as usize];
         let via = probe.through.map_or(Vantage::Direct, |r| Vantage::Through(net.ids[r as usize]));
         let (id, target) = ((probe.ask.id, probe.ask.at), probe.target);
-        let answered = std::mem::replace(&mut probe.router_answered, router_works);
-        if n > 0 {
-            let (tries, last) = (n, n == 3);
+        let step = STEPS[usize::from(n)];
+        let last = usize::from(n) + 1 == STEPS.len();
+        let answered = probe.router_answered;
+        if step.sends {
+            probe.router_answered = router_works;
+        }
+        if let Some(tries) = step.unanswered {
             let outcome = if answered {
                 Outcome::Silent { tries, last }
             } else {
@@ -153,11 +177,11 @@ impl Poller {
         }
         let probe = &self.probes[no as usize];
         let settled = match &probe.ask.question {
-            Question::Reach { .. } | Question::PingThrough { .. } if works && !lost && n < 3 => {
+            Question::Reach { .. } | Question::PingThrough { .. } if works && !lost => {
                 let rtt_us = rng.between(300, 60_000);
                 Some((Outcome::Replied { rtt_us: rtt_us as u32 }, rtt_us + 5_000))
             }
-            Question::Session { router, keys } if router_works && !lost && n < 3 => {
+            Question::Session { router, keys } if router_works && !lost => {
                 let router = net.by_id.get(router).copied().unwrap_or(u32::MAX);
                 let present = keys
                     .iter()
@@ -165,7 +189,7 @@ impl Poller {
                 let state = if present { SessionState::Present } else { SessionState::Absent };
                 Some((Outcome::Session { state }, rng.between(6_000, 80_000)))
             }
-            Question::RollCall { whole } if works && !lost && n < 3 => {
+            Question::RollCall { whole } if works && !lost => {
                 let whole = *whole;
                 self.finish(net, no);
                 return Self::roll_call(agenda, net, Some(id), target, whole, faults, rng);
@@ -180,10 +204,10 @@ impl Poller {
             Self::say(agenda, net, id, target, via, &outcome, took_us, deadline, faults, rng);
             return;
         }
-        if n == 3 {
+        if last {
             self.finish(net, no);
         } else {
-            let wait = TRIES_US[usize::from(n) + 1] - TRIES_US[usize::from(n)];
+            let wait = STEPS[usize::from(n) + 1].at_us - step.at_us;
             let at = (now + wait).min((deadline - 50_000).max(now + 1));
             agenda.at(at, Ev::Try { probe: no, n: n + 1 });
         }

@@ -493,7 +493,7 @@ impl Run {
             place.now = place.now.max(heard.heard);
         }
         let room =
-            if self.rng.chance(self.faults.rooms_small) { self.rng.between(16, 100) as usize } else { 899 };
+            if self.rng.chance(self.faults.rooms_small) { self.rng.between(32, 100) as usize } else { 899 };
         let decision = mind.decide(place.now, room);
         place.owed = decision.owed;
         self.bus.examine(decider, &decision, place.now, room);
