@@ -16,6 +16,7 @@ pub mod graph;
 pub mod impact;
 mod judge;
 pub mod network;
+pub mod plan;
 mod quota;
 pub mod recent;
 pub mod route;

@@ -1,0 +1,434 @@
+//! A plan leads from what a router is to what it should be, and touches nothing that is not ours.
+
+#![allow(clippy::unwrap_used)] // Helpers of tests fail the test.
+
+use std::collections::BTreeMap;
+
+use domain::plan::script::{Pusher, Says};
+use domain::plan::{
+    Actual, Change, Cut, Desired, Menu, Obstacle, Plan, Row, Service, Snitches, Standing, Unread, Watched,
+    plan, services, without_snitches,
+};
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+const MENUS: [Menu; 9] = [
+    Menu::Scripts,
+    Menu::Tasks,
+    Menu::DhcpServers,
+    Menu::Profiles,
+    Menu::Netwatch,
+    Menu::Secrets,
+    Menu::AddressLists,
+    Menu::Queues,
+    Menu::Sessions,
+];
+
+fn pusher(url: &str) -> Pusher {
+    Pusher { url: url.into(), token: "mw_abc_secret".into(), checks_certificate: false }
+}
+
+fn row(id: usize, values: &[(&str, &str)]) -> Row {
+    let values = values.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Row { id: format!("*{id:X}"), values: values.collect() }
+}
+
+/// Lines that somebody else wrote, none of which is ours.
+fn theirs() -> impl Strategy<Value = String> {
+    let line = prop::sample::select(vec![
+        ":log info \"hello\"",
+        "",
+        "  # about mastwatch",
+        ":local url \"http://elsewhere\"",
+        "}\r",
+        "/ip firewall address-list add list=seen address=$\"remote-address\"",
+    ]);
+    prop::collection::vec(line, 0..4).prop_map(|lines| lines.join("\n"))
+}
+
+/// Somebody's script, perhaps with ours in it: as it was installed by this or an earlier mastwatch.
+fn script(says: Says) -> impl Strategy<Value = String> {
+    let ours = prop::sample::select(vec![None, Some("http://now"), Some("http://before")]);
+    (theirs(), ours, theirs()).prop_map(move |(before, ours, after)| match ours {
+        None => before,
+        Some(url) => {
+            let lines = pusher(url).session(says);
+            let before = if before.is_empty() { String::new() } else { before + "\n" };
+            format!("{before}{lines}{after}")
+        }
+    })
+}
+
+fn snitches() -> impl Strategy<Value = Snitches> {
+    let watched = prop::collection::btree_set(0_u8..8, 0..6);
+    (watched, any::<[bool; 4]>()).prop_map(|(watched, [sessions, leases, scheduler, has_types])| Snitches {
+        pusher: pusher("http://now"),
+        sessions,
+        leases,
+        scheduler,
+        watched: watched
+            .into_iter()
+            .map(|n| Watched { id: format!("ap-{n}"), host: [10, 0, 0, n].into() })
+            .collect(),
+        interval_s: 30,
+        timeout_ms: 2000,
+        has_types,
+    })
+}
+
+fn subscribers() -> impl Strategy<Value = Vec<Service>> {
+    let service = (0_u8..6, any::<bool>(), any::<bool>(), any::<bool>());
+    prop::collection::btree_map(0_u8..6, service, 0..6).prop_map(|all| {
+        let service = |(n, (_, is_static, is_suspended, has_more)): (u8, (u8, bool, bool, bool))| Service {
+            account: format!("acct-{n}"),
+            standing: if is_static {
+                Standing::Static([10, 1, 0, n].into())
+            } else {
+                Standing::Pppoe { user: format!("cust-{n}"), profile: has_more.then(|| "gold".to_owned()) }
+            },
+            is_suspended,
+            rate_bps: has_more.then_some((2_000_000, 10_000_000)),
+        };
+        all.into_iter().map(service).collect()
+    })
+}
+
+/// A router somebody uses, on which earlier plans of ours may have left things.
+fn router() -> impl Strategy<Value = Actual> {
+    let netwatch = prop::collection::vec((0_u8..8, any::<[bool; 3]>()), 0..8);
+    let rows = prop::collection::vec((0_u8..6, any::<[bool; 3]>()), 0..6);
+    let profiles = prop::collection::vec((script(Says::Up), script(Says::Down)), 1..4);
+    let parked = any::<[bool; 2]>();
+    (netwatch, rows, profiles, parked, theirs(), 0_u8..6).prop_map(
+        |(netwatch, rows, profiles, [script, task], lease, secrets)| {
+            let mut actual = Actual::default();
+            let mut id = 0;
+            let mut next = || {
+                id += 1;
+                id
+            };
+            let mut told: BTreeMap<Menu, Vec<Row>> = MENUS.into_iter().map(|menu| (menu, vec![])).collect();
+            let mut put =
+                |menu, values: &[(&str, &str)]| told.get_mut(&menu).unwrap().push(row(next(), values));
+            put(Menu::Scripts, &[("name", "nightly"), ("policy", "read")]);
+            if script {
+                put(Menu::Scripts, &[("name", "mastwatch-parked"), ("policy", "read")]);
+            }
+            if task {
+                put(
+                    Menu::Tasks,
+                    &[("name", "mastwatch-parked"), ("interval", "00:01:00"), ("on-event", "old")],
+                );
+                put(Menu::Tasks, &[("name", "mastwatch-older"), ("on-event", "old")]);
+            }
+            put(Menu::DhcpServers, &[("name", "dhcp1"), ("lease-script", &lease)]);
+            for (n, (up, down)) in profiles.iter().enumerate() {
+                put(Menu::Profiles, &[("name", &format!("profile-{n}")), ("on-up", up), ("on-down", down)]);
+            }
+            for (n, [ours, right, disabled]) in netwatch {
+                let (host, up) =
+                    (format!("10.0.0.{n}"), pusher("http://now").netwatch(&format!("ap-{n}"), Says::Up));
+                let comment = if ours { format!("mastwatch:ap-{n}") } else { "theirs".to_owned() };
+                let up = if right { up.as_str() } else { "old" };
+                let disabled = if disabled { "true" } else { "false" };
+                let entry =
+                    [("host", &*host), ("up-script", up), ("disabled", disabled), ("comment", &comment)];
+                put(Menu::Netwatch, &entry);
+            }
+            for n in 0..secrets {
+                put(Menu::Secrets, &[("name", &format!("cust-{n}")), ("profile", "default")]);
+            }
+            for (n, [ours, other, third]) in rows {
+                let comment = if ours { format!("mastwatch:acct-{n}") } else { String::new() };
+                let address = format!("10.1.0.{n}");
+                let list = if other { "suspended" } else { "blocked" };
+                let listed =
+                    [("list", list), ("address", &*address), ("comment", &comment), ("disabled", "false")];
+                if !told_has(&told, Menu::AddressLists, &[("list", list), ("address", &address)]) {
+                    told.get_mut(&Menu::AddressLists).unwrap().push(row(next(), &listed));
+                }
+                let name = format!("acct-{n}");
+                if third && !told_has(&told, Menu::Queues, &[("name", &name)]) {
+                    let queue = [("name", &*name), ("target", &address), ("comment", &comment)];
+                    told.get_mut(&Menu::Queues).unwrap().push(row(next(), &queue));
+                }
+                let session =
+                    [("name", &*format!("cust-{n}")), ("radius", if other { "true" } else { "false" })];
+                told.get_mut(&Menu::Sessions).unwrap().push(row(next(), &session));
+            }
+            for (menu, rows) in told {
+                actual.told(menu, rows);
+            }
+            actual
+        },
+    )
+}
+
+fn told_has(told: &BTreeMap<Menu, Vec<Row>>, menu: Menu, values: &[(&str, &str)]) -> bool {
+    told[&menu].iter().any(|row| values.iter().all(|(name, value)| row.get(name) == *value))
+}
+
+/// What a router has after the first `count` changes.
+fn applied(actual: &Actual, plan: &Plan, count: usize) -> Actual {
+    let mut after = actual.clone();
+    for (n, change) in plan.changes.iter().take(count).enumerate() {
+        after.after(change, &format!("*F{n:X}"));
+    }
+    after
+}
+
+/// What of a router is not ours: rows without our marker, their scripts without our lines.
+fn foreign(actual: &Actual) -> Vec<(Menu, Row)> {
+    let mut foreign = Vec::new();
+    for menu in MENUS {
+        for row in actual.rows(menu).unwrap() {
+            if row.key(menu).is_some() {
+                continue;
+            }
+            let mut row = row.clone();
+            for script in ["on-up", "on-down", "lease-script"] {
+                if let Some(text) = row.values.get_mut(script) {
+                    *text = without_ours(text);
+                }
+            }
+            foreign.push((menu, row));
+        }
+    }
+    foreign
+}
+
+/// The lines of a script that stand outside of our marks: what the program is held against shares no code with it.
+fn without_ours(text: &str) -> String {
+    let mut inside = false;
+    let mut kept = Vec::new();
+    for line in text.lines() {
+        inside |= line.trim().starts_with("# mastwatch begin");
+        if !inside && !line.trim().is_empty() {
+            kept.push(line.trim_end());
+        }
+        inside &= line.trim() != "# mastwatch end";
+    }
+    kept.join("\n")
+}
+
+/// A router without the ids that it drew itself, in no order of rows.
+fn shape(actual: &Actual) -> Vec<(Menu, BTreeMap<String, String>)> {
+    let mut shape: Vec<_> = MENUS
+        .into_iter()
+        .flat_map(|menu| actual.rows(menu).unwrap().iter().map(move |row| (menu, row.values.clone())))
+        .collect();
+    shape.sort();
+    shape
+}
+
+fn any_desired() -> impl Strategy<Value = Desired> {
+    prop_oneof![
+        snitches().prop_map(|snitches| snitches.desired()),
+        Just(without_snitches()),
+        subscribers().prop_map(|all| services(&all, "suspended")),
+    ]
+}
+
+proptest! {
+    /// The second run writes nothing.
+    #[test]
+    fn a_router_that_did_as_planned_has_nothing_left_to_do(actual in router(), desired in any_desired()) {
+        let first = plan(&actual, &desired).unwrap();
+        let second = plan(&applied(&actual, &first, usize::MAX), &desired).unwrap();
+        prop_assert_eq!(second.changes, []);
+    }
+
+    /// Killed at any step, the next run finishes it, and nothing is doubled.
+    #[test]
+    fn a_plan_that_was_broken_off_and_made_anew_ends_at_the_same_state(
+        actual in router(), desired in any_desired(), at in any::<Index>(),
+    ) {
+        let whole = plan(&actual, &desired).unwrap();
+        let broken_off = applied(&actual, &whole, at.index(whole.changes.len() + 1));
+        let rest = plan(&broken_off, &desired).unwrap();
+        let ended = applied(&broken_off, &rest, usize::MAX);
+        prop_assert_eq!(shape(&ended), shape(&applied(&actual, &whole, usize::MAX)));
+    }
+
+    /// Nobody's row goes, nobody's line changes; but sessions end and held secrets are changed.
+    #[test]
+    fn nothing_that_is_not_ours_is_touched(actual in router(), desired in any_desired()) {
+        let plan = plan(&actual, &desired).unwrap();
+        let after = applied(&actual, &plan, usize::MAX);
+        let untouched = |rows: Vec<(Menu, Row)>| -> Vec<(Menu, Row)> {
+            rows.into_iter().filter(|(menu, _)| !matches!(menu, Menu::Secrets | Menu::Sessions)).collect()
+        };
+        prop_assert_eq!(untouched(foreign(&after)), untouched(foreign(&actual)));
+        let secrets = |actual: &Actual| -> Vec<String> {
+            actual.rows(Menu::Secrets).unwrap().iter().map(|row| row.id.clone()).collect()
+        };
+        prop_assert_eq!(secrets(&after), secrets(&actual));
+    }
+
+    /// Uninstalling leaves what was there before we came, and nothing of ours.
+    #[test]
+    fn what_was_installed_can_be_taken_out_without_a_trace(actual in router(), snitches in snitches()) {
+        let clean = plan(&actual, &without_snitches()).unwrap();
+        let clean = applied(&actual, &clean, usize::MAX);
+        let installed = applied(&clean, &plan(&clean, &snitches.desired()).unwrap(), usize::MAX);
+        let taken = plan(&installed, &without_snitches()).unwrap();
+        prop_assert_eq!(shape(&applied(&installed, &taken, usize::MAX)), shape(&clean));
+        prop_assert!(MENUS[..5].iter().all(|menu| clean.rows(*menu).unwrap().iter().all(|r| r.key(*menu).is_none())));
+    }
+
+    /// What is desired is what is there afterwards.
+    #[test]
+    fn a_router_is_as_desired_afterwards(actual in router(), snitches in snitches(), all in subscribers()) {
+        let after = applied(&actual, &plan(&actual, &snitches.desired()).unwrap(), usize::MAX);
+        for watched in &snitches.watched {
+            let marked: Vec<&Row> = after.rows(Menu::Netwatch).unwrap().iter()
+                .filter(|row| row.get("comment") == format!("mastwatch:{}", watched.id)).collect();
+            prop_assert_eq!(marked.len(), 1);
+            prop_assert_eq!(marked[0].get("host"), watched.host.to_string());
+            prop_assert_eq!(marked[0].get("interval"), "30s");
+            prop_assert!(marked[0].get("disabled") == "no" || marked[0].get("disabled") == "false");
+            prop_assert_eq!(marked[0].get("down-script"), snitches.pusher.netwatch(&watched.id, Says::Down));
+        }
+        for profile in after.rows(Menu::Profiles).unwrap() {
+            let count = profile.get("on-up").matches("# mastwatch begin").count();
+            prop_assert_eq!(count, usize::from(snitches.sessions));
+        }
+        let after = applied(&actual, &plan(&actual, &services(&all, "suspended")).unwrap(), usize::MAX);
+        for service in all.iter().filter(|service| service.is_suspended) {
+            match &service.standing {
+                Standing::Pppoe { user, .. } => {
+                    let is_his = |row: &&Row| row.get("name") == user;
+                    prop_assert!(!after.rows(Menu::Sessions).unwrap().iter().any(|row| is_his(&row)));
+                    let mut secrets = after.rows(Menu::Secrets).unwrap().iter().filter(is_his);
+                    prop_assert!(secrets.all(|row| row.get("disabled") == "yes"));
+                }
+                Standing::Static(address) => {
+                    let is_listed = |row: &Row| {
+                        row.get("list") == "suspended" && row.get("address") == address.to_string()
+                    };
+                    prop_assert!(after.rows(Menu::AddressLists).unwrap().iter().any(is_listed));
+                }
+            }
+        }
+    }
+}
+
+fn quiet() -> Actual {
+    let mut actual = Actual::default();
+    for menu in MENUS {
+        actual.told(menu, vec![]);
+    }
+    actual
+}
+
+#[test]
+fn a_menu_that_was_not_read_is_not_empty() {
+    let mut desired = Desired::default();
+    desired.keep(Menu::Netwatch);
+    assert_eq!(plan(&Actual::default(), &desired), Err(Unread(Menu::Netwatch)));
+}
+
+#[test]
+fn a_subscriber_is_disabled_before_his_session_ends_and_a_stranger_to_the_router_is_told() {
+    let mut actual = quiet();
+    actual.told(
+        Menu::Secrets,
+        vec![row(1, &[("name", "cust-1"), ("profile", "default"), ("disabled", "false")])],
+    );
+    actual.told(Menu::Sessions, vec![row(9, &[("name", "cust-1")]), row(10, &[("name", "cust-2")])]);
+    let suspended = |user: &str| Service {
+        account: "a".into(),
+        standing: Standing::Pppoe { user: user.into(), profile: None },
+        is_suspended: true,
+        rate_bps: None,
+    };
+    let planned = plan(&actual, &services(&[suspended("cust-1"), suspended("cust-2")], "suspended")).unwrap();
+    assert_eq!(
+        planned.shown(&[]),
+        "/ppp secret set *1 disabled=yes # cust-1\n/ppp active remove *9 # cust-1\n/ppp active remove *A # cust-2\n"
+    );
+    let absent = Obstacle::Absent { menu: Menu::Secrets, name: "cust-2".into() };
+    assert_eq!((planned.obstacles.as_slice(), planned.cut_count()), (&[absent][..], 2));
+    let Change::Set { before, .. } = &planned.changes[0] else { panic!("{planned:?}") };
+    assert_eq!(before, &[("disabled".to_owned(), "false".to_owned())]);
+    assert!(Cut { count_max: 2, percent_max: 0 }.allows(&planned, 0));
+    assert!(Cut { count_max: 0, percent_max: 10 }.allows(&planned, 20));
+    assert!(!Cut { count_max: 1, percent_max: 10 }.allows(&planned, 19));
+}
+
+#[test]
+fn somebody_elses_row_that_does_the_same_is_enough_and_one_that_does_not_is_in_the_way() {
+    let fixed = |account: &str, rate| Service {
+        account: account.into(),
+        standing: Standing::Static([10, 1, 0, 7].into()),
+        is_suspended: true,
+        rate_bps: rate,
+    };
+    let mut actual = quiet();
+    actual.told(Menu::AddressLists, vec![row(1, &[("list", "suspended"), ("address", "10.1.0.7")])]);
+    actual.told(Menu::Queues, vec![row(2, &[("name", "acct-7"), ("target", "10.9.9.9/32")])]);
+    let planned = plan(&actual, &services(&[fixed("acct-7", Some((1, 2)))], "suspended")).unwrap();
+    assert!(planned.is_empty(), "{planned:?}");
+    let taken = Obstacle::Taken { menu: Menu::Queues, key: "acct-7".into(), by: "*2".into() };
+    assert_eq!(planned.obstacles, [taken]);
+    // A row the router will forget at its next start is not one that lasts.
+    let dynamic = [("list", "suspended"), ("address", "10.1.0.7"), ("dynamic", "true")];
+    actual.told(Menu::AddressLists, vec![row(1, &dynamic)]);
+    assert_eq!(plan(&actual, &services(&[fixed("acct-7", None)], "suspended")).unwrap().changes, []);
+}
+
+/// The reviewed texts: what stands in these files is what routers run.
+#[test]
+fn the_scripts_are_as_they_were_reviewed() {
+    let pusher = Pusher {
+        url: "http://192.0.2.10:8081".into(),
+        token: "mw_core1_0123456789".into(),
+        checks_certificate: false,
+    };
+    let texts = [
+        ("on-up", pusher.session(Says::Up)),
+        ("on-down", pusher.session(Says::Down)),
+        ("lease", pusher.lease()),
+        ("netwatch-up", pusher.netwatch("sector-7", Says::Up)),
+        ("netwatch-down", pusher.netwatch("sector-7", Says::Down)),
+        ("drain", pusher.drain()),
+    ];
+    for (name, text) in texts {
+        let path = format!("{}/tests/scripts/{name}.rsc", env!("CARGO_MANIFEST_DIR"));
+        if std::env::var_os("MASTWATCH_WRITE").is_some() {
+            std::fs::write(&path, &text).unwrap();
+        }
+        let reviewed = std::fs::read_to_string(&path).unwrap_or_default();
+        assert_eq!(text, reviewed, "{path}");
+        // Version 6 takes 4 KiB of text in a variable, and this is one value of a row.
+        assert!(text.len() < 4096, "{name}: {} bytes", text.len());
+    }
+}
+
+/// A dry run shows the operator what would be written, and no token.
+#[test]
+fn a_dry_run_reads_as_it_would_be_typed() {
+    let snitches = Snitches {
+        pusher: Pusher {
+            url: "http://192.0.2.10:8081".into(),
+            token: "mw_core1_0123456789".into(),
+            checks_certificate: false,
+        },
+        sessions: true,
+        leases: false,
+        scheduler: true,
+        watched: vec![Watched { id: "sector-7".into(), host: [10, 0, 0, 7].into() }],
+        interval_s: 30,
+        timeout_ms: 2000,
+        has_types: true,
+    };
+    let mut actual = quiet();
+    actual.told(Menu::Profiles, vec![row(1, &[("name", "default"), ("on-up", ":log info \"hello\"")])]);
+    let shown = plan(&actual, &snitches.desired()).unwrap().shown(&["mw_core1_0123456789"]);
+    let path = format!("{}/tests/scripts/dry-run.txt", env!("CARGO_MANIFEST_DIR"));
+    if std::env::var_os("MASTWATCH_WRITE").is_some() {
+        std::fs::write(&path, &shown).unwrap();
+    }
+    assert_eq!(shown, std::fs::read_to_string(&path).unwrap_or_default());
+    assert!(!shown.contains("0123456789") && shown.lines().count() == 4, "{shown}");
+}

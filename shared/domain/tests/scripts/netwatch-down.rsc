@@ -1,0 +1,34 @@
+# mastwatch: says that a watched host is now down. RouterOS 6.45 and later.
+:local url "http://192.0.2.10:8081/api/webhooks/mikrotik/device-status"
+:local token "mw_core1_0123456789"
+:local thing "sector-7"
+:global mwboot
+:global mwseq
+:if ([:len $mwboot] = 0) do={
+  :set mwboot ([/system clock get date] . "-" . [/system clock get time] . "-" . [/system resource get uptime])
+  :set mwseq 0
+}
+:set mwseq ($mwseq + 1)
+:local seq $mwseq
+:local number (",\"boot\":\"" . $mwboot . "\",\"seq\":" . $seq . "}")
+:local body ("{\"id\":\"" . $thing . "\",\"status\":\"down\"" . $number)
+:local sent false
+:local tries 0
+:while (($sent = false) && ($tries < 3)) do={
+  :do {
+    /tool fetch url=$url http-method=post http-data=$body http-header-field=("Content-Type:application/json,Authorization:Bearer " . $token) check-certificate=no output=none
+    :set sent true
+  } on-error={
+    :set tries ($tries + 1)
+    :if ($tries < 3) do={ :delay 3s }
+  }
+}
+:if ($sent = false) do={
+  :log warning ("mastwatch: could not say that " . $thing . " is down")
+  :do {
+    :local kept [/system script get [find name="mastwatch-parked"] source]
+    :if ([:len $kept] < 3000) do={
+      /system script set [find name="mastwatch-parked"] source=($kept . ",{\"id\":\"" . $thing . "\",\"says\":\"down\",\"source\":\"netwatch\"" . $number . "\n")
+    }
+  } on-error={ :log warning "mastwatch: there is no place to keep it" }
+}
