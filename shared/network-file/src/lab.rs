@@ -34,6 +34,70 @@ pub struct LabHints {
     pub session_timeout_ms: Option<u32>,
     /// How long a boot takes, milliseconds.
     pub boot_ms: Option<u32>,
+    /// How long a DHCP lease lasts without being renewed, milliseconds.
+    pub lease_time_ms: Option<u32>,
+    /// What the user in the router's `login` may do.
+    pub rights: Option<LabRights>,
+    /// What the router's board may do.
+    pub device_mode: Option<LabDeviceMode>,
+    /// Whether a RADIUS server knows the router's customers, and it has no secrets of theirs.
+    pub radius: Option<bool>,
+    /// Whether an operator has configured the router before: lines and entries of his own.
+    pub lived_in: Option<bool>,
+    /// How far behind the router's clock is, seconds.
+    pub clock_behind_s: Option<u32>,
+}
+
+/// A group of `/user/group` that every router has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LabRights {
+    /// Everything.
+    Full,
+    /// All but users and files.
+    Write,
+    /// Looking and pinging.
+    Read,
+}
+
+/// What a board may do until somebody presses its button.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LabDeviceMode {
+    /// Nearly all.
+    Advanced,
+    /// Less, but what routers push with.
+    Basic,
+    /// Neither fetch nor scheduler.
+    Home,
+}
+
+impl LabRights {
+    /// Every one by its name.
+    pub const ALL: [(&'static str, Self); 3] =
+        [("full", Self::Full), ("write", Self::Write), ("read", Self::Read)];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Write => "write",
+            Self::Read => "read",
+        }
+    }
+}
+
+impl LabDeviceMode {
+    /// Every one by its name.
+    pub const ALL: [(&'static str, Self); 3] =
+        [("advanced", Self::Advanced), ("basic", Self::Basic), ("home", Self::Home)];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Advanced => "advanced",
+            Self::Basic => "basic",
+            Self::Home => "home",
+        }
+    }
 }
 
 /// How one node behaves when it is played.
@@ -57,11 +121,24 @@ pub struct LabNode {
     pub session_timeout_ms: u32,
     /// See [`LabHints::boot_ms`].
     pub boot_ms: u32,
+    /// See [`LabHints::lease_time_ms`].
+    pub lease_time_ms: u32,
+    /// See [`LabHints::rights`].
+    pub rights: LabRights,
+    /// See [`LabHints::device_mode`].
+    pub device_mode: LabDeviceMode,
+    /// See [`LabHints::radius`].
+    pub radius: bool,
+    /// See [`LabHints::lived_in`].
+    pub lived_in: bool,
+    /// See [`LabHints::clock_behind_s`].
+    pub clock_behind_s: u32,
 }
 
 impl Default for LabNode {
     /// RouterOS 7.16.2; 2 ms a hop without loss; netwatch every 10 s, from 5 min after the boot as
-    /// RouterOS does; sessions noticed after 10 s; boots of 60 s.
+    /// RouterOS does; sessions noticed after 10 s; boots of 60 s; leases of 10 min. The user and the board
+    /// may everything, customers have secrets, nobody was there before and the clock is right.
     fn default() -> Self {
         Self {
             version: "7.16.2".into(),
@@ -73,6 +150,12 @@ impl Default for LabNode {
             ppp_scripts: true,
             session_timeout_ms: 10_000,
             boot_ms: 60_000,
+            lease_time_ms: 600_000,
+            rights: LabRights::Full,
+            device_mode: LabDeviceMode::Advanced,
+            radius: false,
+            lived_in: false,
+            clock_behind_s: 0,
         }
     }
 }
@@ -105,5 +188,11 @@ impl LabNode {
         set(&mut self.ppp_scripts, hints.ppp_scripts.as_ref());
         set(&mut self.session_timeout_ms, hints.session_timeout_ms.as_ref());
         set(&mut self.boot_ms, hints.boot_ms.as_ref());
+        set(&mut self.lease_time_ms, hints.lease_time_ms.as_ref());
+        set(&mut self.rights, hints.rights.as_ref());
+        set(&mut self.device_mode, hints.device_mode.as_ref());
+        set(&mut self.radius, hints.radius.as_ref());
+        set(&mut self.lived_in, hints.lived_in.as_ref());
+        set(&mut self.clock_behind_s, hints.clock_behind_s.as_ref());
     }
 }

@@ -422,6 +422,12 @@ fn hints(hints: &LabHints) -> Vec<(&'static str, String)> {
         ("ppp_scripts", hints.ppp_scripts.map(switch)),
         ("session_timeout", hints.session_timeout_ms.map(span)),
         ("boot", hints.boot_ms.map(span)),
+        ("lease_time", hints.lease_time_ms.map(span)),
+        ("rights", hints.rights.map(|rights| rights.name().to_owned())),
+        ("device_mode", hints.device_mode.map(|mode| mode.name().to_owned())),
+        ("radius", hints.radius.map(switch)),
+        ("lived_in", hints.lived_in.map(switch)),
+        ("clock_behind", hints.clock_behind_s.map(|s| write_ms(u64::from(s) * 1_000))),
     ];
     all.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
 }

@@ -5,12 +5,12 @@ use super::{
     field::{Fields, NAME_MAX, short},
 };
 use crate::{
-    lab::{Lab, LabHints},
+    lab::{Lab, LabDeviceMode, LabHints, LabRights},
     yaml::{Value, Yaml},
 };
 use std::collections::BTreeMap;
 
-const HINTS: [&str; 9] = [
+const HINTS: [&str; 15] = [
     "version",
     "latency",
     "loss",
@@ -20,6 +20,12 @@ const HINTS: [&str; 9] = [
     "ppp_scripts",
     "session_timeout",
     "boot",
+    "lease_time",
+    "rights",
+    "device_mode",
+    "radius",
+    "lived_in",
+    "clock_behind",
 ];
 
 impl Reader<'_> {
@@ -54,6 +60,9 @@ impl Reader<'_> {
     }
 
     fn hints(&mut self, fields: &Fields<'_, '_>) -> LabHints {
+        /// A router without a battery begins in 1970.
+        const DECADES_S: u64 = 60 * 365 * 86_400;
+        let behind_ms = self.span_ms(fields, "clock_behind", 0, DECADES_S * 1_000);
         let mut ms = |key, least_ms, most_ms| {
             let ms = self.span_ms(fields, key, least_ms, most_ms)?;
             Some(u32::try_from(ms).expect("a day of milliseconds fits into 32 bits"))
@@ -63,10 +72,16 @@ impl Reader<'_> {
             netwatch_delay_ms: ms("netwatch_delay", 0, 3_600_000),
             session_timeout_ms: ms("session_timeout", 0, 3_600_000),
             boot_ms: ms("boot", 0, 3_600_000),
+            lease_time_ms: ms("lease_time", 10_000, 86_400_000),
+            clock_behind_s: behind_ms.and_then(|ms| u32::try_from(ms / 1_000).ok()),
             latency_us: ms("latency", 0, 60_000).map(|ms| ms * 1_000),
             loss_ppm: self.loss_ppm(fields),
             netwatch: self.switch(fields, "netwatch"),
             ppp_scripts: self.switch(fields, "ppp_scripts"),
+            rights: self.choice(fields, "rights", &LabRights::ALL),
+            device_mode: self.choice(fields, "device_mode", &LabDeviceMode::ALL),
+            radius: self.switch(fields, "radius"),
+            lived_in: self.switch(fields, "lived_in"),
             version: self.optional_text(fields, "version", 40).map(|(_, version)| version.to_owned()),
         }
     }
