@@ -46,6 +46,33 @@ pub enum Due {
         /// Which start: one that was broken off no longer matters.
         start: u32,
     },
+    /// A task of the scheduler runs.
+    Task {
+        /// On which router.
+        router: RouterIndex,
+        /// Which.
+        task: u32,
+        /// Of which generation.
+        generation: u32,
+    },
+    /// A customer asks for an address.
+    Bind {
+        /// On which router.
+        router: RouterIndex,
+        /// Of which lease.
+        lease: u32,
+        /// Of which generation.
+        generation: u32,
+    },
+    /// A lease that is not renewed runs out.
+    Expire {
+        /// On which router.
+        router: RouterIndex,
+        /// Which.
+        lease: u32,
+        /// Of which generation.
+        generation: u32,
+    },
     /// A customer dials in.
     Dial {
         /// On which router.

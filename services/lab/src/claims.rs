@@ -152,8 +152,12 @@ impl Claims {
         let Ok(url) = ingest.join(claim.path) else { return false };
         let token = lab.network().router(claim.router).token.clone().unwrap_or_default();
         let (boot, seq) = lab.next_said(claim.router);
-        let body =
+        let mut body =
             serde_json::json!({ claim.key: claim.thing, "status": claim.status, "boot": boot, "seq": seq });
+        if claim.key == "mac" {
+            // A lease is of an address; which one says nothing about whether it is there.
+            body["address"] = "100.96.0.1".into();
+        }
         let fetch = Fetch {
             url: url.into(),
             method: Some("post".to_owned()),
@@ -196,6 +200,13 @@ fn prepared(lab: &Lab, claim: &Claim) -> Result<Ready, BadClaims> {
             key: "user",
             thing: user.to_string(),
             status: claim.status.of_session(),
+        },
+        Sight::Lease(mac) => Ready {
+            router: *router,
+            path: "/api/webhooks/mikrotik/dhcp-status",
+            key: "mac",
+            thing: mac.to_string(),
+            status: claim.status.of_lease(),
         },
     })
 }

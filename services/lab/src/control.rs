@@ -7,6 +7,7 @@
 //! | `GET /api/v1/state` | [`Standing`]: routers, what is broken, faults, outage |
 //! | `GET /api/v1/nodes/{id}` | [`NodeState`] |
 //! | `PUT /api/v1/nodes/{id}/line` | [`LineSet`]: its latency and loss |
+//! | `PATCH /api/v1/routers/{id}` | [`Temper`]: what its user and its board may do, how its clock goes |
 //! | `POST /api/v1/break`, `/mend`, `/reboot` | [`Nodes`]; `mend` without nodes mends everything |
 //! | `GET`, `PUT /api/v1/faults` | [`Faults`] |
 //! | `GET /api/v1/counters` | [`Counted`] |
@@ -21,7 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
+use axum::routing::{get, patch, post, put};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
@@ -31,7 +32,7 @@ use crate::counters::Counters;
 use crate::faults::Faults;
 use crate::lab::Lab;
 use crate::netwatch::Belief;
-use crate::network::NodeIndex;
+use crate::network::{DeviceMode, NodeIndex, RouterIndex};
 use crate::outage::{Outage, Progress};
 
 /// The largest request: half a million claims.
@@ -61,6 +62,21 @@ pub struct LineSet {
     pub rtt_us: u32,
     /// The fraction that is lost, from 0 to 1.
     pub loss: f32,
+}
+
+/// How a router is from now on; what is not named stays. Answered with how it is then.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Temper {
+    /// The group of the user that the network file names: `full`, `write`, `read` or one added since.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// What the board may do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device_mode: Option<DeviceMode>,
+    /// How far its wall clock is ahead, seconds; behind when negative.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clock_ahead_s: Option<i64>,
 }
 
 /// One node as it stands.
@@ -176,6 +192,7 @@ pub fn routes(lab: Arc<Lab>) -> Router {
         .route("/api/v1/state", get(standing))
         .route("/api/v1/nodes/{id}", get(node_state))
         .route("/api/v1/nodes/{id}/line", put(set_line))
+        .route("/api/v1/routers/{id}", patch(set_temper))
         .route("/api/v1/break", post(break_nodes))
         .route("/api/v1/mend", post(mend_nodes))
         .route("/api/v1/reboot", post(reboot))
@@ -193,6 +210,13 @@ impl App {
     fn find(&self, id: &str) -> Result<NodeIndex, Problem> {
         let found = self.lab.network().find(id);
         found.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, format!("there is no node `{id}`")))
+    }
+
+    fn find_router(&self, id: &str) -> Result<RouterIndex, Problem> {
+        let router = self.lab.router_of(self.find(id)?);
+        let no_router =
+            || Problem::new(StatusCode::UNPROCESSABLE_ENTITY, format!("`{id}` is no router that is played"));
+        router.ok_or_else(no_router)
     }
 
     fn find_all(&self, nodes: &Nodes) -> Result<Vec<NodeIndex>, Problem> {
@@ -273,6 +297,31 @@ async fn set_line(
     Ok(Json(line))
 }
 
+async fn set_temper(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    Json(temper): Json<Temper>,
+) -> Answer<Temper> {
+    let router = app.find_router(&id)?;
+    let user = app.lab.network().router(router).user.clone();
+    app.lab.with(|state| {
+        if let Some(group) = &temper.group {
+            state.regroup(router, &user, group).map_err(|refusal| {
+                Problem::new(StatusCode::UNPROCESSABLE_ENTITY, format!("`{group}`: {}", refusal.message))
+            })?;
+        }
+        let this = state.router(router);
+        if let Some(mode) = temper.device_mode {
+            this.device_mode = mode;
+        }
+        if let Some(ahead_s) = temper.clock_ahead_s {
+            this.clock_ahead_s = ahead_s;
+        }
+        let (device_mode, clock_ahead_s) = (Some(this.device_mode), Some(this.clock_ahead_s));
+        Ok(Json(Temper { group: state.group(router, &user), device_mode, clock_ahead_s }))
+    })
+}
+
 async fn break_nodes(State(app): State<App>, Json(nodes): Json<Nodes>) -> Answer<Changed> {
     let nodes = app.find_all(&nodes)?;
     Ok(Json(Changed { changed_count: app.lab.set_broken(&nodes, true) }))
@@ -291,10 +340,7 @@ async fn mend_nodes(State(app): State<App>, Json(nodes): Json<Nodes>) -> Answer<
 async fn reboot(State(app): State<App>, Json(nodes): Json<Nodes>) -> Answer<Changed> {
     let mut routers = Vec::with_capacity(nodes.nodes.len());
     for id in &nodes.nodes {
-        let router = app.lab.router_of(app.find(id)?);
-        let no_router =
-            || Problem::new(StatusCode::UNPROCESSABLE_ENTITY, format!("`{id}` is no router that is played"));
-        routers.push(router.ok_or_else(no_router)?);
+        routers.push(app.find_router(id)?);
     }
     app.lab.with(|state| state.reboot(&routers));
     Ok(Json(Changed { changed_count: routers.len() }))

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use crate::lab::Lab;
 use crate::network::RouterIndex;
+use crate::router::menu::{Menu, SCRIPTS};
+use crate::router::{Attributes, Refusal};
 use crate::script::{self, Fetch, Globals, Host, Status, Value};
 use crate::state::State;
 use crate::version::duration;
@@ -35,6 +37,27 @@ pub enum Job {
         name: Box<str>,
         /// Began or ended.
         status: Status,
+    },
+    /// A lease was given or taken back.
+    Lease {
+        /// Of this hardware address.
+        mac: Box<str>,
+        /// This address.
+        address: IpAddr,
+        /// By this server.
+        server: Box<str>,
+        /// Given or taken back.
+        status: Status,
+    },
+    /// A task of the scheduler is due.
+    Task {
+        /// Which.
+        task: u32,
+    },
+    /// Somebody runs a script.
+    Script {
+        /// Which.
+        script: u32,
     },
 }
 
@@ -73,6 +96,7 @@ impl State {
         match job {
             Job::Netwatch { entry, status } => {
                 let text = self.netwatch_script(router, this.netwatch.get(entry)?, *status)?;
+                let text = self.inline_or_named(router, text);
                 let host = this.netwatch.get(entry)?.host.to_string();
                 Some((text, vec![("host", host.as_str().into()), ("status", status.of_device().into())]))
             }
@@ -88,6 +112,25 @@ impl State {
                 ];
                 Some((text, variables))
             }
+            Job::Lease { mac, address, server, status } => {
+                let text = self.lease_script(router, server)?;
+                let bound = match status {
+                    Status::Up => "1",
+                    Status::Down => "0",
+                };
+                let variables = vec![
+                    ("leaseBound", bound.into()),
+                    ("leaseServerName", (&**server).into()),
+                    ("leaseActMAC", (&**mac).into()),
+                    ("leaseActIP", address.to_string().as_str().into()),
+                ];
+                Some((text, variables))
+            }
+            Job::Task { task } => Some((self.task_text(router, *task)?, Vec::new())),
+            Job::Script { script } => {
+                let row = this.tables.get(SCRIPTS.path)?.get(*script)?;
+                Some((row.get("source").unwrap_or_default().to_owned(), Vec::new()))
+            }
         }
     }
 }
@@ -99,7 +142,12 @@ pub(crate) async fn work(lab: Arc<Lab>, router: RouterIndex) {
             let this = state.router(router);
             let power = this.power.clone();
             match this.jobs.pop_front() {
-                Some(job) => Some((state.script_of(router, &job), power)),
+                Some(job) => {
+                    if let Job::Task { task: id } | Job::Script { script: id } = job {
+                        *this.runs.entry(id).or_default() += 1;
+                    }
+                    Some((state.script_of(router, &job), power))
+                }
                 None => {
                     this.jobs_running -= 1;
                     None
@@ -151,7 +199,7 @@ impl Host for OnRouter<'_> {
     fn get(&mut self, menu: &str, item: Option<&str>, property: &str) -> Result<Value, String> {
         let got = self.lab.with(|state| {
             let now = state.clock.now();
-            let (date, time) = state.date_and_time(self.router, state.clock.wall(now));
+            let (date, time) = state.date_and_time(self.router);
             let this = &state.routers[self.router.at()];
             match (menu, property) {
                 ("/system resource", "uptime") => Some(duration(this.uptime(now))),
@@ -159,6 +207,9 @@ impl Host for OnRouter<'_> {
                 ("/system clock", "date") => Some(date),
                 ("/system clock", "time") => Some(time),
                 ("/system identity", "name") => Some(this.identity.clone()),
+                ("/system script", "source") => {
+                    state.script_named(self.router, item?).map(|(_, source)| source)
+                }
                 ("/interface", property) => {
                     let rows = state.session_interface_rows(self.router);
                     let row = rows.iter().find(|row| row.get(".id") == item || row.get("name") == item)?;
@@ -170,7 +221,19 @@ impl Host for OnRouter<'_> {
         got.map(|text| Value::from(text.as_str())).ok_or_else(|| "no such item".to_owned())
     }
 
+    fn set_source(&mut self, script: &str, source: &str) -> Result<(), String> {
+        let to = Attributes::single("source", source);
+        self.lab.with(|state| match state.script_named(self.router, script) {
+            Some((id, _)) => SCRIPTS.set(state, self.router, id, &to).map_err(|refusal| refusal.message),
+            // Nothing was found, so nothing is set: no error on a router either.
+            None => Ok(()),
+        })
+    }
+
     async fn fetch(&mut self, fetch: Fetch) -> Result<(), String> {
+        if !self.lab.with(|state| state.router(self.router).device_mode.allows_push()) {
+            return Err(Refusal::not_in_device_mode().message);
+        }
         self.lab.fetch(self.router, fetch, crate::lab::Way::Own).await
     }
 

@@ -285,7 +285,7 @@ impl Lab {
     pub(crate) fn next_said(&self, router: RouterIndex) -> (String, i64) {
         self.with(|state| {
             let now = state.clock.now();
-            let (date, time) = state.date_and_time(router, state.clock.wall(now));
+            let (date, time) = state.date_and_time(router);
             let this = state.router(router);
             let uptime = crate::version::duration(this.uptime(now));
             let globals: &mut Globals = &mut this.globals;

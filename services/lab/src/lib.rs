@@ -1,8 +1,9 @@
 //! A simulated ISP: routers, radios and subscribers that speak network protocols.
 //!
 //! [`world`] says who reaches whom; every router of the [`network`] is played on its own loopback
-//! address: its API ([`router`]), its netwatch entries ([`netwatch`]) and its customers' sessions
-//! ([`ppp`]), whose scripts really run ([`script`]) and so send real webhooks. Nothing here knows
+//! address: its API ([`router`]), its netwatch entries ([`netwatch`]), its customers' sessions ([`ppp`])
+//! and leases ([`dhcp`]) and its tasks ([`scheduler`]), whose scripts really run ([`script`]) and so send
+//! real webhooks. Nothing here knows
 //! what becomes of them: the lab speaks network protocols and nothing else.
 
 pub mod agenda;
@@ -11,8 +12,10 @@ pub mod cli;
 pub mod clock;
 pub mod control;
 pub mod counters;
+pub mod dhcp;
 pub mod dice;
 pub mod faults;
+mod foreign;
 pub mod icmp;
 pub mod jobs;
 pub mod lab;
@@ -22,6 +25,7 @@ pub mod outage;
 pub mod ppp;
 pub mod router;
 pub mod run;
+pub mod scheduler;
 pub mod script;
 pub mod settings;
 pub mod state;

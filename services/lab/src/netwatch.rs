@@ -8,6 +8,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::plan::Menu;
+
 use crate::agenda::Due;
 use crate::clock::SimTime;
 use crate::jobs::Job;
@@ -89,7 +91,7 @@ impl State {
         if !self.habits(router).watches {
             return;
         }
-        let placed = self.settings.ingest.is_some() && self.network.router(router).token.is_some();
+        let placed = self.pusher(router).is_some();
         let script = |status| if placed { Text::Placed(status) } else { Text::Absent };
         let entry = Entry {
             host,
@@ -99,7 +101,7 @@ impl State {
             up: script(Status::Up),
             down: script(Status::Down),
             disabled: false,
-            comment: format!("mastwatch:{}", self.network.node(node).id).into(),
+            comment: format!("{}{}", Menu::Netwatch.marker().1, self.network.node(node).id).into(),
             name: Box::default(),
             belief: Belief::Up,
             since: SimTime::default(),
@@ -209,10 +211,8 @@ impl State {
             Text::Absent => None,
             Text::Own(text) => Some(text.to_string()),
             Text::Placed(status) => {
-                let url = self.settings.ingest.as_ref()?.join("/api/webhooks/mikrotik/device-status").ok()?;
-                let token = self.network.router(router).token.as_ref()?;
                 let id = &self.network.node(entry.node?).id;
-                Some(crate::script::netwatch_script(url.as_str(), token, id, *status))
+                Some(self.pusher(router)?.netwatch(id, status.says()))
             }
         }
     }
@@ -237,7 +237,7 @@ impl State {
         row.put_if("down-script", self.netwatch_script(router, entry, Status::Down).unwrap_or_default());
         if !entry.disabled {
             row.put("status", entry.belief.text());
-            row.put("since", this.version.timestamp(self.clock.wall(entry.since)));
+            row.put("since", self.stamp(router, entry.since));
             if !this.version.is_v6() {
                 row.put("done-tests", entry.done_count.to_string());
                 row.put("failed-tests", entry.failed_count.to_string());
@@ -345,6 +345,9 @@ impl State {
                 "comment" => entry.comment = value.into(),
                 "name" if !v6 => entry.name = value.into(),
                 "type" if !v6 && value == "simple" => {}
+                "start-delay" | "startup-delay" if !v6 => {
+                    time(name, value, Duration::ZERO)?;
+                }
                 "type" if !v6 => return Err(Refusal::argument("input does not match any value of type")),
                 _ => return Err(Refusal::unknown_parameter(name)),
             }

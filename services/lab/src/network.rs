@@ -98,6 +98,8 @@ pub enum Sight {
     Netwatch,
     /// By its PPPoE session under this user name.
     Session(Box<str>),
+    /// By the lease of this hardware address.
+    Lease(Box<str>),
 }
 
 /// What a node adds to every path through it.
@@ -168,12 +170,58 @@ pub struct Habits {
     pub reports_sessions: bool,
     /// How long after the last sign of a customer its session is given up: between half of this and all of it.
     pub session_lost_after: Duration,
+    /// How long a DHCP lease lasts without being renewed.
+    pub lease_time: Duration,
+    /// The group of the user in [`RouterPlan::user`]: `full`, `write` or `read`.
+    pub group: String,
+    /// What the board may do.
+    pub device_mode: DeviceMode,
+    /// Whether its customers are known to a RADIUS server and have no secrets here.
+    pub radius: bool,
+    /// Whether an operator has configured it before: lines of his own, entries of his own.
+    pub is_lived_in: bool,
+    /// How far its wall clock is ahead, seconds; behind when negative.
+    pub clock_ahead_s: i64,
+}
+
+/// What a board may do before somebody has pressed its button. Source: `/system/device-mode`; boards
+/// that were shipped with 7.17 or later come as `home`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeviceMode {
+    /// All but containers and the like.
+    #[default]
+    Advanced,
+    /// Neither those nor tools that make traffic.
+    Basic,
+    /// Neither `/tool/fetch` nor the scheduler.
+    Home,
+}
+
+impl DeviceMode {
+    /// As the menu shows it.
+    pub fn text(self) -> &'static str {
+        match self {
+            DeviceMode::Advanced => "advanced",
+            DeviceMode::Basic => "basic",
+            DeviceMode::Home => "home",
+        }
+    }
+
+    /// Whether `/tool/fetch` and the scheduler work.
+    pub fn allows_push(self) -> bool {
+        match self {
+            DeviceMode::Advanced | DeviceMode::Basic => true,
+            DeviceMode::Home => false,
+        }
+    }
 }
 
 impl Default for Habits {
     /// Version 7.16.2; netwatch every 10 s, from 5 min after a boot (`startup-delay` of
     /// `/tool/netwatch`); sessions given up after 20 s (`keepalive-timeout` of 10 s, and drops at
-    /// about twice that).
+    /// about twice that); leases of 10 min; a user who may everything on a board that may everything,
+    /// with its customers in a list of its own, fresh from the factory and on time.
     fn default() -> Self {
         Self {
             version: DEFAULT_VERSION.parse().expect("the default version is one"),
@@ -182,6 +230,12 @@ impl Default for Habits {
             startup_delay: Duration::from_secs(300),
             reports_sessions: true,
             session_lost_after: Duration::from_secs(20),
+            lease_time: Duration::from_secs(600),
+            group: "full".into(),
+            device_mode: DeviceMode::default(),
+            radius: false,
+            is_lived_in: false,
+            clock_ahead_s: 0,
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::agenda::Due;
 use crate::clock::SimTime;
 use crate::jobs::Job;
 use crate::netwatch::Text;
-use crate::network::{NodeIndex, RouterIndex};
+use crate::network::{NodeIndex, RouterIndex, Sight};
 use crate::router::{Attributes, Refusal, Row};
 use crate::script::Status;
 use crate::state::{Change, State};
@@ -47,6 +47,10 @@ pub struct Secret {
     profile: Box<str>,
     disabled: bool,
     comment: Box<str>,
+    /// What else was set, in the order in which it is shown.
+    more: Vec<(&'static str, Box<str>)>,
+    /// Whether a RADIUS server knows him and this router has no secret of his.
+    is_remote: bool,
     /// How he stands.
     pub standing: Standing,
     last_out: Option<(SimTime, &'static str)>,
@@ -58,10 +62,19 @@ pub struct Secret {
 #[derive(Debug, Clone)]
 pub struct Profile {
     name: Box<str>,
-    on_up: Text,
-    on_down: Text,
+    pub(crate) on_up: Text,
+    pub(crate) on_down: Text,
     comment: Box<str>,
+    /// What else was set, in the order in which it is shown.
+    more: Vec<(&'static str, Box<str>)>,
     is_built_in: bool,
+}
+
+impl Profile {
+    /// The one that secrets have when nobody says.
+    pub(crate) fn is_default(&self) -> bool {
+        &*self.name == "default"
+    }
 }
 
 /// A customer who is connected.
@@ -77,9 +90,7 @@ pub struct Session {
 impl State {
     /// Puts our scripts into every profile a router has.
     pub(crate) fn place_profiles(&mut self, router: RouterIndex) {
-        let placed = self.habits(router).reports_sessions
-            && self.settings.ingest.is_some()
-            && self.network.router(router).token.is_some();
+        let placed = self.habits(router).reports_sessions && self.pusher(router).is_some();
         let script = |status| if placed { Text::Placed(status) } else { Text::Absent };
         let this = self.router(router);
         for name in ["default", "default-encryption"] {
@@ -89,6 +100,7 @@ impl State {
                 on_up: script(Status::Up),
                 on_down: script(Status::Down),
                 comment: Box::default(),
+                more: Vec::new(),
                 is_built_in: true,
             };
             this.profiles.insert(id, profile);
@@ -97,6 +109,7 @@ impl State {
 
     /// Gives a customer a secret; he has been connected for a while.
     pub(crate) fn place_session(&mut self, router: RouterIndex, node: NodeIndex, user: &str) {
+        let is_remote = self.habits(router).radius;
         let this = self.router(router);
         let id = this.next_id();
         let secret = Secret {
@@ -106,6 +119,8 @@ impl State {
             profile: "default".into(),
             disabled: false,
             comment: Box::default(),
+            more: Vec::new(),
+            is_remote,
             standing: Standing::Off,
             last_out: None,
             generation: 0,
@@ -305,7 +320,7 @@ impl State {
         let this = &self.routers[router.at()];
         let wanted = this.secrets.get(&secret).map_or("default", |secret| &*secret.profile);
         let profile = this.profiles.values().find(|profile| &*profile.name == wanted)?;
-        self.profile_script(router, profile, status)
+        Some(self.inline_or_named(router, self.profile_script(router, profile, status)?))
     }
 
     fn profile_script(&self, router: RouterIndex, profile: &Profile, status: Status) -> Option<String> {
@@ -316,11 +331,7 @@ impl State {
         match text {
             Text::Absent => None,
             Text::Own(text) => Some(text.to_string()),
-            Text::Placed(status) => {
-                let url = self.settings.ingest.as_ref()?.join("/api/webhooks/mikrotik/ppp-status").ok()?;
-                let token = self.network.router(router).token.as_ref()?;
-                Some(crate::script::ppp_script(url.as_str(), token, *status))
-            }
+            Text::Placed(status) => Some(self.pusher(router)?.session(status.says())),
         }
     }
 
@@ -343,28 +354,36 @@ impl State {
         row.put("session-id", format!("0x{:08X}", 0x8100_0000 | (id & 0x00ff_ffff)));
         row.put("limit-bytes-in", "0");
         row.put("limit-bytes-out", "0");
-        row.put("radius", "false");
+        row.put("radius", this.secrets.get(&session.secret)?.is_remote.to_string());
         Some(row)
     }
 
-    /// Every row of `/ppp/secret`.
-    pub(crate) fn secret_rows(&self, router: RouterIndex) -> Vec<Row> {
-        self.routers[router.at()].secrets.keys().filter_map(|id| self.secret_row(router, *id)).collect()
+    /// Every row of `/ppp/secret`, with passwords for who may see them.
+    pub(crate) fn secret_rows(&self, router: RouterIndex, sees_passwords: bool) -> Vec<Row> {
+        let ids = self.routers[router.at()].secrets.keys();
+        ids.filter_map(|id| self.secret_row(router, *id, sees_passwords)).collect()
     }
 
-    fn secret_row(&self, router: RouterIndex, id: u32) -> Option<Row> {
+    fn secret_row(&self, router: RouterIndex, id: u32, sees_passwords: bool) -> Option<Row> {
         let this = &self.routers[router.at()];
-        let secret = this.secrets.get(&id)?;
+        let secret = this.secrets.get(&id).filter(|secret| !secret.is_remote)?;
         let mut row = Row::of(id);
         row.put("name", &*secret.name);
         row.put("service", "pppoe");
-        row.put_if("password", &*secret.password);
+        if sees_passwords {
+            row.put_if("password", &*secret.password);
+        }
         row.put("profile", &*secret.profile);
-        let last_out = match secret.last_out {
-            Some((at, _)) => self.clock.wall(at),
-            None => chrono::DateTime::UNIX_EPOCH,
-        };
-        row.put("last-logged-out", this.version.timestamp(last_out));
+        for (name, value) in &secret.more {
+            row.put_if(*name, &**value);
+        }
+        row.put(
+            "last-logged-out",
+            match secret.last_out {
+                Some((at, _)) => self.stamp(router, at),
+                None => this.version.timestamp(chrono::DateTime::UNIX_EPOCH),
+            },
+        );
         if let Some((_, reason)) = secret.last_out {
             row.put("last-caller-id", caller_id(router, id));
             row.put("last-disconnect-reason", reason);
@@ -374,7 +393,8 @@ impl State {
         Some(row)
     }
 
-    /// Adds a secret. It belongs to nobody in the network, so nobody dials in with it.
+    /// Adds a secret. A customer of this router who is called so dials in with it; anybody else is
+    /// nobody in the network.
     pub(crate) fn add_secret(
         &mut self,
         router: RouterIndex,
@@ -390,16 +410,31 @@ impl State {
             profile: "default".into(),
             disabled: false,
             comment: Box::default(),
+            more: Vec::new(),
+            is_remote: false,
             standing: Standing::Off,
             last_out: None,
             generation: 0,
         };
         self.change_secret(router, None, &mut secret, attributes)?;
+        secret.node = self.customer_called(router, &secret.name);
         let this = self.router(router);
         let id = this.next_id();
         this.secrets.insert(id, secret);
+        self.look_at_secret(router, id);
         self.tell_secret(router, id);
         Ok(id)
+    }
+
+    fn customer_called(&self, router: RouterIndex, user: &str) -> Option<NodeIndex> {
+        let is_his = |node: &&NodeIndex| match &self.network.node(**node).seen_by {
+            Some((_, Sight::Session(name))) => &**name == user,
+            Some((_, Sight::Netwatch | Sight::Lease(_))) | None => false,
+        };
+        let node = self.network.children(router).iter().find(is_his).copied()?;
+        // Whom a RADIUS server knows is there already.
+        let is_known = self.routers[router.at()].secrets.values().any(|secret| secret.node == Some(node));
+        (!is_known).then_some(node)
     }
 
     /// Changes a secret. Disabling it does not end a session that lasts.
@@ -434,7 +469,7 @@ impl State {
     }
 
     fn tell_secret(&mut self, router: RouterIndex, id: u32) {
-        let row = self.secret_row(router, id);
+        let row = self.secret_row(router, id, false);
         self.router(router).tell(SECRET, |_| row.clone().map(Change::Row));
     }
 
@@ -449,8 +484,10 @@ impl State {
         for (name, value) in attributes.iter() {
             match name {
                 "name" => {
-                    let taken =
-                        this.secrets.iter().any(|(other, known)| Some(*other) != id && &*known.name == value);
+                    let is_like = |(other, known): (&u32, &Secret)| {
+                        Some(*other) != id && !known.is_remote && &*known.name == value
+                    };
+                    let taken = this.secrets.iter().any(is_like);
                     if taken {
                         return Err(Refusal::failure("failure: secret with the same name already exists"));
                     }
@@ -464,6 +501,12 @@ impl State {
                     secret.profile = value.into();
                 }
                 "service" if matches!(value, "pppoe" | "any") => {}
+                "caller-id" | "local-address" | "remote-address" | "routes" | "limit-bytes-in"
+                | "limit-bytes-out" => {
+                    let known = ["caller-id", "local-address", "remote-address", "routes"];
+                    let known = known.into_iter().chain(["limit-bytes-in", "limit-bytes-out"]);
+                    keep_more(&mut secret.more, known, name, value);
+                }
                 "service" => return Err(Refusal::argument("input does not match any value of service")),
                 "disabled" => secret.disabled = crate::router::truth(name, value)?,
                 "comment" => secret.comment = value.into(),
@@ -479,6 +522,9 @@ impl State {
         let row = |(id, profile): (&u32, &Profile)| {
             let mut row = Row::of(*id);
             row.put("name", &*profile.name);
+            for (name, value) in &profile.more {
+                row.put_if(*name, &**value);
+            }
             row.put_if("on-up", self.profile_script(router, profile, Status::Up).unwrap_or_default());
             row.put_if("on-down", self.profile_script(router, profile, Status::Down).unwrap_or_default());
             row.put("default", profile.is_built_in.to_string());
@@ -502,6 +548,7 @@ impl State {
             on_up: Text::Absent,
             on_down: Text::Absent,
             comment: Box::default(),
+            more: Vec::new(),
             is_built_in: false,
         };
         self.change_profile(router, None, &mut profile, attributes)?;
@@ -520,8 +567,14 @@ impl State {
     ) -> Result<(), Refusal> {
         let mut profile =
             self.routers[router.at()].profiles.get(&id).cloned().ok_or_else(Refusal::no_item)?;
+        let name_before = profile.name.clone();
         self.change_profile(router, Some(id), &mut profile, attributes)?;
-        self.router(router).profiles.insert(id, profile);
+        let this = self.router(router);
+        // Secrets name a profile by what it is, not by how it is called.
+        for secret in this.secrets.values_mut().filter(|secret| secret.profile == name_before) {
+            secret.profile.clone_from(&profile.name);
+        }
+        this.profiles.insert(id, profile);
         Ok(())
     }
 
@@ -553,6 +606,12 @@ impl State {
                 }
                 "on-up" => profile.on_up = Text::own(value),
                 "on-down" => profile.on_down = Text::own(value),
+                "local-address" | "remote-address" | "rate-limit" | "only-one" | "dns-server"
+                | "session-timeout" | "idle-timeout" | "address-list" => {
+                    let known = ["local-address", "remote-address", "rate-limit", "only-one"];
+                    let more = ["dns-server", "session-timeout", "idle-timeout", "address-list"];
+                    keep_more(&mut profile.more, known.into_iter().chain(more), name, value);
+                }
                 "comment" => profile.comment = value.into(),
                 _ => return Err(Refusal::unknown_parameter(name)),
             }
@@ -569,7 +628,7 @@ impl State {
             row.put("type", "pppoe-in");
             row.put("mtu", "1480");
             row.put("actual-mtu", "1480");
-            row.put("last-link-up-time", this.version.timestamp(self.clock.wall(session.since)));
+            row.put("last-link-up-time", self.stamp(router, session.since));
             row.put("link-downs", "0");
             row.put("dynamic", "true");
             row.put("running", "true");
@@ -577,6 +636,19 @@ impl State {
             Some(row)
         };
         this.sessions.iter().filter_map(row).collect()
+    }
+}
+
+/// Remembers a property that has no meaning to the simulation.
+fn keep_more(
+    more: &mut Vec<(&'static str, Box<str>)>,
+    mut known: impl Iterator<Item = &'static str>,
+    name: &str,
+    value: &str,
+) {
+    more.retain(|(kept, _)| *kept != name);
+    if let Some(name) = known.find(|known| *known == name) {
+        more.push((name, value.into()));
     }
 }
 

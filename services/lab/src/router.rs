@@ -1,7 +1,8 @@
 //! A router as its API clients see it.
 //!
 //! [`door`] takes connections, or is dead; [`session`] speaks with one client; [`menu`] knows what
-//! there is to read and change; [`query`] chooses rows; [`ping`] measures.
+//! there is to read and change, and [`table`] keeps what is merely put there; [`query`] chooses rows;
+//! [`ping`] measures.
 
 mod door;
 pub mod menu;
@@ -26,6 +27,11 @@ impl Row {
     /// A row with an id.
     pub fn of(id: u32) -> Self {
         Self(vec![(Cow::Borrowed(".id"), format!("*{id:X}"))])
+    }
+
+    /// The number in its id.
+    pub fn id(&self) -> Option<u32> {
+        u32::from_str_radix(self.get(".id")?.strip_prefix('*')?, 16).ok()
     }
 
     /// Adds a property.
@@ -86,9 +92,31 @@ impl Attributes {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
+    /// These and, unless it is among them, one more.
+    pub fn or(&self, name: &str, value: &str) -> Self {
+        let mut all = self.clone();
+        if all.get(name).is_none_or(str::is_empty) {
+            all.0.retain(|(known, _)| known != name);
+            all.0.push((name.to_owned(), value.to_owned()));
+        }
+        all
+    }
+
     /// Only this one.
     pub fn single(name: &str, value: &str) -> Self {
         Self(vec![(name.to_owned(), value.to_owned())])
+    }
+}
+
+impl From<&[(&str, &str)]> for Attributes {
+    fn from(pairs: &[(&str, &str)]) -> Self {
+        Self(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+    }
+}
+
+impl<const N: usize> From<&[(&str, &str); N]> for Attributes {
+    fn from(pairs: &[(&str, &str); N]) -> Self {
+        Self::from(pairs.as_slice())
     }
 }
 
@@ -110,6 +138,16 @@ impl Refusal {
     /// There is no such item.
     pub fn no_item() -> Self {
         Self { category: None, message: "no such item".to_owned() }
+    }
+
+    /// The user's group lacks a policy.
+    pub fn not_permitted() -> Self {
+        Self { category: None, message: "not enough permissions (9)".to_owned() }
+    }
+
+    /// The board was shipped so that it may not, until somebody presses its button.
+    pub fn not_in_device_mode() -> Self {
+        Self::failure("failure: not allowed by device-mode")
     }
 
     /// A value is wrong.

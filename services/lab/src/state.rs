@@ -8,20 +8,23 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::plan::script::Pusher;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::agenda::{Agenda, Due};
 use crate::clock::{Clock, SimTime};
 use crate::counters::Counters;
+use crate::dhcp::Lease;
 use crate::dice::Dice;
 use crate::faults::Faults;
 use crate::jobs::Job;
 use crate::netwatch::Entry;
-use crate::network::{Habits, Network, NodeIndex, RouterIndex, Sight};
+use crate::network::{DeviceMode, Habits, Network, NodeIndex, RouterIndex, Sight};
 use crate::ppp::{Profile, Secret, Session};
 use crate::router::Row;
 use crate::router::table::Table;
+use crate::scheduler::Task;
 use crate::script::Globals;
 use crate::settings::Settings;
 use crate::version::Version;
@@ -79,6 +82,10 @@ pub struct Router {
     pub version: Version,
     /// `/system/identity`.
     pub identity: String,
+    /// What the board may do.
+    pub device_mode: DeviceMode,
+    /// How far its wall clock is ahead, seconds; behind when negative.
+    pub clock_ahead_s: i64,
     /// Whether it has power.
     pub is_powered: bool,
     /// When it last started; before the beginning for one that was up already.
@@ -103,6 +110,14 @@ pub struct Router {
     pub profiles: BTreeMap<u32, Profile>,
     /// `/ppp/active`.
     pub sessions: BTreeMap<u32, Session>,
+    /// `/ip/dhcp-server/lease`.
+    pub leases: BTreeMap<u32, Lease>,
+    /// `/ip/neighbor`: who has been heard, and since when no more.
+    pub neighbours: BTreeMap<NodeIndex, Option<SimTime>>,
+    /// When the tasks of `/system/scheduler` run.
+    pub tasks: BTreeMap<u32, Task>,
+    /// How often a script or task ran.
+    pub runs: BTreeMap<u32, u32>,
     /// The menus that only hold what is put there.
     pub tables: BTreeMap<&'static str, Table>,
     /// `/log`.
@@ -181,6 +196,8 @@ impl State {
             routers.push(Router {
                 version: plan.habits.version.clone(),
                 identity: network.node(plan.node).id.to_string(),
+                device_mode: plan.habits.device_mode,
+                clock_ahead_s: plan.habits.clock_ahead_s,
                 is_powered: true,
                 booted_at: SimTime::default(),
                 up_before: UP_BEFORE,
@@ -193,6 +210,10 @@ impl State {
                 secrets: BTreeMap::new(),
                 profiles: BTreeMap::new(),
                 sessions: BTreeMap::new(),
+                leases: BTreeMap::new(),
+                neighbours: BTreeMap::new(),
+                tasks: BTreeMap::new(),
+                runs: BTreeMap::new(),
                 tables: BTreeMap::new(),
                 log: VecDeque::new(),
                 users: BTreeMap::new(),
@@ -228,13 +249,18 @@ impl State {
             scripts_queued: 0,
         };
         for router in state.network.router_indices() {
+            state.place_users(router);
             state.place_profiles(router);
+            state.place_radius(router);
             state.place_children(router);
+            state.place_foreign(router);
             let interval = state.habits(router).probe_interval;
             state.start_netwatch(router, Duration::ZERO, interval);
             // What the network file draws without supply is down from the start.
             state.show_presence(router);
             state.look_at_sessions(router);
+            state.look_at_leases(router);
+            state.look_at_neighbours(router);
         }
         state
     }
@@ -245,6 +271,7 @@ impl State {
             match &network.node(*node).seen_by {
                 Some((_, Sight::Netwatch)) => self.place_netwatch(router, *node),
                 Some((_, Sight::Session(user))) => self.place_session(router, *node, user),
+                Some((_, Sight::Lease(mac))) => self.place_lease(router, *node, mac),
                 None => {}
             }
         }
@@ -314,6 +341,8 @@ impl State {
             }
             for router in self.network.router_indices() {
                 self.look_at_sessions(router);
+                self.look_at_leases(router);
+                self.look_at_neighbours(router);
             }
         }
         changed
@@ -327,6 +356,8 @@ impl State {
                 self.boot(*router);
                 self.show_presence(*router);
                 self.look_at_sessions(*router);
+                self.look_at_leases(*router);
+                self.look_at_neighbours(*router);
             }
         }
     }
@@ -342,10 +373,12 @@ impl State {
 
     fn lose_power(&mut self, router: RouterIndex) {
         self.forget_sessions(router);
+        self.forget_leases(router);
         let this = self.router(router);
         this.is_powered = false;
         this.power.cancel();
         this.globals.clear();
+        this.neighbours.clear();
         this.jobs.clear();
         this.listeners.clear();
         this.log.clear();
@@ -374,6 +407,7 @@ impl State {
         };
         self.reset_netwatch(router);
         self.start_netwatch(router, delay, Duration::from_secs(1));
+        self.start_tasks(router);
     }
 
     fn show_presence(&mut self, router: RouterIndex) {
@@ -394,6 +428,9 @@ impl State {
                 Due::Started { node, start } => self.started(node, start),
                 Due::Lost { router, secret, generation } => self.lost(router, secret, generation),
                 Due::Dial { router, secret, generation } => self.dial(router, secret, generation),
+                Due::Task { router, task, generation } => self.task(router, task, generation),
+                Due::Bind { router, lease, generation } => self.bind(router, lease, generation),
+                Due::Expire { router, lease, generation } => self.expire(router, lease, generation),
             }
         }
         self.agenda.next()
@@ -402,7 +439,7 @@ impl State {
     /// Writes a line into a router's log.
     pub fn log(&mut self, router: RouterIndex, topics: &'static str, message: String) {
         let at = self.clock.now();
-        let clock = self.clock.clone();
+        let stamp = self.stamp(router, at);
         let this = self.router(router);
         let id = this.next_id();
         if this.log.len() >= LOG_LINES_MAX {
@@ -410,7 +447,31 @@ impl State {
         }
         this.log.push_back(LogLine { id, at, topics, message });
         this.tell("/log", |this| {
-            this.log.back().map(|line| Change::Row(crate::router::menu::log_row(line, &this.version, &clock)))
+            this.log.back().map(|line| Change::Row(crate::router::menu::log_row(line, stamp.clone())))
         });
+    }
+
+    /// A moment as a router's own clock would write it.
+    pub fn stamp(&self, router: RouterIndex, at: SimTime) -> String {
+        let this = &self.routers[router.at()];
+        let ahead = chrono::Duration::try_seconds(this.clock_ahead_s).unwrap_or_default();
+        let at = self.clock.wall(at);
+        this.version.timestamp(at.checked_add_signed(ahead).unwrap_or(at))
+    }
+
+    /// A router's date and time of day.
+    pub fn date_and_time(&self, router: RouterIndex) -> (String, String) {
+        let stamp = self.stamp(router, self.clock.now());
+        match stamp.split_once(' ') {
+            Some((date, time)) => (date.to_owned(), time.to_owned()),
+            None => (stamp, String::new()),
+        }
+    }
+
+    /// Where a router's scripts push to when mastwatch has placed them.
+    pub(crate) fn pusher(&self, router: RouterIndex) -> Option<Pusher> {
+        let url = self.settings.ingest.as_ref()?.as_str().trim_end_matches('/').to_owned();
+        let token = self.network.router(router).token.clone()?;
+        Some(Pusher { url, token, checks_certificate: false })
     }
 }

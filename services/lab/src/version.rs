@@ -38,6 +38,11 @@ impl Version {
         &self.text
     }
 
+    /// Only the numbers, such as `7.16.2`.
+    pub fn number(&self) -> &str {
+        self.text.split(' ').next().unwrap_or_default()
+    }
+
     fn is_at_least(&self, major: u32, minor: u32) -> bool {
         (self.major, self.minor) >= (major, minor)
     }

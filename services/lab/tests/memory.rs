@@ -113,7 +113,7 @@ async fn takes_less(every: u32) {
     // All they can say is said at once, and then taken back.
     let reports = |node: &NodeIndex| match &lab.network().node(*node).seen_by {
         Some((router, Sight::Netwatch)) => router.0 % every == 0,
-        Some((_, Sight::Session(_))) | None => false,
+        Some((_, Sight::Session(_) | Sight::Lease(_))) | None => false,
     };
     let sectors: Vec<NodeIndex> = lab.network().indices().filter(reports).collect();
     let things = sectors.len() as u64 * u64::from(CLIENTS + 1);

@@ -75,8 +75,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("reconciler", &["kit", "domain", "events", "vault", "routeros-api"]),
     ("projector", &["kit", "domain", "events"]),
     ("console", &["kit", "domain", "events", "vault", "network-file"]),
-    // Speaks network protocols, never JetStream.
-    ("lab", &["network-file", "events", "routeros-api"]),
+    // Speaks network protocols, never JetStream; its routers carry the scripts that `domain` writes.
+    ("lab", &["network-file", "events", "domain", "routeros-api"]),
 ];
 
 /// What only some crates may name.

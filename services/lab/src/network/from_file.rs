@@ -6,11 +6,11 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use events::NodeKind;
-use network_file::{LabNode, Need, NetworkFile, NodeEntry, Session, Subscriber};
+use network_file::{LabDeviceMode, LabNode, Need, NetworkFile, NodeEntry, Session, Subscriber};
 
 use super::{
-    Group, Habits, Hop, Kind, Member, Mode, Network, NetworkError, Node, NodeIndex, RouterIndex, RouterPlan,
-    Sight,
+    DeviceMode, Group, Habits, Hop, Kind, Member, Mode, Network, NetworkError, Node, NodeIndex, RouterIndex,
+    RouterPlan, Sight,
 };
 
 impl Network {
@@ -65,6 +65,16 @@ fn plan_of(
         startup_delay: ms(hints.netwatch_delay_ms),
         reports_sessions: hints.ppp_scripts,
         session_lost_after: ms(hints.session_timeout_ms),
+        lease_time: ms(hints.lease_time_ms),
+        group: hints.rights.name().to_owned(),
+        device_mode: match hints.device_mode {
+            LabDeviceMode::Advanced => DeviceMode::Advanced,
+            LabDeviceMode::Basic => DeviceMode::Basic,
+            LabDeviceMode::Home => DeviceMode::Home,
+        },
+        radius: hints.radius,
+        is_lived_in: hints.lived_in,
+        clock_ahead_s: -i64::from(hints.clock_behind_s),
     };
     Ok(Some(RouterPlan {
         node,
@@ -121,7 +131,8 @@ impl Known<'_> {
                 routers.get(1..).unwrap_or_default().to_vec(),
             ),
             Session::Static(address) => (Some(*address), Some(Sight::Netwatch), Vec::new()),
-            Session::Mac(_) | Session::None => (None, None, Vec::new()),
+            Session::Mac(mac) => (None, Some(Sight::Lease(mac.reveal().into())), Vec::new()),
+            Session::None => (None, None, Vec::new()),
         };
         Ok(Node {
             address,

@@ -1,82 +1,146 @@
-//! What there is to read and to change.
+//! What there is to read and to change: one value per menu, one file per family of menus.
+
+mod dhcp;
+mod interface;
+mod ip;
+mod log;
+mod netwatch;
+mod ppp;
+mod scheduler;
+mod script;
+mod system;
+mod users;
+
+pub(crate) use self::log::log_row;
+pub(crate) use self::scheduler::TASKS;
+pub(crate) use self::script::SCRIPTS;
+pub use self::users::Rights;
+pub(crate) use self::users::{Policy, policies};
+
+use std::net::IpAddr;
 
 use routeros_api::value;
 use routeros_api::wire::Sentence;
 
 use super::query::Query;
-use super::table::{FORMS, Form};
 use super::{Attributes, Refusal, Row};
-use crate::clock::Clock;
 use crate::network::RouterIndex;
-use crate::state::{Change, LogLine, State};
-use crate::version::{Version, duration};
-use crate::{netwatch, ppp};
+use crate::state::State;
 
-/// A menu that can be printed.
-#[derive(Debug, Clone, Copy)]
-pub enum Menu {
-    /// `/system/identity`.
-    Identity,
-    /// `/system/resource`.
-    Resource,
-    /// `/system/clock`.
-    Clock,
-    /// `/system/routerboard`.
-    Routerboard,
-    /// `/interface`.
-    Interface,
-    /// `/user/active`.
-    Users,
-    /// `/log`.
-    Log,
-    /// `/ppp/active`.
-    Sessions,
-    /// `/ppp/secret`.
-    Secrets,
-    /// `/ppp/profile`.
-    Profiles,
-    /// `/tool/netwatch`.
-    Netwatch,
-    /// One that only holds what is put there.
-    Table(&'static Form),
+/// A menu. What a menu cannot do is no command in it.
+pub trait Menu: Sync {
+    /// Its path.
+    fn path(&self) -> &'static str;
+
+    /// What the router's log calls one of its rows.
+    fn noun(&self) -> &'static str;
+
+    /// Whether this router has it: versions and boards differ.
+    fn is_on(&self, _state: &State, _router: RouterIndex) -> bool {
+        true
+    }
+
+    /// Its rows in order. `rights` decide what of them may be seen.
+    fn rows(&self, state: &State, router: RouterIndex, rights: Rights) -> Vec<Row>;
+
+    /// Adds a row and gives its id.
+    ///
+    /// # Errors
+    ///
+    /// What the router says to it.
+    fn add(&self, _state: &mut State, _router: RouterIndex, _asked: &Asked<'_>) -> Result<u32, Refusal> {
+        Err(Refusal::no_command())
+    }
+
+    /// Changes a row.
+    ///
+    /// # Errors
+    ///
+    /// What the router says to it.
+    fn set(
+        &self,
+        _state: &mut State,
+        _router: RouterIndex,
+        _id: u32,
+        _attributes: &Attributes,
+    ) -> Result<(), Refusal> {
+        Err(Refusal::no_command())
+    }
+
+    /// Removes a row.
+    ///
+    /// # Errors
+    ///
+    /// What the router says to it.
+    fn remove(&self, _state: &mut State, _router: RouterIndex, _id: u32) -> Result<(), Refusal> {
+        Err(Refusal::no_command())
+    }
+
+    /// Changes a menu that has no items.
+    ///
+    /// # Errors
+    ///
+    /// What the router says to it.
+    fn set_all(
+        &self,
+        _state: &mut State,
+        _router: RouterIndex,
+        _attributes: &Attributes,
+    ) -> Result<(), Refusal> {
+        Err(Refusal::no_command())
+    }
+
+    /// Whether it is one thing without items.
+    fn is_single(&self) -> bool {
+        false
+    }
+
+    /// What only some menus can do to a row, such as `run`.
+    ///
+    /// # Errors
+    ///
+    /// What the router says to it.
+    fn deed(
+        &self,
+        _state: &mut State,
+        _router: RouterIndex,
+        _verb: &str,
+        _id: u32,
+        _attributes: &Attributes,
+    ) -> Result<(), Refusal> {
+        Err(Refusal::no_command())
+    }
+
+    /// The verbs of [`Menu::deed`].
+    fn deeds(&self) -> &'static [&'static str] {
+        &[]
+    }
 }
 
-impl Menu {
-    /// The menu at a path.
-    pub fn at(path: &str) -> Option<Self> {
-        Some(match path {
-            "/system/identity" => Menu::Identity,
-            "/system/resource" => Menu::Resource,
-            "/system/clock" => Menu::Clock,
-            "/system/routerboard" => Menu::Routerboard,
-            "/interface" => Menu::Interface,
-            "/user/active" => Menu::Users,
-            "/log" => Menu::Log,
-            ppp::ACTIVE => Menu::Sessions,
-            ppp::SECRET => Menu::Secrets,
-            ppp::PROFILE => Menu::Profiles,
-            netwatch::MENU => Menu::Netwatch,
-            path => Menu::Table(FORMS.iter().find(|form| form.path == path)?),
-        })
-    }
+/// What somebody wants added, and who.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// With what.
+    pub attributes: &'a Attributes,
+    /// By which user.
+    pub user: &'a str,
+}
 
-    /// Its path.
-    pub fn path(self) -> &'static str {
-        match self {
-            Menu::Identity => "/system/identity",
-            Menu::Resource => "/system/resource",
-            Menu::Clock => "/system/clock",
-            Menu::Routerboard => "/system/routerboard",
-            Menu::Interface => "/interface",
-            Menu::Users => "/user/active",
-            Menu::Log => "/log",
-            Menu::Sessions => ppp::ACTIVE,
-            Menu::Secrets => ppp::SECRET,
-            Menu::Profiles => ppp::PROFILE,
-            Menu::Netwatch => netwatch::MENU,
-            Menu::Table(form) => form.path,
-        }
-    }
+/// The menu at a path.
+pub fn at(path: &str) -> Option<&'static dyn Menu> {
+    let families = [
+        dhcp::MENUS,
+        interface::MENUS,
+        ip::MENUS,
+        log::MENUS,
+        netwatch::MENUS,
+        ppp::MENUS,
+        scheduler::MENUS,
+        script::MENUS,
+        system::MENUS,
+        users::MENUS,
+    ];
+    families.into_iter().flatten().copied().find(|menu| menu.path() == path)
 }
 
 /// What one command is answered, but for the tag.
@@ -99,6 +163,10 @@ pub struct View {
 
 impl View {
     /// Of a sentence.
+    ///
+    /// # Errors
+    ///
+    /// When its query words are none.
     pub fn read(said: &Sentence) -> Result<Self, Refusal> {
         let proplist = said.attribute(".proplist").filter(|list| !list.is_empty());
         let proplist =
@@ -112,259 +180,128 @@ impl View {
     }
 }
 
+/// Who asks.
+#[derive(Debug, Clone)]
+pub struct Asker {
+    /// The user's name.
+    pub user: String,
+    /// From where.
+    pub from: IpAddr,
+    /// What he may.
+    pub rights: Rights,
+}
+
 impl State {
     /// Does what reads or changes a menu.
     pub(crate) fn answer(
         &mut self,
         router: RouterIndex,
-        menu: Menu,
+        menu: &dyn Menu,
         verb: &str,
         said: &Sentence,
+        asker: &Asker,
     ) -> Result<Answer, Refusal> {
-        match verb {
-            "print" | "getall" => {
-                let view = View::read(said)?;
-                let rows: Vec<Sentence> =
-                    self.rows(router, menu).iter().filter_map(|row| view.of(row)).collect();
-                if said.attribute("count-only").is_some() {
-                    return Ok(Answer { ret: Some(rows.len().to_string()), ..Answer::default() });
-                }
-                Ok(Answer { rows, ret: None, has_rows: true })
-            }
-            "add" => {
-                let id = self.add(router, menu, &Attributes::of(said))?;
-                Ok(Answer { ret: Some(format!("*{id:X}")), ..Answer::default() })
-            }
-            "set" => self.change(router, menu, said, &Attributes::of(said)),
-            "enable" => self.change(router, menu, said, &Attributes::single("disabled", "no")),
-            "disable" => self.change(router, menu, said, &Attributes::single("disabled", "yes")),
-            "remove" => {
-                for id in self.chosen(router, menu, said)? {
-                    self.remove(router, menu, id)?;
-                }
-                Ok(Answer::default())
-            }
-            _ => Err(Refusal::no_command()),
+        if !menu.is_on(self, router) {
+            return Err(Refusal::no_command());
         }
-    }
-
-    fn rows(&self, router: RouterIndex, menu: Menu) -> Vec<Row> {
-        let this = &self.routers[router.at()];
-        let now = self.clock.now();
-        match menu {
-            Menu::Identity => single(&[("name", &this.identity)]),
-            Menu::Resource => single(&[
-                ("uptime", &duration(this.uptime(now))),
-                ("version", this.version.text()),
-                ("free-memory", "1811939328"),
-                ("total-memory", "2147483648"),
-                ("cpu", "ARM64"),
-                ("cpu-count", "4"),
-                ("cpu-load", &(3 + (now.0.as_secs() / 7 + u64::from(router.0)) % 9).to_string()),
-                ("free-hdd-space", "98000000"),
-                ("total-hdd-space", "134217728"),
-                ("architecture-name", "arm64"),
-                ("board-name", "CCR2004-16G-2S+"),
-                ("platform", "MikroTik"),
-            ]),
-            Menu::Clock => {
-                let at = self.clock.wall(now);
-                let (date, time) = self.date_and_time(router, at);
-                single(&[
-                    ("time", &time),
-                    ("date", &date),
-                    ("time-zone-name", "UTC"),
-                    ("gmt-offset", "+00:00"),
-                ])
+        if matches!(verb, "print" | "getall" | "listen") {
+            asker.rights.need(Policy::Read)?;
+            let view = View::read(said)?;
+            let rows = menu.rows(self, router, asker.rights);
+            let rows: Vec<Sentence> = rows.iter().filter_map(|row| view.of(row)).collect();
+            if said.attribute("count-only").is_some() {
+                return Ok(Answer { ret: Some(rows.len().to_string()), ..Answer::default() });
             }
-            Menu::Routerboard => single(&[
-                ("routerboard", "true"),
-                ("model", "CCR2004-16G-2S+"),
-                ("serial-number", &format!("LAB{:08X}", router.0)),
-                ("current-firmware", this.version.text().split(' ').next().unwrap_or_default()),
-            ]),
-            Menu::Interface => {
-                let mut rows = vec![self.uplink_row(router)];
-                rows.extend(self.session_interface_rows(router));
-                rows
-            }
-            Menu::Users => {
-                let row = |(id, (name, address, when)): (
-                    &u32,
-                    &(String, std::net::IpAddr, crate::clock::SimTime),
-                )| {
-                    let mut row = Row::of(*id);
-                    row.put("when", this.version.timestamp(self.clock.wall(*when)));
-                    row.put("name", name);
-                    row.put("address", address.to_string());
-                    row.put("via", "api");
-                    row.put("group", "full");
-                    row
-                };
-                this.users.iter().map(row).collect()
-            }
-            Menu::Log => this.log.iter().map(|line| log_row(line, &this.version, &self.clock)).collect(),
-            Menu::Sessions => self.session_rows(router),
-            Menu::Secrets => self.secret_rows(router),
-            Menu::Profiles => self.profile_rows(router),
-            Menu::Netwatch => self.netwatch_rows(router),
-            Menu::Table(form) => this.tables.get(form.path).map(|table| table.rows(form)).unwrap_or_default(),
+            return Ok(Answer { rows, ret: None, has_rows: true });
         }
-    }
-
-    /// The router's date and time of day.
-    pub(crate) fn date_and_time(
-        &self,
-        router: RouterIndex,
-        at: chrono::DateTime<chrono::Utc>,
-    ) -> (String, String) {
-        let stamp = self.routers[router.at()].version.timestamp(at);
-        match stamp.split_once(' ') {
-            Some((date, time)) => (date.to_owned(), time.to_owned()),
-            None => (stamp, String::new()),
+        let is_known = matches!(verb, "add" | "set" | "unset" | "enable" | "disable" | "remove");
+        if !is_known && !menu.deeds().contains(&verb) {
+            return Err(Refusal::no_command());
         }
-    }
-
-    fn uplink_row(&self, router: RouterIndex) -> Row {
-        /// Above the ids of everything that is added, below those of sessions.
-        const UPLINK_ID: u32 = 0x0fff_ff01;
-        let this = &self.routers[router.at()];
-        let mut row = Row::of(UPLINK_ID);
-        row.put("name", "ether1");
-        row.put("default-name", "ether1");
-        row.put("type", "ether");
-        row.put("mtu", "1500");
-        row.put("actual-mtu", "1500");
-        row.put("mac-address", format!("06:00:{:02X}:{:02X}:00:01", router.0 >> 8 & 0xff, router.0 & 0xff));
-        row.put("last-link-up-time", this.version.timestamp(self.clock.wall(this.booted_at)));
-        row.put("link-downs", "0");
-        row.put("running", "true");
-        row.put("disabled", "false");
-        row
-    }
-
-    fn add(&mut self, router: RouterIndex, menu: Menu, attributes: &Attributes) -> Result<u32, Refusal> {
-        match menu {
-            Menu::Netwatch => self.add_netwatch(router, attributes),
-            Menu::Secrets => self.add_secret(router, attributes),
-            Menu::Profiles => self.add_profile(router, attributes),
-            Menu::Table(form) if !form.columns.is_empty() => {
-                let created = self.routers[router.at()].version.timestamp(self.clock.wall(self.clock.now()));
-                let this = self.router(router);
-                let id = this.last_id + 1;
-                this.tables.entry(form.path).or_default().add(form, id, attributes, created)?;
-                this.last_id = id;
-                self.tell_table(router, form, id);
-                Ok(id)
+        asker.rights.need(Policy::Write)?;
+        if menu.path().starts_with("/user") {
+            asker.rights.need(Policy::Grant)?;
+        }
+        let attributes = match verb {
+            "enable" => Attributes::single("disabled", "no"),
+            "disable" => Attributes::single("disabled", "yes"),
+            "unset" => {
+                let name = said.attribute("value-name").map(value::text).unwrap_or_default();
+                Attributes::single(&name, "")
             }
-            Menu::Identity
-            | Menu::Resource
-            | Menu::Clock
-            | Menu::Routerboard
-            | Menu::Interface
-            | Menu::Users
-            | Menu::Log
-            | Menu::Sessions
-            | Menu::Table(_) => Err(Refusal::no_command()),
+            _ => Attributes::of(said),
+        };
+        if verb == "add" {
+            let asked = Asked { attributes: &attributes, user: &asker.user };
+            let id = menu.add(self, router, &asked)?;
+            let name = attributes.get("name").map(str::to_owned);
+            self.note_change(router, menu, name.as_deref(), "added", asker);
+            return Ok(Answer { ret: Some(format!("*{id:X}")), ..Answer::default() });
         }
-    }
-
-    fn change(
-        &mut self,
-        router: RouterIndex,
-        menu: Menu,
-        said: &Sentence,
-        attributes: &Attributes,
-    ) -> Result<Answer, Refusal> {
-        if let Menu::Identity = menu {
-            let name = attributes
-                .get("name")
-                .ok_or_else(|| Refusal::argument("missing value(s) of argument(s) name"))?;
-            self.router(router).identity = name.to_owned();
+        if menu.is_single() {
+            menu.set_all(self, router, &attributes)?;
+            self.note_change(router, menu, None, "changed", asker);
             return Ok(Answer::default());
         }
-        for id in self.chosen(router, menu, said)? {
-            match menu {
-                Menu::Netwatch => self.set_netwatch(router, id, attributes)?,
-                Menu::Secrets => self.set_secret(router, id, attributes)?,
-                Menu::Profiles => self.set_profile(router, id, attributes)?,
-                Menu::Table(form) => {
-                    let this = self.router(router);
-                    this.tables.entry(form.path).or_default().set(form, id, attributes)?;
-                    self.tell_table(router, form, id);
-                }
-                Menu::Identity
-                | Menu::Resource
-                | Menu::Clock
-                | Menu::Routerboard
-                | Menu::Interface
-                | Menu::Users
-                | Menu::Log
-                | Menu::Sessions => return Err(Refusal::no_command()),
+        for (id, name) in self.chosen(router, menu, said)? {
+            match verb {
+                "remove" => menu.remove(self, router, id)?,
+                "set" | "unset" | "enable" | "disable" => menu.set(self, router, id, &attributes)?,
+                deed => menu.deed(self, router, deed, id, &attributes)?,
             }
+            let what = if verb == "remove" { "removed" } else { "changed" };
+            self.note_change(router, menu, name.as_deref(), what, asker);
         }
         Ok(Answer::default())
     }
 
-    fn remove(&mut self, router: RouterIndex, menu: Menu, id: u32) -> Result<(), Refusal> {
-        match menu {
-            Menu::Netwatch => self.remove_netwatch(router, id),
-            Menu::Secrets => self.remove_secret(router, id),
-            Menu::Profiles => self.remove_profile(router, id),
-            Menu::Sessions => self.remove_session(router, id),
-            Menu::Table(form) => {
-                let this = self.router(router);
-                this.tables.entry(form.path).or_default().remove(id)?;
-                this.tell(form.path, |_| Some(Change::Dead(format!("*{id:X}"))));
-                Ok(())
-            }
-            Menu::Identity
-            | Menu::Resource
-            | Menu::Clock
-            | Menu::Routerboard
-            | Menu::Interface
-            | Menu::Users
-            | Menu::Log => Err(Refusal::no_command()),
-        }
-    }
-
-    fn tell_table(&mut self, router: RouterIndex, form: &'static Form, id: u32) {
-        let id = format!("*{id:X}");
-        self.router(router).tell(form.path, |this| {
-            let rows = this.tables.get(form.path)?.rows(form);
-            rows.into_iter().find(|row| row.get(".id") == Some(&id)).map(Change::Row)
-        });
+    /// The line a router writes when somebody changes it. What was changed to what it does not say.
+    fn note_change(
+        &mut self,
+        router: RouterIndex,
+        menu: &dyn Menu,
+        name: Option<&str>,
+        what: &str,
+        asker: &Asker,
+    ) {
+        let noun = menu.noun();
+        let named = name.filter(|name| !name.is_empty()).map(|name| format!(" <{name}>")).unwrap_or_default();
+        let Asker { user, from, .. } = asker;
+        let message = if self.routers[router.at()].version.is_v6() {
+            format!("{noun} {what} by {user}")
+        } else {
+            format!("{noun}{named} {what} by api:{user}@{from}")
+        };
+        self.log(router, "system,info", message);
     }
 
     /// The items a command names by `.id` or `numbers`: ids or names, comma separated. All or none.
-    fn chosen(&self, router: RouterIndex, menu: Menu, said: &Sentence) -> Result<Vec<u32>, Refusal> {
+    fn chosen(
+        &self,
+        router: RouterIndex,
+        menu: &dyn Menu,
+        said: &Sentence,
+    ) -> Result<Vec<(u32, Option<String>)>, Refusal> {
         let Some(named) = said.attribute(".id").or_else(|| said.attribute("numbers")) else {
             return Err(Refusal::argument("missing value(s) of argument(s) numbers"));
         };
         let named = value::text(named);
-        let rows = self.rows(router, menu);
+        let rows = menu.rows(self, router, Rights::NONE);
         let find = |item: &str| {
             let key = if item.starts_with('*') { ".id" } else { "name" };
             let row = rows.iter().find(|row| row.get(key) == Some(item))?;
-            u32::from_str_radix(row.get(".id")?.strip_prefix('*')?, 16).ok()
+            let id = u32::from_str_radix(row.get(".id")?.strip_prefix('*')?, 16).ok()?;
+            Some((id, row.get("name").map(str::to_owned)))
         };
         named.split(',').map(|item| find(item.trim()).ok_or_else(Refusal::no_item)).collect()
     }
 }
 
+/// The row of a menu that is one thing.
 fn single(properties: &[(&'static str, &str)]) -> Vec<Row> {
     let mut row = Row::default();
     for (name, value) in properties {
         row.put(*name, *value);
     }
     vec![row]
-}
-
-/// A line of the log as a row.
-pub(crate) fn log_row(line: &LogLine, version: &Version, clock: &Clock) -> Row {
-    let mut row = Row::of(line.id);
-    row.put("time", version.timestamp(clock.wall(line.at)));
-    row.put("topics", line.topics);
-    row.put("message", &*line.message);
-    row
 }

@@ -21,7 +21,7 @@ use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::menu::{Answer, Menu, View};
+use super::menu::{self, Answer, Asker, Menu, Policy, View};
 use super::ping::Ping;
 use super::{Refusal, Row};
 use crate::lab::Lab;
@@ -254,7 +254,7 @@ impl Client {
         }
         self.streams.retain(|_, stream| !stream.stopped.is_cancelled());
         let (menu, verb) = path.rsplit_once('/').unwrap_or_default();
-        let menu = Menu::at(menu);
+        let menu = menu::at(menu);
         let known = menu.is_some() || matches!(path.as_str(), "/quit" | "/cancel" | "/ping" | "/tool/ping");
         self.lab.with(|state| {
             state.router(self.router).counters.called(if known { &path } else { "(unknown)" });
@@ -269,19 +269,30 @@ impl Client {
                 Next::More
             }
             ("/ping" | "/tool/ping", _) => {
-                self.ping(said, tag).await;
+                match self.asker().rights.need(Policy::Test) {
+                    Ok(()) => self.ping(said, tag).await,
+                    Err(refusal) => self.refuse(&refusal, tag).await,
+                }
                 Next::More
             }
             (_, Some(menu)) => {
                 let flag = |name: &str| said.attribute(name).is_some();
                 let prints = matches!(verb, "print" | "getall");
                 let follows = verb == "listen" || (prints && (flag("follow") || flag("follow-only")));
+                let asker = self.asker();
                 if prints && !flag("follow-only") || !follows {
-                    let answer = self.lab.with(|state| state.answer(self.router, menu, verb, said));
+                    let answer = self.lab.with(|state| state.answer(self.router, menu, verb, said, &asker));
+                    if answer.is_err() && follows {
+                        self.answer(answer, tag, true).await;
+                        return Next::More;
+                    }
                     self.answer(answer, tag, !follows).await;
                 }
                 if follows {
-                    self.follow(menu, said, tag).await;
+                    match asker.rights.need(Policy::Read) {
+                        Ok(()) => self.follow(menu, said, tag).await,
+                        Err(refusal) => self.refuse(&refusal, tag).await,
+                    }
                 }
                 Next::More
             }
@@ -290,6 +301,17 @@ impl Client {
                 Next::More
             }
         }
+    }
+
+    /// Who speaks, and what he may at this moment.
+    fn asker(&self) -> Asker {
+        self.lab.with(|state| {
+            let user =
+                self.user.and_then(|id| Some(state.routers[self.router.at()].users.get(&id)?.0.clone()));
+            let user = user.unwrap_or_default();
+            let rights = state.rights(self.router, &user);
+            Asker { user, from: self.from.ip(), rights }
+        })
     }
 
     async fn answer(&self, answer: Result<Answer, Refusal>, tag: Option<&[u8]>, ends: bool) {
@@ -321,17 +343,17 @@ impl Client {
     async fn login(&mut self, said: &Sentence, tag: Option<&[u8]>) -> Next {
         let name = said.attribute("name").map(value::text).unwrap_or_default().into_owned();
         let version = self.lab.with(|state| state.router(self.router).version.clone());
-        let plan = self.lab.network().router(self.router).clone();
+        let expected = self.lab.with(|state| state.password(self.router, &name));
         let given = match (said.attribute("password"), said.attribute("response")) {
             (Some(password), None) if !version.wants_challenge() => {
-                name == plan.user && password == plan.password.as_bytes()
+                expected.is_some_and(|expected| password == expected.as_bytes())
             }
             (None, Some(response)) => {
-                let expected = self.challenge.take().and_then(|challenge| {
-                    challenge_response(plan.password.as_bytes(), challenge.as_bytes()).ok()
+                let expected = self.challenge.take().zip(expected).and_then(|(challenge, password)| {
+                    challenge_response(password.as_bytes(), challenge.as_bytes()).ok()
                 });
                 let matches = expected.is_some_and(|expected| expected.as_bytes() == response);
-                matches && name == plan.user && version.takes_challenge()
+                matches && version.takes_challenge()
             }
             // A bare `/login`, or a password where only challenges are known.
             (None, None) | (Some(_), _) => {
@@ -437,7 +459,7 @@ impl Client {
         });
     }
 
-    async fn follow(&mut self, menu: Menu, said: &Sentence, tag: Option<&[u8]>) {
+    async fn follow(&mut self, menu: &dyn Menu, said: &Sentence, tag: Option<&[u8]>) {
         let view = match View::read(said) {
             Ok(view) => view,
             Err(refusal) => return self.refuse(&refusal, tag).await,

@@ -1,102 +1,162 @@
-//! Menus that only hold what is put there.
+//! Menus that hold what is put there.
+//!
+//! A [`Form`] says what a row may have and in which form a router shows it; a [`Table`] holds the rows.
 
 use std::collections::BTreeMap;
 
+use routeros_api::value;
+
+use super::menu::{Asked, Menu, Rights, policies};
 use super::{Attributes, Refusal, Row};
+use crate::network::RouterIndex;
+use crate::state::{Change, State};
+use crate::version::duration;
 
 /// What one such menu knows.
 #[derive(Debug)]
 pub struct Form {
     /// Its path.
     pub path: &'static str,
+    /// What the log calls one of its rows.
+    pub noun: &'static str,
     /// The attributes a row may have.
-    pub columns: &'static [&'static str],
+    pub columns: &'static [Column],
+    /// Those that it must have.
+    pub required: &'static [&'static str],
     /// Those that no two rows may share together. Empty: all may.
     pub unique: &'static [&'static str],
+    /// What is said to a row that shares them.
+    pub taken: &'static str,
+    /// Which truths every row shows: `dynamic`, `invalid`, `disabled`.
+    pub flags: &'static [&'static str],
 }
 
-/// Every such menu.
-pub const FORMS: &[Form] = &[
-    Form {
-        path: "/ip/address",
-        columns: &["address", "network", "interface", "disabled", "comment"],
-        unique: &["address", "interface"],
-    },
-    Form {
-        path: "/ip/arp",
-        columns: &["address", "mac-address", "interface", "disabled", "comment"],
-        unique: &["address"],
-    },
-    Form {
-        path: "/ip/dhcp-server/lease",
-        columns: &[
-            "address",
-            "mac-address",
-            "client-id",
-            "server",
-            "block-access",
-            "rate-limit",
-            "lease-time",
-            "disabled",
-            "comment",
-        ],
-        unique: &["mac-address", "server"],
-    },
-    Form {
-        path: "/ip/dns/static",
-        columns: &["name", "address", "type", "ttl", "disabled", "comment"],
-        unique: &[],
-    },
-    Form {
-        path: "/ip/firewall/address-list",
-        columns: &["list", "address", "timeout", "disabled", "comment"],
-        unique: &["list", "address"],
-    },
-    Form { path: "/ip/neighbor", columns: &[], unique: &[] },
-    Form {
-        path: "/ip/route",
-        columns: &["dst-address", "gateway", "distance", "scope", "routing-table", "disabled", "comment"],
-        unique: &[],
-    },
-    Form {
-        path: "/queue/simple",
-        columns: &["name", "target", "max-limit", "limit-at", "parent", "priority", "disabled", "comment"],
-        unique: &["name"],
-    },
-    Form {
-        path: "/system/scheduler",
-        columns: &[
-            "name",
-            "start-time",
-            "start-date",
-            "interval",
-            "on-event",
-            "policy",
-            "disabled",
-            "comment",
-        ],
-        unique: &["name"],
-    },
-    Form {
-        path: "/system/script",
-        columns: &["name", "source", "policy", "dont-require-permissions", "owner", "comment"],
-        unique: &["name"],
-    },
-];
+/// One attribute of a row.
+#[derive(Debug, Clone, Copy)]
+pub struct Column {
+    name: &'static str,
+    kind: Kind,
+}
 
-/// The rows of one menu.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Text,
+    /// Text that is never shown.
+    Hidden,
+    Truth,
+    Time,
+    /// Up and down, bits per second.
+    Rates,
+    /// Addresses with their masks.
+    Hosts,
+    /// Policies, those that are there.
+    Allowed,
+    /// Policies, those that are not there with a `!`.
+    Policies,
+}
+
+impl Column {
+    /// Any text.
+    pub const fn text(name: &'static str) -> Self {
+        Self { name, kind: Kind::Text }
+    }
+
+    /// Any text, which is never shown.
+    pub const fn hidden(name: &'static str) -> Self {
+        Self { name, kind: Kind::Hidden }
+    }
+
+    /// `true` or `false`.
+    pub const fn truth(name: &'static str) -> Self {
+        Self { name, kind: Kind::Truth }
+    }
+
+    /// A length of time.
+    pub const fn time(name: &'static str) -> Self {
+        Self { name, kind: Kind::Time }
+    }
+
+    /// Up and down, bits per second.
+    pub const fn rates(name: &'static str) -> Self {
+        Self { name, kind: Kind::Rates }
+    }
+
+    /// Addresses with their masks.
+    pub const fn hosts(name: &'static str) -> Self {
+        Self { name, kind: Kind::Hosts }
+    }
+
+    /// Policies of a script.
+    pub const fn allowed(name: &'static str) -> Self {
+        Self { name, kind: Kind::Allowed }
+    }
+
+    /// Policies of a group.
+    pub const fn policies(name: &'static str) -> Self {
+        Self { name, kind: Kind::Policies }
+    }
+
+    /// A value as a router keeps it.
+    fn kept(self, text: &str) -> Result<String, Refusal> {
+        let no_value = || Refusal::argument(format!("invalid value for argument {}", self.name));
+        match self.kind {
+            _ if text.is_empty() => Ok(String::new()),
+            Kind::Text | Kind::Hidden => Ok(text.to_owned()),
+            Kind::Truth => super::truth(self.name, text).map(|truth| truth.to_string()),
+            Kind::Time => match value::duration(text) {
+                Ok(Some(time)) => Ok(duration(time)),
+                Ok(None) => Ok(text.to_owned()),
+                Err(_) => Err(no_value()),
+            },
+            Kind::Rates => {
+                let (up, down) = text.split_once('/').unwrap_or((text, text));
+                let (up, down) = rate(up).zip(rate(down)).ok_or_else(no_value)?;
+                Ok(format!("{up}/{down}"))
+            }
+            Kind::Hosts => {
+                let host = |host: &str| {
+                    let (address, mask) = host.split_once('/').unwrap_or((host, ""));
+                    let address: std::net::IpAddr = address.parse().map_err(|_| no_value())?;
+                    let whole = if address.is_ipv4() { "32" } else { "128" };
+                    Ok(format!("{address}/{}", if mask.is_empty() { whole } else { mask }))
+                };
+                Ok(text.split(',').map(host).collect::<Result<Vec<String>, Refusal>>()?.join(","))
+            }
+            Kind::Allowed => policies(self.name, text, false),
+            Kind::Policies => policies(self.name, text, true),
+        }
+    }
+}
+
+/// Bits per second: `10M`, `512k`, `1000000`.
+fn rate(text: &str) -> Option<u64> {
+    let (number, factor) = match text.as_bytes().last()? {
+        b'k' => (&text[..text.len() - 1], 1_000),
+        b'M' => (&text[..text.len() - 1], 1_000_000),
+        b'G' => (&text[..text.len() - 1], 1_000_000_000),
+        _ => (text, 1),
+    };
+    number.parse::<u64>().ok()?.checked_mul(factor)
+}
+
+/// The rows of one menu, in the order in which they are shown.
 #[derive(Debug, Default)]
-pub struct Table(BTreeMap<u32, TableRow>);
+pub struct Table {
+    rows: BTreeMap<u32, TableRow>,
+    order: Vec<u32>,
+}
 
+/// One row.
 #[derive(Debug, Clone, Default)]
-struct TableRow {
-    values: Vec<(&'static str, String)>,
-    created: String,
+pub struct TableRow {
+    values: Vec<(&'static str, Box<str>)>,
+    created: Box<str>,
 }
 
 impl TableRow {
-    fn get(&self, name: &str) -> Option<&str> {
-        self.values.iter().find_map(|(found, value)| (*found == name).then_some(value.as_str()))
+    /// An attribute, as it is shown.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.values.iter().find_map(|(found, value)| (*found == name).then_some(&**value))
     }
 
     /// A row with a `timeout` is dynamic.
@@ -109,86 +169,183 @@ impl TableRow {
 const ROWS_MAX: usize = 100_000;
 
 impl Table {
-    /// Adds a row under this id.
-    pub fn add(
-        &mut self,
-        form: &Form,
-        id: u32,
-        attributes: &Attributes,
-        created: String,
-    ) -> Result<(), Refusal> {
-        if self.0.len() >= ROWS_MAX {
-            return Err(Refusal::failure("failure: too many items"));
-        }
-        let mut row = TableRow { values: Vec::new(), created };
-        self.change(form, None, &mut row, attributes)?;
-        self.0.insert(id, row);
-        Ok(())
+    /// The first row with that value.
+    pub fn find(&self, column: &str, value: &str) -> Option<(u32, &TableRow)> {
+        self.iter().find(|(_, row)| row.get(column) == Some(value))
     }
 
-    /// Changes a row.
-    pub fn set(&mut self, form: &Form, id: u32, attributes: &Attributes) -> Result<(), Refusal> {
-        let mut row = self.0.get(&id).cloned().ok_or_else(Refusal::no_item)?;
-        self.change(form, Some(id), &mut row, attributes)?;
-        self.0.insert(id, row);
-        Ok(())
+    /// One row.
+    pub fn get(&self, id: u32) -> Option<&TableRow> {
+        self.rows.get(&id)
     }
 
-    /// Removes a row.
-    pub fn remove(&mut self, id: u32) -> Result<(), Refusal> {
-        self.0.remove(&id).map(|_| ()).ok_or_else(Refusal::no_item)
+    /// Every row in order.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &TableRow)> {
+        self.order.iter().filter_map(|id| Some((*id, self.rows.get(id)?)))
     }
 
     /// Forgets the rows that do not outlive a boot.
     pub fn forget_dynamic(&mut self) {
-        self.0.retain(|_, row| !row.is_dynamic());
+        self.rows.retain(|_, row| !row.is_dynamic());
+        self.order.retain(|id| self.rows.contains_key(id));
     }
 
-    /// Every row.
-    pub fn rows(&self, form: &Form) -> Vec<Row> {
-        self.0.iter().map(|(id, row)| shown(form, *id, row)).collect()
+    fn put(&mut self, id: u32, row: TableRow) {
+        if self.rows.insert(id, row).is_none() {
+            self.order.push(id);
+        }
     }
 
-    fn change(
+    fn changed(
         &self,
         form: &Form,
         id: Option<u32>,
-        row: &mut TableRow,
+        mut row: TableRow,
         attributes: &Attributes,
-    ) -> Result<(), Refusal> {
+    ) -> Result<TableRow, Refusal> {
         for (name, value) in attributes.iter() {
-            let Some(column) = form.columns.iter().find(|column| **column == name) else {
+            let Some(column) = form.columns.iter().find(|column| column.name == name) else {
                 return Err(Refusal::unknown_parameter(name));
             };
-            let value = match *column {
-                "disabled" => super::truth(name, value)?.to_string(),
-                _ => value.to_owned(),
-            };
-            match row.values.iter_mut().find(|(known, _)| known == column) {
+            let value = column.kept(value)?.into();
+            match row.values.iter_mut().find(|(known, _)| *known == column.name) {
                 Some((_, old)) => *old = value,
-                None => row.values.push((column, value)),
+                None => row.values.push((column.name, value)),
             }
         }
-        let same = |other: &TableRow| form.unique.iter().all(|column| other.get(column) == row.get(column));
-        if !form.unique.is_empty() && self.0.iter().any(|(other, found)| Some(*other) != id && same(found)) {
-            return Err(Refusal::failure("failure: already have such entry"));
+        let is_missing = |name: &&&str| row.get(name).is_none_or(str::is_empty);
+        if let Some(missing) = form.required.iter().find(is_missing) {
+            return Err(Refusal::argument(format!("missing value(s) of argument(s) {missing}")));
         }
+        let same = |other: &TableRow| form.unique.iter().all(|column| other.get(column) == row.get(column));
+        if !form.unique.is_empty() && self.rows.iter().any(|(other, found)| Some(*other) != id && same(found))
+        {
+            return Err(Refusal::failure(form.taken));
+        }
+        Ok(row)
+    }
+}
+
+impl Form {
+    fn shown(&self, id: u32, row: &TableRow, sees_all: bool) -> Row {
+        let mut shown = Row::of(id);
+        let is_plain = |column: &&Column| {
+            !matches!(column.name, "disabled" | "comment") && (sees_all || column.kind != Kind::Hidden)
+        };
+        for column in self.columns.iter().filter(is_plain) {
+            shown.put_if(column.name, row.get(column.name).unwrap_or_default());
+        }
+        for flag in self.flags {
+            let value = match *flag {
+                "dynamic" => row.is_dynamic(),
+                flag => row.get(flag) == Some("true"),
+            };
+            shown.put(*flag, value.to_string());
+        }
+        if self.path == "/ip/firewall/address-list" {
+            shown.put("creation-time", &*row.created);
+        }
+        shown.put_if("comment", row.get("comment").unwrap_or_default());
+        shown
+    }
+
+    fn tell(&self, state: &mut State, router: RouterIndex, id: u32) {
+        state.router(router).tell(self.path, |this| {
+            let row = this.tables.get(self.path)?.get(id)?;
+            Some(Change::Row(self.shown(id, row, false)))
+        });
+    }
+
+    /// Puts a row before another, or at the end.
+    fn reorder(
+        &self,
+        state: &mut State,
+        router: RouterIndex,
+        id: u32,
+        to: &Attributes,
+    ) -> Result<(), Refusal> {
+        let table = state.router(router).tables.entry(self.path).or_default();
+        let before = match to.get("destination").filter(|id| !id.is_empty()) {
+            None => None,
+            Some(named) => {
+                let number = named.strip_prefix('*').and_then(|id| u32::from_str_radix(id, 16).ok());
+                let place = number.and_then(|id| table.order.iter().position(|known| *known == id));
+                Some(table.order[place.ok_or_else(Refusal::no_item)?])
+            }
+        };
+        table.order.retain(|known| *known != id);
+        let place = before.and_then(|before| table.order.iter().position(|known| *known == before));
+        table.order.insert(place.unwrap_or(table.order.len()), id);
         Ok(())
     }
 }
 
-fn shown(form: &Form, id: u32, row: &TableRow) -> Row {
-    let mut shown = Row::of(id);
-    for column in form.columns.iter().filter(|column| !matches!(**column, "disabled" | "comment")) {
-        shown.put_if(*column, row.get(column).unwrap_or_default());
+impl Menu for Form {
+    fn path(&self) -> &'static str {
+        self.path
     }
-    if form.columns.contains(&"disabled") {
-        shown.put("dynamic", row.is_dynamic().to_string());
-        shown.put("disabled", row.get("disabled").unwrap_or("false"));
+
+    fn noun(&self) -> &'static str {
+        self.noun
     }
-    if form.path == "/ip/firewall/address-list" {
-        shown.put("creation-time", &*row.created);
+
+    fn rows(&self, state: &State, router: RouterIndex, rights: Rights) -> Vec<Row> {
+        let sees_all = rights.has(super::menu::Policy::Sensitive);
+        let table = state.routers[router.at()].tables.get(self.path);
+        // A user's password is shown to nobody.
+        let sees_all = sees_all && self.path != "/user";
+        table
+            .map(|table| table.iter().map(|(id, row)| self.shown(id, row, sees_all)).collect())
+            .unwrap_or_default()
     }
-    shown.put_if("comment", row.get("comment").unwrap_or_default());
-    shown
+
+    fn add(&self, state: &mut State, router: RouterIndex, asked: &Asked<'_>) -> Result<u32, Refusal> {
+        let created = state.stamp(router, state.clock.now()).into();
+        let this = state.router(router);
+        let table = this.tables.entry(self.path).or_default();
+        if table.rows.len() >= ROWS_MAX {
+            return Err(Refusal::failure("failure: too many items"));
+        }
+        let row = TableRow { values: Vec::new(), created };
+        let row = table.changed(self, None, row, asked.attributes)?;
+        this.last_id += 1;
+        let id = this.last_id;
+        table.put(id, row);
+        self.tell(state, router, id);
+        Ok(id)
+    }
+
+    fn set(&self, state: &mut State, router: RouterIndex, id: u32, to: &Attributes) -> Result<(), Refusal> {
+        let table = state.router(router).tables.entry(self.path).or_default();
+        let row = table.rows.get(&id).cloned().ok_or_else(Refusal::no_item)?;
+        let row = table.changed(self, Some(id), row, to)?;
+        table.put(id, row);
+        self.tell(state, router, id);
+        Ok(())
+    }
+
+    fn remove(&self, state: &mut State, router: RouterIndex, id: u32) -> Result<(), Refusal> {
+        let this = state.router(router);
+        let table = this.tables.entry(self.path).or_default();
+        table.rows.remove(&id).ok_or_else(Refusal::no_item)?;
+        table.order.retain(|known| *known != id);
+        this.tell(self.path, |_| Some(Change::Dead(format!("*{id:X}"))));
+        Ok(())
+    }
+
+    fn deeds(&self) -> &'static [&'static str] {
+        // Where the order matters, rows may be moved.
+        if self.path == "/queue/simple" { &["move"] } else { &[] }
+    }
+
+    fn deed(
+        &self,
+        state: &mut State,
+        router: RouterIndex,
+        _verb: &str,
+        id: u32,
+        attributes: &Attributes,
+    ) -> Result<(), Refusal> {
+        self.reorder(state, router, id, attributes)
+    }
 }

@@ -21,15 +21,42 @@ pub(super) struct Statement {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Does {
-    Local { name: String, value: Option<Expr> },
-    Global { name: String, value: Option<Expr> },
-    Set { name: String, value: Expr },
-    If { condition: Expr, then: Block, otherwise: Block },
-    While { condition: Expr, body: Block },
-    Do { body: Block, on_error: Option<Block> },
+    Local {
+        name: String,
+        value: Option<Expr>,
+    },
+    Global {
+        name: String,
+        value: Option<Expr>,
+    },
+    Set {
+        name: String,
+        value: Expr,
+    },
+    If {
+        condition: Expr,
+        then: Block,
+        otherwise: Block,
+    },
+    While {
+        condition: Expr,
+        body: Block,
+    },
+    Do {
+        body: Block,
+        on_error: Option<Block>,
+    },
     Delay(Expr),
-    Log { level: String, message: Expr },
+    Log {
+        level: String,
+        message: Expr,
+    },
     Fetch(Vec<(String, Expr)>),
+    /// `/system script set item source=value`.
+    SetSource {
+        script: Expr,
+        source: Expr,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -234,6 +261,12 @@ impl Parser<'_> {
     fn statement(&mut self) -> Parsed<Does> {
         if self.take("/tool fetch") {
             return self.fetch();
+        }
+        if self.take("/system script set ") {
+            let script = self.item()?;
+            self.blanks();
+            self.expect("source=", "the script")?;
+            return Ok(Does::SetSource { script, source: self.value()? });
         }
         if !self.take(":") {
             return Err(self.wrong(format!("{} is no command of this language", self.shown())));
@@ -498,9 +531,22 @@ impl Parser<'_> {
         Ok(parsed)
     }
 
+    /// Which item is meant: its id or name, or `[find name=…]`.
+    fn item(&mut self) -> Parsed<Expr> {
+        self.blanks();
+        if !self.take("[find name=") {
+            return self.value();
+        }
+        let name = self.value()?;
+        self.blanks();
+        self.expect("]", "the name")?;
+        Ok(name)
+    }
+
     fn get(&mut self) -> Parsed<Expr> {
         /// Menus that can be read, and whether an item is named.
-        const MENUS: [(&str, bool); 4] = [
+        const MENUS: [(&str, bool); 5] = [
+            ("/system script get ", true),
             ("/system resource get ", false),
             ("/system clock get ", false),
             ("/system identity get ", false),
@@ -510,7 +556,7 @@ impl Parser<'_> {
             return Err(self.wrong(format!("{} cannot be read in this language", self.shown())));
         };
         self.blanks();
-        let item = if named { Some(Box::new(self.value()?)) } else { None };
+        let item = if named { Some(Box::new(self.item()?)) } else { None };
         self.blanks();
         let Expr::Word(property) = self.word()? else {
             return Err(self.wrong("a property belongs after `get`"));

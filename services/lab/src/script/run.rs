@@ -84,6 +84,12 @@ pub trait Host: Send {
     ///
     /// What is wrong, when there is no such thing. `on-error` catches it.
     fn get(&mut self, menu: &str, item: Option<&str>, property: &str) -> Result<Value, String>;
+    /// Gives a script of `/system script` another text. One that is not there is passed over.
+    ///
+    /// # Errors
+    ///
+    /// What the router says to it. `on-error` catches it.
+    fn set_source(&mut self, script: &str, source: &str) -> Result<(), String>;
     /// Sends a request and waits for its answer.
     ///
     /// # Errors
@@ -218,6 +224,11 @@ impl<H: Host> Run<'_, H> {
                 let message = self.value(message)?.to_string();
                 self.host.log(level, &message);
             }
+            Does::SetSource { script, source } => {
+                let (script, source) = (self.value(script)?.to_string(), self.value(source)?.to_string());
+                let set = self.host.set_source(&script, &source);
+                set.map_err(|what| self.wrong(what))?;
+            }
             Does::Fetch(arguments) => {
                 let fetch = self.fetch(arguments)?;
                 if let Err(what) = self.host.fetch(fetch).await {
@@ -248,7 +259,8 @@ impl<H: Host> Run<'_, H> {
                 "output" => {
                     return Err(self.wrong("`output` must be `none` or `user`: files need the policy `ftp`"));
                 }
-                "check-certificate" if matches!(value.as_str(), "yes" | "no") => {}
+                // `yes` and `no` are truth values once they are read.
+                "check-certificate" if matches!(value.as_str(), "true" | "false") => {}
                 _ => return Err(self.wrong(format!("`{value}` is no value of `{name}`"))),
             }
         }
@@ -384,8 +396,9 @@ impl<H: Host> Run<'_, H> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Status, netwatch_script, parse, ppp_script};
+    use super::super::parse;
     use super::*;
+    use domain::plan::script::{PARKED, Pusher, Says};
 
     /// A router that writes down what is done with it, and whose collector fails so many times.
     #[derive(Default)]
@@ -395,6 +408,7 @@ mod tests {
         sent: Vec<Fetch>,
         waited: Duration,
         log: Vec<String>,
+        parked: Option<String>,
     }
 
     impl Host for Notebook {
@@ -407,8 +421,17 @@ mod tests {
                 ("/system clock", None, "date") => Ok("2026-11-20".into()),
                 ("/system clock", None, "time") => Ok("09:00:00".into()),
                 ("/system resource", None, "uptime") => Ok("5m3s".into()),
+                ("/system script", Some(PARKED), "source") => {
+                    self.parked.as_deref().map(Value::from).ok_or_else(|| "no such item".to_owned())
+                }
                 _ => Err("no such item".to_owned()),
             }
+        }
+
+        fn set_source(&mut self, script: &str, source: &str) -> Result<(), String> {
+            assert_eq!(script, PARKED);
+            self.parked = Some(source.to_owned());
+            Ok(())
         }
 
         async fn fetch(&mut self, fetch: Fetch) -> Result<(), String> {
@@ -435,11 +458,14 @@ mod tests {
 
     const URL: &str = "http://127.0.0.1:8081/api/webhooks/mikrotik/ppp-status";
 
+    fn pusher() -> Pusher {
+        Pusher { url: "http://127.0.0.1:8081".into(), token: "mwr_abc".into(), checks_certificate: false }
+    }
+
     #[tokio::test]
     async fn a_session_script_says_who_with_boot_and_rising_sequence() {
         let mut host = Notebook::default();
-        let on_up = ppp_script(URL, "mwr_abc", Status::Up);
-        let on_down = ppp_script(URL, "mwr_abc", Status::Down);
+        let (on_up, on_down) = (pusher().session(Says::Up), pusher().session(Says::Down));
         ran(&on_up, &[("user", "a\"b\\c".into())], &mut host).await.unwrap();
         ran(&on_down, &[("user", "Žofie".into())], &mut host).await.unwrap();
         let said: Vec<serde_json::Value> = host
@@ -459,14 +485,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_script_tries_three_times_and_then_leaves_a_line_in_the_log() {
-        let text = netwatch_script("http://x/device-status", "t", "ap-17", Status::Down);
+        let text = pusher().netwatch("ap-17", Says::Down);
         let mut host = Notebook { fails: 2, ..Notebook::default() };
         ran(&text, &[], &mut host).await.unwrap();
         assert_eq!((host.sent.len(), host.waited), (1, Duration::from_secs(6)));
         host.fails = 3;
         ran(&text, &[], &mut host).await.unwrap();
         assert_eq!((host.sent.len(), host.waited), (1, Duration::from_secs(12)));
-        assert_eq!(host.log, ["warning: mastwatch: could not say that ap-17 is down"]);
+        let lost = "warning: mastwatch: could not say that ap-17 is down";
+        assert_eq!(host.log, [lost, "warning: mastwatch: there is no place to keep it"]);
         let said: serde_json::Value = serde_json::from_str(host.sent[0].data.as_deref().unwrap()).unwrap();
         assert_eq!(
             (&said["id"], &said["status"], &said["seq"]),
@@ -476,7 +503,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_a_device_is_called_cannot_break_its_script() {
-        let text = netwatch_script("http://x/", "t", "a\"; :log info \"$b\\", Status::Up);
+        let text = pusher().netwatch("a\"; :log info \"$b\\", Says::Up);
         let mut host = Notebook::default();
         ran(&text, &[], &mut host).await.unwrap();
         let said: serde_json::Value = serde_json::from_str(host.sent[0].data.as_deref().unwrap()).unwrap();

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use lab::Lab;
 use lab::claims::Outcome;
-use lab::control::{Changed, Counted, NodeState, Problem, Standing};
+use lab::control::{Changed, Counted, NodeState, Problem, Standing, Temper};
+use lab::network::DeviceMode;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::isp::{Collector, PATIENCE, fast, started};
+use crate::isp::{CORE, Client, Collector, PATIENCE, fast, started};
 
 struct Control {
     client: reqwest::Client,
@@ -87,6 +88,29 @@ async fn nodes_are_broken_and_mended_and_the_state_tells() {
         .refused(reqwest::Method::PUT, "nodes/link/line", json!({"rtt_us": 1, "loss": -1.0}).to_string())
         .await;
     assert_eq!(line.status, 422);
+    lab.stop().await;
+}
+
+#[tokio::test]
+async fn a_router_takes_on_another_manner_while_it_runs() {
+    let lab = started(fast(None)).await;
+    let control = Control::of(&lab).await;
+    let mut client = Client::logged_in(&lab, CORE).await;
+    let patch = async |body: &Value| -> Temper {
+        let request = control.client.patch(format!("{}routers/core", control.base)).json(body);
+        request.send().await.unwrap().json().await.unwrap()
+    };
+    let body = json!({"group": "read", "device_mode": "home", "clock_ahead_s": -3600});
+    let temper = patch(&body).await;
+    assert_eq!((temper.device_mode, temper.clock_ahead_s), (Some(DeviceMode::Home), Some(-3600)));
+    assert!(client.ask(&["/system/identity/set", "=name=x"]).await[0].contains("not enough permissions"));
+    assert_eq!(patch(&json!({"group": "full"})).await.device_mode, Some(DeviceMode::Home));
+    assert_eq!(client.ask(&["/system/identity/set", "=name=x"]).await, ["!done"]);
+    let wrong =
+        control.refused(reqwest::Method::PATCH, "routers/core", json!({"group": "kings"}).to_string()).await;
+    assert_eq!(wrong.detail, "`kings`: input does not match any value of group");
+    let link = control.refused(reqwest::Method::PATCH, "routers/link", "{}".to_owned()).await;
+    assert_eq!(link.status, 422);
     lab.stop().await;
 }
 

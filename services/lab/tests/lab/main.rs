@@ -7,5 +7,6 @@ mod clients;
 mod control;
 mod dead;
 mod isp;
+mod menus;
 mod program;
 mod webhooks;
