@@ -1,0 +1,269 @@
+//! A router of a small ISP, played by the lab, and what plans are applied to it with.
+//!
+//! The lab simulates, `routeros-api` speaks, `domain` plans: none of them knows the others, and here
+//! they meet. Whoever collects webhooks is a server of the test's own.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, Uri};
+use domain::plan::script::Pusher;
+use domain::plan::{Actual, Change, Desired, Menu, Plan, Row, Snitches, Watched, plan};
+use lab::network::{Group, Habits, Kind, Network, Node, NodeIndex, RouterIndex, RouterPlan, Sight};
+use lab::{Lab, Settings};
+use routeros_api::session::{Options, Session};
+use routeros_api::{Command, Credentials};
+
+/// The only router that is played.
+pub const ROUTER: RouterIndex = RouterIndex(0);
+/// The token its scripts carry.
+pub const TOKEN: &str = "mw_router_0123456789abcdef";
+/// How long anything may take.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+/// How long one command may take.
+const WITHIN: Duration = Duration::from_secs(10);
+
+/// A concentrator with three access points, two customers who dial in, one who has a lease and one with
+/// a fixed address. Nothing of ours is on it.
+///
+/// # Panics
+///
+/// When `version` is none.
+pub fn network(version: &str, habits: Habits) -> Network {
+    let mut nodes = vec![Node { address: Some([127, 22, 0, 1].into()), ..Node::new("core", Kind::Device) }];
+    let below = |id: &str, kind, address: Option<[u8; 4]>, sight| Node {
+        address: address.map(IpAddr::from),
+        needs: vec![Group::parent(NodeIndex(0))],
+        seen_by: Some((ROUTER, sight)),
+        ..Node::new(id, kind)
+    };
+    for n in 0..3 {
+        nodes.push(below(&format!("ap-{n}"), Kind::Device, Some([10, 0, 0, n]), Sight::Netwatch));
+    }
+    for user in ["ada", "ben \"the\\first\""] {
+        nodes.push(below(&format!("acct-{user}"), Kind::Subscriber, None, Sight::Session(user.into())));
+    }
+    let mac = Sight::Lease("02:00:00:00:00:07".into());
+    nodes.push(below("acct-cem", Kind::Subscriber, Some([10, 0, 7, 7]), mac));
+    let plan = RouterPlan {
+        node: NodeIndex(0),
+        address: [127, 22, 0, 1].into(),
+        port: 0,
+        user: "nms".into(),
+        password: "s3cret".into(),
+        token: None,
+        habits: Habits {
+            version: version.parse().expect("tests name versions that exist"),
+            watches: false,
+            reports_sessions: false,
+            lease_time: Duration::from_secs(30),
+            ..habits
+        },
+    };
+    Network::new(nodes, vec![plan]).expect("the network of the tests can be played")
+}
+
+/// Starts it, a hundred times as fast as life.
+///
+/// # Errors
+///
+/// When its address cannot be had.
+pub async fn started(version: &str, habits: Habits) -> anyhow::Result<Arc<Lab>> {
+    Lab::start(network(version, habits), Settings { time_scale: 100.0, ..Settings::default() }).await
+}
+
+/// Logs in.
+///
+/// # Errors
+///
+/// When the router refuses.
+pub async fn session(lab: &Lab) -> anyhow::Result<Session> {
+    let credentials = Credentials::new("nms", "s3cret");
+    Ok(Session::connect(lab.api_address(ROUTER), None, &credentials, &Options::default()).await?)
+}
+
+/// Reads what a plan for `desired` looks at.
+///
+/// # Errors
+///
+/// When the router does not answer.
+pub async fn read(session: &Session, desired: &Desired) -> anyhow::Result<Actual> {
+    let mut actual = Actual::default();
+    for menu in desired.menus() {
+        let command = Command::new(&format!("{}/print", menu.path())).proplist(menu.properties());
+        let reply =
+            session.call(&command, WITHIN).await.with_context(|| format!("reading {}", menu.path()))?;
+        let row = |row: &routeros_api::Row| {
+            let values: BTreeMap<String, String> = menu
+                .properties()
+                .iter()
+                .filter_map(|name| Some(((*name).to_owned(), row.text(name)?.into_owned())))
+                .collect();
+            Row { id: values.get(".id").cloned().unwrap_or_default(), values }
+        };
+        actual.told(menu, reply.rows.iter().map(row).collect());
+    }
+    Ok(actual)
+}
+
+/// Makes one change.
+///
+/// # Errors
+///
+/// When the router refuses it.
+pub async fn make(session: &Session, change: &Change) -> anyhow::Result<()> {
+    let command = change
+        .attributes()
+        .into_iter()
+        .fold(Command::new(&change.command()), |command, (name, value)| command.with(name, value));
+    session.call(&command, WITHIN).await.with_context(|| change.shown(&[TOKEN]))?;
+    Ok(())
+}
+
+/// Reads, plans, and makes every change. Gives the plan.
+///
+/// # Errors
+///
+/// When the router refuses.
+pub async fn apply(session: &Session, desired: &Desired) -> anyhow::Result<Plan> {
+    let planned = plan(&read(session, desired).await?, desired)?;
+    for change in &planned.changes {
+        make(session, change).await?;
+    }
+    Ok(planned)
+}
+
+/// Every row of every menu that plans touch, as the router prints it, but for what moves by itself.
+///
+/// # Errors
+///
+/// When the router does not answer.
+pub async fn print(session: &Session) -> anyhow::Result<Vec<String>> {
+    let menus = [
+        Menu::Scripts,
+        Menu::Tasks,
+        Menu::DhcpServers,
+        Menu::Profiles,
+        Menu::Netwatch,
+        Menu::Secrets,
+        Menu::AddressLists,
+        Menu::Queues,
+    ];
+    let mut printed = Vec::new();
+    for menu in menus {
+        let command = Command::new(&format!("{}/print", menu.path()));
+        for row in session.call(&command, WITHIN).await?.rows {
+            let moves =
+                ["since", "status", "done-tests", "failed-tests", "next-run", "run-count", "last-logged-out"];
+            let text = |bytes| routeros_api::value::text(bytes).into_owned();
+            let words = row.properties().map(|(name, value)| (text(name), text(value)));
+            let words = words.filter(|(name, _)| !moves.contains(&name.as_str()));
+            let words: Vec<String> = words.map(|(name, value)| format!("{name}={value}")).collect();
+            printed.push(format!("{} {}", menu.path(), words.join(" ")));
+        }
+    }
+    Ok(printed)
+}
+
+/// What the router is to tell, to a collector at `address`.
+pub fn snitches(address: SocketAddr, version: &str) -> Snitches {
+    Snitches {
+        pusher: Pusher { url: format!("http://{address}"), token: TOKEN.into(), checks_certificate: false },
+        sessions: true,
+        leases: true,
+        scheduler: true,
+        watched: (0..3).map(|n| Watched { id: format!("ap-{n}"), host: [10, 0, 0, n].into() }).collect(),
+        interval_s: 30,
+        timeout_ms: 2000,
+        has_types: version.starts_with('7'),
+    }
+}
+
+/// One request as it arrived: its path and body.
+pub type Heard = (String, serde_json::Value);
+
+/// Takes what routers push; refuses everything while it is told to.
+#[derive(Debug, Clone, Default)]
+pub struct Collector {
+    heard: Arc<Mutex<Vec<Heard>>>,
+    refuses: Arc<Mutex<bool>>,
+}
+
+impl Collector {
+    /// Starts one.
+    ///
+    /// # Errors
+    ///
+    /// When no port is to be had.
+    pub async fn start() -> anyhow::Result<(Self, SocketAddr)> {
+        let collector = Self::default();
+        let app = axum::Router::new().fallback(take).with_state(collector.clone());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        Ok((collector, address))
+    }
+
+    /// Refuses from now on, or takes again.
+    pub fn refuse(&self, refuses: bool) {
+        *self.refuses.lock().unwrap_or_else(PoisonError::into_inner) = refuses;
+    }
+
+    /// What was taken.
+    pub fn heard(&self) -> Vec<Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What was taken, as short texts: `ap-1 down`, `ada offline`, one each, sorted.
+    pub fn said(&self) -> Vec<String> {
+        let mut said = Vec::new();
+        for (_, body) in self.heard() {
+            let all = body.as_array().cloned().unwrap_or_else(|| vec![body]);
+            for one in all {
+                let text = |name: &str| one[name].as_str().map(str::to_owned);
+                let thing = text("id").or_else(|| text("user")).or_else(|| text("mac")).unwrap_or_default();
+                let status = text("status").or_else(|| text("says")).unwrap_or_default();
+                said.push(format!("{thing} {status}"));
+            }
+        }
+        said.sort();
+        said
+    }
+
+    /// Waits until `said` holds all of these.
+    ///
+    /// # Errors
+    ///
+    /// When they do not come: with what was heard instead.
+    pub async fn wait_for(&self, expected: &[&str]) -> anyhow::Result<()> {
+        let all_there = || {
+            let said = self.said();
+            expected.iter().all(|one| said.iter().any(|said| said == one))
+        };
+        let there = async {
+            while !all_there() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let waited = tokio::time::timeout(PATIENCE, there).await;
+        waited.with_context(|| format!("waiting for {expected:?}, heard {:?}", self.said()))
+    }
+}
+
+async fn take(State(collector): State<Collector>, uri: Uri, headers: HeaderMap, body: String) -> StatusCode {
+    if *collector.refuses.lock().unwrap_or_else(PoisonError::into_inner) {
+        return StatusCode::SERVICE_UNAVAILABLE;
+    }
+    let bearer = headers.get("authorization").and_then(|value| value.to_str().ok());
+    if bearer != Some(&format!("Bearer {TOKEN}")) {
+        return StatusCode::UNAUTHORIZED;
+    }
+    let Ok(body) = serde_json::from_str(&body) else { return StatusCode::BAD_REQUEST };
+    let mut heard = collector.heard.lock().unwrap_or_else(PoisonError::into_inner);
+    heard.push((uri.path().to_owned(), body));
+    StatusCode::ACCEPTED
+}
