@@ -12,14 +12,18 @@
 
 mod block;
 mod change;
+mod fitness;
 pub mod script;
 mod service;
 mod snitch;
+mod token;
 mod value;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 pub use self::change::Change;
+pub use self::fitness::{Finding, Fitness, Told, fitness};
 pub use self::service::{Cut, Service, Standing, services, services_menus};
 pub use self::snitch::{Snitches, Watched, snitch_menus, without_snitches};
 
@@ -116,12 +120,19 @@ impl Menu {
 }
 
 /// One row of a menu as the router told it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct Row {
     /// Its `.id`, such as `*1F`.
     pub id: String,
     /// Its properties by name; one without a value is absent.
     pub values: BTreeMap<String, String>,
+}
+
+impl fmt::Debug for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.id)?;
+        f.debug_map().entries(self.values.iter().map(|(name, value)| (name, token::hidden(value)))).finish()
+    }
 }
 
 impl Row {
@@ -186,7 +197,7 @@ fn attributes<const N: usize>(pairs: [(&str, &str); N]) -> Attributes {
 }
 
 /// What a router should be, as far as we have a say.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct Desired {
     /// Our rows, by key. In a menu that is named here every row of ours that is not wished goes.
     own: BTreeMap<Menu, BTreeMap<String, Attributes>>,
@@ -196,6 +207,13 @@ pub struct Desired {
     held: BTreeMap<(Menu, String), Attributes>,
     /// Whose sessions end.
     ended: BTreeSet<String>,
+}
+
+impl fmt::Debug for Desired {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = format!("{:?} {:?} {:?} {:?}", self.own, self.blocks, self.held, self.ended);
+        f.write_str(&token::hidden(&text))
+    }
 }
 
 impl Desired {
@@ -303,10 +321,9 @@ impl Plan {
     }
 
     /// The changes as they would be typed at the router, one a line, for somebody who has to say yes.
-    ///
-    /// Every occurrence of a text in `hidden` (tokens) is shown as `(hidden)`.
-    pub fn shown(&self, hidden: &[&str]) -> String {
-        self.changes.iter().map(|change| change.shown(hidden) + "\n").collect()
+    /// Of tokens only the public part is shown.
+    pub fn shown(&self) -> String {
+        self.changes.iter().map(|change| format!("{change}\n")).collect()
     }
 
     /// Rows of ours: added, set right, or gone.

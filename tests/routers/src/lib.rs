@@ -21,7 +21,7 @@ use routeros_api::{Command, Credentials};
 /// The only router that is played.
 pub const ROUTER: RouterIndex = RouterIndex(0);
 /// The token its scripts carry.
-pub const TOKEN: &str = "mw_router_0123456789abcdef";
+pub const TOKEN: &str = "mw_routerrouter_0123456789abcdef";
 /// How long anything may take.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 /// How long one command may take.
@@ -120,7 +120,7 @@ pub async fn make(session: &Session, change: &Change) -> anyhow::Result<()> {
         .attributes()
         .into_iter()
         .fold(Command::new(&change.command()), |command, (name, value)| command.with(name, value));
-    session.call(&command, WITHIN).await.with_context(|| change.shown(&[TOKEN]))?;
+    session.call(&command, WITHIN).await.with_context(|| change.to_string())?;
     Ok(())
 }
 

@@ -51,7 +51,7 @@ async fn what_is_installed_is_read_back_as_it_was_meant_and_the_second_run_write
         let desired = snitches("127.0.0.1:9".parse().unwrap(), version).desired();
         let first = apply(&session, &desired).await.unwrap();
         // A script, a task, a DHCP server, three profiles and three entries.
-        assert_eq!(first.changes.len(), 9, "{version}: {}", first.shown(&[]));
+        assert_eq!(first.changes.len(), 9, "{version}: {}", first.shown());
         let written = writes(&lab);
         let second = apply(&session, &desired).await.unwrap();
         assert_eq!((second.changes.as_slice(), writes(&lab)), (&[][..], written), "{version}");
@@ -180,7 +180,7 @@ async fn who_is_suspended_is_cut_off_and_dials_in_again_when_he_is_not() {
     };
     let wanted = services(&[suspended("ada", true), fixed.clone()], "suspended");
     let cut = apply(&session, &wanted).await.unwrap();
-    assert_eq!((cut.cut_count(), cut.changes.len()), (2, 4), "{}", cut.shown(&[]));
+    assert_eq!((cut.cut_count(), cut.changes.len()), (2, 4), "{}", cut.shown());
     assert!(apply(&session, &wanted).await.unwrap().is_empty());
     shows(&session, "/ppp/active/print", "name=ada", 0).await;
     shows(&session, "/ip/firewall/address-list/print", "list=suspended", 1).await;

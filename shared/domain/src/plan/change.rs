@@ -1,9 +1,11 @@
 //! One change of a router, in its own words.
 
-use super::{Attributes, Menu, Row, script::quoted};
+use std::fmt;
+
+use super::{Attributes, Menu, Row, script::quoted, token};
 
 /// One change, as one command of the API.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Change {
     /// A row is added.
     Add {
@@ -79,35 +81,40 @@ impl Change {
             Change::Set { before, .. } | Change::Remove { before, .. } => before,
         }
     }
+}
 
-    /// As it would be typed at the router. Every occurrence of a text in `hidden` is shown as `(hidden)`.
-    pub fn shown(&self, hidden: &[&str]) -> String {
-        let mut shown = self.command().replace('/', " ");
-        shown.replace_range(..1, "/");
-        if let Change::Set { id, .. } | Change::Remove { id, .. } = self {
-            shown += &format!(" {id}");
-        }
-        let written = match self {
-            Change::Add { attributes, .. } | Change::Set { attributes, .. } => attributes.as_slice(),
-            Change::Remove { .. } => &[],
+impl fmt::Display for Change {
+    /// As it would be typed at the router; of tokens only the public part is shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "/{}", self.command()[1..].replace('/', " "))?;
+        let (written, called) = match self {
+            Change::Add { attributes, .. } => (attributes.as_slice(), ""),
+            Change::Set { id, called, attributes, .. } => {
+                write!(f, " {id}")?;
+                (attributes.as_slice(), called.as_str())
+            }
+            Change::Remove { id, called, .. } => {
+                write!(f, " {id}")?;
+                (&[][..], called.as_str())
+            }
         };
         for (name, value) in written {
-            let hide = |value: String, text: &&str| value.replace(*text, "(hidden)");
-            let value = hidden.iter().filter(|text| !text.is_empty()).fold(value.clone(), hide);
+            let value = token::hidden(value);
             let is_plain =
                 |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | ':' | '/' | '-' | '_' | ',' | '*');
             if !value.is_empty() && value.chars().all(is_plain) {
-                shown += &format!(" {name}={value}");
+                write!(f, " {name}={value}")?;
             } else {
-                shown += &format!(" {name}=\"{}\"", quoted(&value));
+                write!(f, " {name}=\"{}\"", quoted(&value))?;
             }
         }
-        if let Change::Set { called, .. } | Change::Remove { called, .. } = self
-            && !called.is_empty()
-        {
-            shown += &format!(" # {called}");
-        }
-        shown
+        if called.is_empty() { Ok(()) } else { write!(f, " # {called}") }
+    }
+}
+
+impl fmt::Debug for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

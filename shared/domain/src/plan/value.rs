@@ -42,8 +42,8 @@ fn span_ms(text: &str) -> Option<u64> {
         if rest.contains(':') && !rest.contains(['w', 'd']) {
             let parts: Vec<u64> = rest.split(':').map(str::parse).collect::<Result<_, _>>().ok()?;
             let [h, m, s] = parts[..] else { return None };
-            return sum
-                .checked_add((h.checked_mul(3600)?.checked_add(m * 60)?.checked_add(s)?).checked_mul(1000)?);
+            let s = h.checked_mul(3600)?.checked_add(m.checked_mul(60)?)?.checked_add(s)?;
+            return sum.checked_add(s.checked_mul(1000)?);
         }
         let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
         let number: u64 = rest.get(..digits)?.parse().ok()?;
@@ -114,6 +114,7 @@ mod tests {
             ("disabled", "yes", ""),
             ("interval", "30s", "31s"),
             ("interval", "30s", "soon"),
+            ("interval", "30s", "1:18446744073709551615:0"),
             ("max-limit", "10M/2M", "10M"),
             ("policy", "read", "read,write"),
             ("comment", "yes", "true"),

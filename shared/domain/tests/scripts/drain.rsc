@@ -1,7 +1,7 @@
 # mastwatch: says what could not be said when it happened. RouterOS 6.45 and later.
 # The script mastwatch-parked holds it, each line a comma and one signal.
 :local url "http://192.0.2.10:8081/api/v1/signals"
-:local fields ("Content-Type:application/json,Authorization:Bearer " . "mw_core1_0123456789")
+:local fields ("Content-Type:application/json,Authorization:Bearer " . "mw_pg2c5dgruwdz_0123456789")
 :global mwrefused
 :local kept [/system script get [find name="mastwatch-parked"] source]
 :local over false

@@ -2,7 +2,7 @@
 :do {
   # Says that an address was leased or is free again. RouterOS 6.45 and later.
   :local url "http://192.0.2.10:8081/api/webhooks/mikrotik/dhcp-status"
-  :local token "mw_core1_0123456789"
+  :local token "mw_pg2c5dgruwdz_0123456789"
   :local status "unbound"
   :local says "down"
   :if (("" . $leaseBound) = "1") do={

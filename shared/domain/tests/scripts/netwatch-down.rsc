@@ -1,6 +1,6 @@
 # mastwatch: says that a watched host is now down. RouterOS 6.45 and later.
 :local url "http://192.0.2.10:8081/api/webhooks/mikrotik/device-status"
-:local token "mw_core1_0123456789"
+:local token "mw_pg2c5dgruwdz_0123456789"
 :local thing "sector-7"
 :global mwboot
 :global mwseq

@@ -2,7 +2,7 @@
 :do {
   # Says that a session of this concentrator is now online. RouterOS 6.45 and later.
   :local url "http://192.0.2.10:8081/api/webhooks/mikrotik/ppp-status"
-  :local token "mw_core1_0123456789"
+  :local token "mw_pg2c5dgruwdz_0123456789"
   :global mwboot
   :global mwseq
   :if ([:len $mwboot] = 0) do={
