@@ -2,8 +2,14 @@
 //!
 //! They are fetched once, from the package registries, into `.dev/lab-clients` of the repository.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use domain::plan::script::{Pusher, Says};
+use domain::plan::{Actual, Row, Snitches, Watched, plan};
+use routeros_api::Credentials;
+use routeros_api::session::{Options, Session};
 
 use crate::isp::{CORE, fast, started};
 
@@ -72,6 +78,78 @@ fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(name)
 }
 
+/// What mastwatch would write to the core, written to it over its API; gives what every client has to read.
+async fn write_ours(lab: &lab::Lab) -> BTreeMap<String, String> {
+    let snitches = Snitches {
+        pusher: Pusher {
+            url: "http://192.0.2.10:8081".into(),
+            token: "mw_pg2c5dgruwdz_d34bpu8b830euayaqc8kgi4bbks2an9n".into(),
+            checks_certificate: false,
+        },
+        sessions: true,
+        leases: false,
+        scheduler: true,
+        watched: vec![Watched { id: "a \"b\" \\c $d".into(), host: [10, 9, 9, 9].into() }],
+        interval_s: 30,
+        timeout_ms: 2000,
+        has_types: true,
+    };
+    let desired = snitches.desired();
+    let credentials = Credentials::new("nms", "s3cret");
+    let session =
+        Session::connect(lab.api_address(CORE), None, &credentials, &Options::default()).await.unwrap();
+    let within = std::time::Duration::from_secs(5);
+    let mut actual = Actual::default();
+    for menu in desired.menus() {
+        let print = routeros_api::Command::new(&format!("{}/print", menu.path())).proplist(menu.properties());
+        let rows = session.call(&print, within).await.unwrap().rows;
+        let row = |row: &routeros_api::Row| Row {
+            id: row.text(".id").unwrap_or_default().into_owned(),
+            values: menu
+                .properties()
+                .iter()
+                .filter_map(|name| Some(((*name).to_owned(), row.text(name)?.into_owned())))
+                .collect(),
+        };
+        actual.told(menu, rows.iter().map(row).collect());
+    }
+    let planned = plan(&actual, &desired).unwrap();
+    // A script, a task, two profiles, an entry; and the lab's own entry goes, which nobody wishes here.
+    assert_eq!(planned.changes.len(), 6, "{}", planned.shown());
+    for change in &planned.changes {
+        let command = routeros_api::Command::new(&change.command());
+        let command =
+            change.attributes().into_iter().fold(command, |command, (name, value)| command.with(name, value));
+        session.call(&command, within).await.unwrap();
+    }
+    let (pusher, entry) = (&snitches.pusher, &snitches.watched[0].id);
+    // Our lines are placed without the line break after the last.
+    let trimmed = |text: String| text.trim_end().to_owned();
+    BTreeMap::from([
+        ("comment".to_owned(), format!("mastwatch:{entry}")),
+        ("up-script".to_owned(), pusher.netwatch(entry, Says::Up)),
+        ("down-script".to_owned(), pusher.netwatch(entry, Says::Down)),
+        ("on-up".to_owned(), trimmed(pusher.session(Says::Up))),
+        ("on-down".to_owned(), trimmed(pusher.session(Says::Down))),
+        ("on-event".to_owned(), pusher.drain()),
+    ])
+}
+
+/// A client prints what it reads of ours as one JSON object.
+async fn reads_what_was_written(client: &'static str, command: impl FnOnce() -> Command + Send + 'static) {
+    let lab = started(fast(None)).await;
+    let written = write_ours(&lab).await;
+    let port = forward(lab.api_address(CORE)).await;
+    let said = tokio::task::spawn_blocking(move || {
+        let mut command = command();
+        command.args([client, &port.to_string(), "nms", "s3cret"]);
+        run(client, &mut command)
+    });
+    let read: BTreeMap<String, String> = serde_json::from_str(&said.await.unwrap()).unwrap();
+    assert_eq!(read, written, "{client}");
+    lab.stop().await;
+}
+
 async fn is_content(client: &'static str, command: impl FnOnce() -> Command + Send + 'static) {
     let lab = started(fast(None)).await;
     // Clients are told 127.0.0.1 and the router listens on its own address: they meet there.
@@ -98,6 +176,26 @@ async fn forward(to: std::net::SocketAddr) -> u16 {
         }
     });
     port
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_peoples_clients_read_exactly_what_mastwatch_wrote() {
+    let (python, modules) = tokio::task::spawn_blocking(|| (python(), node_modules())).await.unwrap();
+    for client in ["librouteros", "RouterOS-api"] {
+        let python = python.clone();
+        reads_what_was_written(client, move || {
+            let mut command = Command::new(python);
+            command.arg(script("read_ours.py"));
+            command
+        })
+        .await;
+    }
+    reads_what_was_written("node-routeros", move || {
+        let mut command = Command::new("node");
+        command.env("NODE_PATH", modules).arg(script("read_ours.js"));
+        command
+    })
+    .await;
 }
 
 /// Both Python clients share one environment, so they are one test.
