@@ -279,6 +279,46 @@ pub enum Obstacle {
         /// The id of the other.
         by: String,
     },
+    /// Where our lines should stand a script is named that stands elsewhere: it is to be written out
+    /// here, or our lines into it.
+    Named {
+        /// Where.
+        menu: Menu,
+        /// Of which row.
+        id: String,
+        /// In which property.
+        property: &'static str,
+        /// The script that is named.
+        script: String,
+    },
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Obstacle::Absent { menu, name } => {
+                write!(
+                    f,
+                    "`{}` has no `{name}`: the router knows that user from elsewhere or not at all",
+                    menu.path()
+                )
+            }
+            Obstacle::Taken { menu, key, by } => {
+                write!(
+                    f,
+                    "row {by} of `{}` is not ours and stands where ours for `{key}` should",
+                    menu.path()
+                )
+            }
+            Obstacle::Named { menu, id, property, script } => {
+                let menu = menu.path();
+                write!(
+                    f,
+                    "`{property}` of row {id} of `{menu}` names the script `{script}`: write it out there"
+                )
+            }
+        }
+    }
 }
 
 /// A menu that would have to be read first.
@@ -290,7 +330,7 @@ pub struct Unread(pub Menu);
 ///
 /// Additions and changes come first, in the order of [`Menu`], so that a script stands before what
 /// calls it and a secret is disabled before its session ends; then sessions end, and removals come
-/// last, in the reverse order.
+/// last, in the reverse order. Only where no two rows may be alike is removed first.
 ///
 /// # Errors
 ///
@@ -335,22 +375,32 @@ impl Plan {
         removed: &mut Vec<Change>,
     ) {
         let (marked, marker) = menu.marker();
+        let unique = menu.unique();
+        let is_named = |(name, _): &&(String, String)| unique.contains(&name.as_str());
+        let is_alike = |row: &Row, wished: &Attributes| {
+            wished.iter().filter(is_named).all(|(name, value)| value::same(name, value, row.get(name)))
+        };
         let mut there: BTreeSet<&str> = BTreeSet::new();
+        let (mut gone, mut right) = (Vec::new(), Vec::new());
         for row in rows {
             let Some(key) = row.key(menu) else { continue };
             match own.get_key_value(key) {
-                // The first of several is the one.
-                Some((key, wished)) if there.insert(key) => self.set(menu, row, wished),
-                Some(_) | None => removed.push(Change::removal(menu, row)),
+                // The first of several is the one. What no two may share is not changed but made anew:
+                // two that change places would each be in the other's way.
+                Some((key, wished)) if is_alike(row, wished) && there.insert(key) => {
+                    right.push((row, wished));
+                }
+                Some(_) | None => gone.push(Change::removal(menu, row)),
             }
         }
+        // What goes is in nobody's way only where all rows may be alike.
+        let last = if unique.is_empty() { removed } else { &mut self.changes };
+        last.extend(gone);
+        for (row, wished) in right {
+            self.set(menu, row, wished);
+        }
         for (key, wished) in own.iter().filter(|(key, _)| !there.contains(key.as_str())) {
-            let unique = menu.unique();
-            let is_like = |row: &&Row| {
-                let same = |(name, value): &(String, String)| value::same(name, value, row.get(name));
-                row.key(menu).is_none()
-                    && wished.iter().filter(|(name, _)| unique.contains(&name.as_str())).all(same)
-            };
+            let is_like = |row: &&Row| row.key(menu).is_none() && is_alike(row, wished);
             match rows.iter().filter(|_| !unique.is_empty()).find(is_like) {
                 // It does what ours would do, and stays when ours would go.
                 Some(other) if differing(other, wished).is_empty() => {}
@@ -379,6 +429,12 @@ impl Plan {
             for ((_, property), lines) in blocks() {
                 let script = row.get(property);
                 let right = match lines {
+                    // A name is no text that lines could be added to.
+                    Some(_) if block::is_name(script) => {
+                        let (id, script) = (row.id.clone(), script.to_owned());
+                        self.obstacles.push(Obstacle::Named { menu, id, property, script });
+                        continue;
+                    }
                     Some(lines) => block::placed(script, lines),
                     None => block::taken(script),
                 };

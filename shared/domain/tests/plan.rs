@@ -79,17 +79,27 @@ fn snitches() -> impl Strategy<Value = Snitches> {
 fn subscribers() -> impl Strategy<Value = Vec<Service>> {
     let service = (0_u8..6, any::<bool>(), any::<bool>(), any::<bool>());
     prop::collection::btree_map(0_u8..6, service, 0..6).prop_map(|all| {
-        let service = |(n, (_, is_static, is_suspended, has_more)): (u8, (u8, bool, bool, bool))| Service {
-            account: format!("acct-{n}"),
-            standing: if is_static {
-                Standing::Static([10, 1, 0, n].into())
-            } else {
-                Standing::Pppoe { user: format!("cust-{n}"), profile: has_more.then(|| "gold".to_owned()) }
-            },
-            is_suspended,
-            rate_bps: has_more.then_some((2_000_000, 10_000_000)),
+        // Two accounts may have changed addresses since; no two have the same.
+        let mut taken = std::collections::BTreeSet::new();
+        let service =
+            |(n, (shift, is_static, is_suspended, has_more)): (u8, (u8, bool, bool, bool))| Service {
+                account: format!("acct-{n}"),
+                standing: if is_static {
+                    Standing::Static([10, 1, 0, shift % 6].into())
+                } else {
+                    Standing::Pppoe {
+                        user: format!("cust-{n}"),
+                        profile: has_more.then(|| "gold".to_owned()),
+                    }
+                },
+                is_suspended,
+                rate_bps: has_more.then_some((2_000_000, 10_000_000)),
+            };
+        let unlike = move |service: &Service| match &service.standing {
+            Standing::Static(address) => taken.insert(*address),
+            Standing::Pppoe { .. } => true,
         };
-        all.into_iter().map(service).collect()
+        all.into_iter().map(service).filter(unlike).collect()
     })
 }
 
@@ -265,6 +275,25 @@ proptest! {
         prop_assert_eq!(secrets(&after), secrets(&actual));
     }
 
+    /// A router refuses a second row like another, be it ours or for a moment only.
+    #[test]
+    fn nothing_is_asked_that_a_router_refuses(actual in router(), before in subscribers(), all in subscribers()) {
+        let mut state = actual;
+        for wished in [before, all] {
+            let planned = plan(&state, &services(&wished, "suspended")).unwrap();
+            for (n, change) in planned.changes.iter().enumerate() {
+                state.after(change, &format!("*E{n:X}"));
+                for (menu, unique) in [(Menu::AddressLists, &["list", "address"][..]), (Menu::Queues, &["name"])] {
+                    let rows = state.rows(menu).unwrap();
+                    let mut seen: Vec<Vec<&str>> =
+                        rows.iter().map(|row| unique.iter().map(|name| row.get(name)).collect()).collect();
+                    seen.sort();
+                    prop_assert!(seen.windows(2).all(|two| two[0] != two[1]), "{change}: {rows:?}");
+                }
+            }
+        }
+    }
+
     /// Uninstalling leaves what was there before we came, and nothing of ours.
     #[test]
     fn what_was_installed_can_be_taken_out_without_a_trace(actual in router(), snitches in snitches()) {
@@ -371,6 +400,21 @@ fn somebody_elses_row_that_does_the_same_is_enough_and_one_that_does_not_is_in_t
     assert!(planned.is_empty(), "{planned:?}");
     let taken = Obstacle::Taken { menu: Menu::Queues, key: "acct-7".into(), by: "*2".into() };
     assert_eq!(planned.obstacles, [taken]);
+    // Two who change addresses make room for each other first.
+    let moved = |account: &str, last| Service {
+        standing: Standing::Static([10, 1, 0, last].into()),
+        ..fixed(account, None)
+    };
+    let mut swapped = quiet();
+    let ours = |id, account: &str, address| {
+        row(id, &[("list", "suspended"), ("address", address), ("comment", account)])
+    };
+    let rows = vec![ours(1, "mastwatch:a", "10.1.0.1"), ours(2, "mastwatch:b", "10.1.0.2")];
+    swapped.told(Menu::AddressLists, rows);
+    let planned = plan(&swapped, &services(&[moved("a", 2), moved("b", 1)], "suspended")).unwrap();
+    let commands: Vec<String> = planned.changes.iter().map(Change::command).collect();
+    let list = "/ip/firewall/address-list";
+    assert_eq!(commands, ["remove", "remove", "add", "add"].map(|verb| format!("{list}/{verb}")));
     // A row the router will forget at its next start is not one that lasts.
     let dynamic = [("list", "suspended"), ("address", "10.1.0.7"), ("dynamic", "true")];
     actual.told(Menu::AddressLists, vec![row(1, &dynamic)]);
@@ -425,6 +469,19 @@ proptest! {
         let second = plan(&applied(&actual, &first, usize::MAX), &snitches.desired()).unwrap();
         prop_assert_eq!(second.changes, []);
     }
+}
+
+#[test]
+fn where_a_script_is_named_no_lines_are_added_and_the_operator_is_told() {
+    let mut actual = quiet();
+    actual.told(Menu::DhcpServers, vec![row(1, &[("name", "dhcp1"), ("lease-script", "on-lease")])]);
+    let mut desired = Desired::default();
+    desired.block(Menu::DhcpServers, "lease-script", Some(pusher("http://now").lease()));
+    let planned = plan(&actual, &desired).unwrap();
+    assert!(planned.is_empty() && planned.obstacles.len() == 1, "{planned:?}");
+    let told =
+        "`lease-script` of row *1 of `/ip/dhcp-server` names the script `on-lease`: write it out there";
+    assert_eq!(planned.obstacles[0].to_string(), told);
 }
 
 /// The reviewed texts: what stands in these files is what routers run.

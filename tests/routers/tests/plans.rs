@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use domain::plan::{Service, Standing, plan, services, without_snitches};
+use domain::plan::{Finding, Service, Standing, Told, fitness, plan, services, without_snitches};
 use lab::Lab;
 use lab::network::{DeviceMode, Habits};
 use routeros_api::session::Session;
@@ -207,6 +207,45 @@ async fn of_a_user_in_radius_the_session_ends_and_that_his_secret_is_not_here_is
     let cut = apply(&session, &wanted).await.unwrap();
     assert_eq!((cut.changes.len(), cut.obstacles.len()), (1, 1));
     lab.stop().await;
+}
+
+/// What a router tells of itself before anything is written there.
+async fn told(session: &Session) -> Told {
+    let version =
+        rows(session, Command::new("/system/resource/print")).await[0].text("version").unwrap().into_owned();
+    let mode = session.call(&Command::new("/system/device-mode/print"), PATIENCE).await.ok();
+    let allows = |name| {
+        let allowed = mode.as_ref()?.rows.first()?.text(name)?;
+        routeros_api::value::truth(&allowed).ok()
+    };
+    let user = rows(session, Command::new("/user/print").equal("name", "nms")).await;
+    let group = user[0].text("group").unwrap().into_owned();
+    let group = rows(session, Command::new("/user/group/print").equal("name", group)).await;
+    let policies = group[0].text("policy").map(std::borrow::Cow::into_owned);
+    Told { version, fetch: allows("fetch"), scheduler: allows("scheduler"), policies }
+}
+
+#[tokio::test]
+async fn what_a_router_allows_is_known_before_anything_is_written() {
+    let at_home = Habits { device_mode: DeviceMode::Home, ..Habits::default() };
+    let reader = Habits { group: "read".into(), ..Habits::default() };
+    let cases = [
+        ("6.49.10 (long-term)", Habits::default(), vec![], true),
+        ("7.20.8 (stable)", Habits { group: "write".into(), ..Habits::default() }, vec![], true),
+        ("7.20.8 (stable)", at_home, vec![Finding::NoFetch, Finding::NoScheduler], false),
+        ("7.16.2 (stable)", reader, vec![Finding::Lacks("write")], false),
+        ("6.44.6 (long-term)", Habits::default(), vec![Finding::TooOld], false),
+    ];
+    for (version, habits, findings, can_push) in cases {
+        let lab = started(version, habits).await.unwrap();
+        let fit = fitness(&told(&session(&lab).await.unwrap()).await);
+        assert_eq!(
+            (fit.findings.into_iter().collect::<Vec<_>>(), fit.can_push),
+            (findings, can_push),
+            "{version}"
+        );
+        lab.stop().await;
+    }
 }
 
 #[tokio::test]

@@ -45,6 +45,12 @@ pub(super) fn taken(script: &str) -> String {
     before + &after
 }
 
+/// Whether this is not a script but the name of one.
+pub(super) fn is_name(script: &str) -> bool {
+    let script = script.trim();
+    !script.is_empty() && script.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '.'))
+}
+
 /// What stands before our lines, they themselves, what stands after them, and whether they stand there
 /// once only.
 fn parts(script: &str) -> (String, Option<String>, String, bool) {
