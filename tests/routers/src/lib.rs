@@ -137,12 +137,13 @@ pub async fn apply(session: &Session, desired: &Desired) -> anyhow::Result<Plan>
     Ok(planned)
 }
 
-/// Every row of every menu that plans touch, as the router prints it, but for what moves by itself.
+/// Every row of every menu that plans touch, as the router prints it, word by word, but for what moves by
+/// itself. The first word is the menu.
 ///
 /// # Errors
 ///
 /// When the router does not answer.
-pub async fn print(session: &Session) -> anyhow::Result<Vec<String>> {
+pub async fn print(session: &Session) -> anyhow::Result<Vec<Vec<String>>> {
     let menus = [
         Menu::Scripts,
         Menu::Tasks,
@@ -162,8 +163,8 @@ pub async fn print(session: &Session) -> anyhow::Result<Vec<String>> {
             let text = |bytes| routeros_api::value::text(bytes).into_owned();
             let words = row.properties().map(|(name, value)| (text(name), text(value)));
             let words = words.filter(|(name, _)| !moves.contains(&name.as_str()));
-            let words: Vec<String> = words.map(|(name, value)| format!("{name}={value}")).collect();
-            printed.push(format!("{} {}", menu.path(), words.join(" ")));
+            let words = words.map(|(name, value)| format!("{name}={value}"));
+            printed.push(std::iter::once(menu.path().to_owned()).chain(words).collect());
         }
     }
     Ok(printed)
