@@ -401,6 +401,10 @@ struct LogFigures {
     commits: Counter,
     stored: Counter,
     retries: Counter,
+    duplicates: Counter,
+    halved: Counter,
+    learned: Counter,
+    busy: Counter,
 }
 
 impl LogFigures {
@@ -413,6 +417,10 @@ impl LogFigures {
             commits: metrics.counter("publish_commits", "Groups of published events that were stored"),
             stored: metrics.counter("published", "Events that were published and stored"),
             retries: metrics.counter("publish_retries", "Groups that had to be sent again"),
+            duplicates: metrics.counter("publish_duplicates", "Events that had been stored before"),
+            halved: metrics.counter("publish_halved", "Groups taken apart to find repeated events"),
+            learned: metrics.counter("publish_learned", "Ids of an earlier process, read back from the log"),
+            busy: metrics.counter("publish_busy", "Publishes refused because too much waited"),
         }
     }
 
@@ -427,6 +435,10 @@ impl LogFigures {
         up_to(&self.commits, &publishing.commits);
         up_to(&self.stored, &publishing.stored);
         up_to(&self.retries, &publishing.retries);
+        up_to(&self.duplicates, &publishing.duplicates);
+        up_to(&self.halved, &publishing.halved);
+        up_to(&self.learned, &publishing.learned);
+        up_to(&self.busy, &publishing.busy);
     }
 }
 
