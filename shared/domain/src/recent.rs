@@ -146,6 +146,14 @@ fn remember<T>(queue: &mut VecDeque<T>, most: usize, thing: T) {
     if queue.len() == most {
         queue.pop_front();
     }
+    push(queue, thing);
+}
+
+/// Of most nodes one thing is remembered: room for one, then for two, four and so on.
+fn push<T>(queue: &mut VecDeque<T>, thing: T) {
+    if queue.len() == queue.capacity() {
+        queue.reserve_exact(queue.len().max(1));
+    }
     queue.push_back(thing);
 }
 
@@ -184,7 +192,7 @@ impl Recent {
         {
             looks.remove(oldest);
         }
-        looks.push_back(look);
+        push(looks, look);
     }
 
     /// Remembers when a router booted.

@@ -100,7 +100,7 @@ impl NatsOptions {
             durability: Durability::Always,
             max_payload_bytes: 1024 * 1024,
             store_bytes_max: None,
-            memory_bytes: 1024 * 1024 * 1024,
+            memory_bytes: 384 * 1024 * 1024,
             extra_config: String::new(),
             ready_within: Duration::from_secs(120),
             at_parent_death: AtParentDeath::ShutDown,

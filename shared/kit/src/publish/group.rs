@@ -35,11 +35,6 @@ use tokio::{
 /// The bytes of a group, beside which it holds at most [`COMMIT_MESSAGES_MAX`] messages.
 const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// Groups on their way at once: as many as a process may have open batches (design, section 5). The server
-/// acknowledges what lies in its queue together, so two do not keep it busy (tried: 37,000 signals/s, with four
-/// 41,000).
-const UNDER_WAY_MAX: usize = 4;
-
 /// Every one but the first leaves when it is half full: two small ones would cost the server more than one
 /// after the other.
 const ANOTHER_FROM: usize = COMMIT_MESSAGES_MAX / 2;
@@ -64,6 +59,8 @@ pub(super) struct Writer {
     /// Facts that are being stored.
     under_way: HashSet<EventId>,
     remembered: Remembered,
+    /// So many groups may be on their way at once.
+    groups_max: usize,
     /// What an earlier process stored has been read back, or was never asked for.
     has_learned: bool,
     stats: Arc<PublishStats>,
@@ -92,6 +89,7 @@ impl Writer {
             leaning: Vec::new(),
             under_way: HashSet::new(),
             remembered: Remembered::default(),
+            groups_max: config.groups_max,
             has_learned: false,
             stats,
         }
@@ -104,7 +102,8 @@ impl Writer {
             while let Ok(job) = self.queue.try_recv() {
                 self.wait(job);
             }
-            while groups.is_empty() || groups.len() < UNDER_WAY_MAX && self.waiting_messages >= ANOTHER_FROM {
+            while groups.is_empty() || groups.len() < self.groups_max && self.waiting_messages >= ANOTHER_FROM
+            {
                 let group = self.group();
                 if group.is_empty() {
                     break;
