@@ -287,7 +287,8 @@ impl Log {
         let pop = &self.inner.config.pop;
         let encode = |out: &Outgoing| {
             let mut message = out.encode(pop)?;
-            message.headers.push((MESSAGE_ID, out.say.id.to_string()));
+            // Without hyphens: the server holds it in memory for two minutes.
+            message.headers.push((MESSAGE_ID, out.say.id.0.simple().to_string()));
             Ok(Item { id: out.say.id, message })
         };
         outs.iter().map(encode).collect()
