@@ -392,8 +392,13 @@ impl Tenant {
         // A silence nobody asked for lasts until it is heard; a sign of life was there before that.
         let silent_at = answer.asked_at.unwrap_or(heard.heard);
         let look = |asked_at, seen| Look { heard: heard.heard, asked_at, asked, seen, event: heard.id };
+        // Of a ping through a router only the router's part of the way was measured.
+        let rtt_us = match (&answer.outcome, answer.via) {
+            (Outcome::Replied { rtt_us }, Vantage::Direct) => Some(*rtt_us),
+            _ => None,
+        };
         let answered_from = |of: Option<Index>, at: Time| {
-            of.and_then(|index| self.recent.of(index)).map_or(at, |r| r.answered_from(at))
+            of.and_then(|index| self.recent.of(index)).map_or(at, |r| r.answered_from(at, rtt_us))
         };
         let unasked_at = heard.heard.plus_ms(-UNASKED_SLACK_MS);
         // A router that was found silent meanwhile answered after that: the probe had to wait for its turn.
