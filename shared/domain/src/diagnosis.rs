@@ -272,8 +272,10 @@ impl Tenant {
         }
         self.standing.resize_with(n, Standing::default);
         for index in changes.seen_anew {
-            self.recent.drop_node(index);
-            self.network.graph.sees(index).iter().for_each(|seen| self.recent.drop_node(*seen));
+            for index in [index].iter().chain(self.network.graph.sees(index)) {
+                let Some(node) = self.network.graph.node(*index) else { continue };
+                self.recent.forget_looks(*index, &node.claims);
+            }
         }
         for index in changes.put {
             let Some(node) = self.network.graph.node(index) else { continue };
@@ -363,12 +365,18 @@ impl Tenant {
             About::Node(id) => self.network.graph.index_of(id),
             About::Session(key) => self.network.graph.index_of_claim(key),
         };
-        let Some(index) = index.filter(|index| self.network.counts(*index, heard.seq)) else { return };
+        let counts = |index: &Index| self.network.counts_claim(*index, signal.about, heard.seq);
+        let Some(index) = index.filter(counts) else { return };
+        let session = match signal.about {
+            About::Node(_) => None,
+            About::Session(key) => Some(key),
+        };
         let claim = ClaimHeard {
             heard: heard.heard,
             at: heard.at,
             says: signal.says,
             source: signal.source,
+            session,
             sender: signal.sender,
             boot,
             seq: signal.seq,

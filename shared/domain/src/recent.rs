@@ -5,7 +5,7 @@
 //! again knows the same, even where one look is put together of several answers.
 
 use crate::graph::Index;
-use events::{Claim, EventId, NodeId, RECALL_MS, SignalSource, Time};
+use events::{Claim, ClaimKey, EventId, NodeId, RECALL_MS, SignalSource, Time};
 use serde::Serialize;
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -41,6 +41,8 @@ pub struct ClaimHeard {
     pub says: Claim,
     /// What made it.
     pub source: SignalSource,
+    /// The session it is about, if it named one and not the node.
+    pub session: Option<ClaimKey>,
     /// Who sent it.
     pub sender: Option<NodeId>,
     /// The sender's boot.
@@ -253,6 +255,18 @@ impl Recent {
     /// Forgets a node that is no more.
     pub fn drop_node(&mut self, node: Index) {
         self.nodes.remove(&node);
+    }
+
+    /// Forgets what looks at a node showed, and claims about sessions that are not its own any more (`keys`: those
+    /// that are).
+    pub fn forget_looks(&mut self, node: Index, keys: &[ClaimKey]) {
+        let Some(recent) = self.nodes.get_mut(&node) else { return };
+        recent.looks.clear();
+        recent.booted = None;
+        recent.claims.retain(|c| c.session.is_none_or(|key| keys.contains(&key)));
+        if recent.claims.is_empty() {
+            self.nodes.remove(&node);
+        }
     }
 
     /// Everything remembered of a node.

@@ -103,3 +103,22 @@ fn an_incident_closed_as_wrong_stays_closed_when_a_higher_cause_explains_it() {
     assert_eq!(states.last(), Some(&IncidentState::Closed), "{states:?}");
     assert_eq!(town.incidents().iter().filter(|(kind, _)| *kind == IncidentKind::Opened).count(), 2);
 }
+
+#[test]
+fn a_claim_just_heard_is_judged_though_the_node_is_looked_at_otherwise_from_then_on() {
+    let changes: [fn(&Town, &mut Node); 3] = [
+        |town, node| node.seen_by = Some(town.id("core")),
+        |_, node| node.claims = vec![ClaimKey(uuid::Uuid::from_u128(7))],
+        |_, node| node.watch = Some(Watch { probe: Probe::Icmp, every_s: 60 }),
+    ];
+    for change in changes {
+        let mut town = broken(&[]);
+        town.claim("sector-00", Claim::Down);
+        let mut sector = node(&town, "sector-00", Tier::Sector, "tower-0");
+        change(&town, &mut sector);
+        town.revise(2, vec![Inventory::Node(Arc::new(sector))]);
+        town.answer(&["sector-00"]);
+        assert_eq!(town.health("sector-00"), Some(Health::Down));
+        assert_eq!(town.notices().len(), 1, "{:?}", town.notices());
+    }
+}
