@@ -212,7 +212,7 @@ impl Tenant {
     /// Judges one node: says what follows, asks what is needed.
     pub(crate) fn judge(&mut self, index: Index, out: &mut Out) {
         let Some(node) = self.network.graph.node(index).cloned() else { return };
-        if self.calm(index, out) {
+        if self.calm(index, out) || self.is_a_cause_now(index, out) {
             return;
         }
         match self.believed(index) {
@@ -247,6 +247,25 @@ impl Tenant {
         let what = format!("steady {} {:x}", now.node, crate::digest::digest_of(&now));
         let said = HealthSaid { kind: HealthKind::Noted, now };
         let say = out.say(cause, &what, out.now, Fact::Health(said));
+        self.apply(&say);
+        self.soil(index);
+        true
+    }
+
+    /// Has what is down known for what it is by the map of now: a station may have come to serve several while
+    /// nothing else was said of it. Returns whether that was said just now.
+    fn is_a_cause_now(&mut self, index: Index, out: &mut Out) -> bool {
+        let opens_incident = self.network.graph.opens_incidents(index);
+        let standing = &self.standing[index as usize];
+        let Some((now, cause)) = standing.health.as_ref() else { return false };
+        // While it is being checked no word of its health is said: that would end the check.
+        let otherwise = now.health == Health::Down && now.opens_incident != opens_incident;
+        if !otherwise || standing.suspicion.is_some() {
+            return false;
+        }
+        let (now, cause) = (NodeHealth { opens_incident, ..now.clone() }, *cause);
+        let what = format!("a cause {} {:x}", now.node, crate::digest::digest_of(&now));
+        let say = out.say(cause, &what, out.now, Fact::Health(HealthSaid { kind: HealthKind::Noted, now }));
         self.apply(&say);
         self.soil(index);
         true
@@ -1074,6 +1093,7 @@ impl Tenant {
                     roots: Vec::new(),
                     evidence: Vec::new(),
                     asked: Vec::new(),
+                    opens_incident: false,
                     penalty: None,
                 },
                 self.origin(&node),
@@ -1232,6 +1252,7 @@ impl Tenant {
             roots: Vec::new(),
             evidence: Vec::new(),
             asked: Vec::new(),
+            opens_incident: health == Health::Down && self.network.graph.opens_incidents(index),
             penalty,
         };
         with(&mut now);

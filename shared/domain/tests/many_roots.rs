@@ -23,6 +23,7 @@ fn said_down(town: &mut Town, name: &str) {
         roots: vec![],
         evidence: vec![],
         asked: vec![],
+        opens_incident: false,
         penalty: None,
     };
     town.hear(Fact::Health(HealthSaid { kind: HealthKind::Changed, now }));

@@ -922,6 +922,7 @@ mod tests {
                 roots: vec![],
                 evidence: vec![],
                 asked: vec![],
+                opens_incident: false,
                 penalty: None,
             };
             self.say(Fact::Health(HealthSaid { kind: HealthKind::Changed, now }));
