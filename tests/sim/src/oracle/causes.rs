@@ -164,8 +164,16 @@ impl<'a> Judge<'a> {
     pub(super) fn falsehoods(&mut self) {
         let net = self.net;
         let mut named: BTreeMap<IncidentId, BTreeSet<NodeId>> = BTreeMap::new();
+        let mut unknown: BTreeSet<NodeId> = BTreeSet::new();
         let mut wrong = vec![];
         for entry in self.bus.log.iter().filter(|e| e.heard.tenant == net.tenant) {
+            if let Fact::Health(said) = &entry.heard.fact {
+                if said.now.health == Health::Unknown {
+                    unknown.insert(said.now.node);
+                } else {
+                    unknown.remove(&said.now.node);
+                }
+            }
             let Some(said) = incident(entry) else { continue };
             if !matches!(said.now.class, IncidentClass::Outage | IncidentClass::Redundancy) {
                 continue;
@@ -179,6 +187,10 @@ impl<'a> Judge<'a> {
                     continue;
                 }
                 if !known.insert(root.node) {
+                    continue;
+                }
+                // Of what nothing is known any more its incident is not over; nobody says that it is broken.
+                if said.kind == IncidentKind::Relapsed && unknown.contains(&root.node) {
                     continue;
                 }
                 let undetermined = root.confidence == 0
