@@ -324,6 +324,9 @@ impl Tenant {
                     self.await_look(target, index);
                     self.await_look(root, index);
                     self.check_for(root, target, question, round, out);
+                    if let Some(asked) = self.in_flight.get(&(target, roll_call)) {
+                        self.wakes.insert((asked.deadline, index));
+                    }
                 }
                 Want::Wait(at) => {
                     seen_to = false;

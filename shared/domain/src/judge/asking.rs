@@ -141,6 +141,8 @@ impl Tenant {
         }
         let Some(node) = self.network.graph.node(index).cloned() else { return };
         let (ask, asked) = self.ask(target, question, round, self.origin(&node), out.now);
+        // The ask or its answer may be lost.
+        self.wakes.insert((asked.deadline, index));
         // While it is being checked, what is asked belongs to the suspicion: word of its health would end that.
         if let Some(open) = self.standing[index as usize].suspicion.clone() {
             let (claim, at) = (open.claim, open.since);
