@@ -200,3 +200,39 @@ fn a_report_that_it_works_is_not_believed_because_of_a_look_from_just_before_it(
     }
     assert_eq!(town.health("sector"), Some(Health::Up));
 }
+
+#[test]
+fn whoever_is_not_back_with_its_root_is_said_to_recover_until_it_is_heard_of() {
+    let mut town = Town::new();
+    one_of_each(&mut town);
+    town.claim("sector", Claim::Down);
+    town.answer(&["sector"]);
+    town.pass(300_000);
+    town.answer(&["sector", "station"]);
+    let flags = |town: &Town, name: &str| {
+        let health = town.diagnosis.health_of(town.tenant, town.id(name)).expect("something was said of it");
+        (health.health, health.flags.clone())
+    };
+    assert_eq!(flags(&town, "station"), (Health::Impacted, vec![]));
+    town.claim("sector", Claim::Up);
+    for _ in 0..20 {
+        town.answer(&["station"]);
+        town.pass(1_000);
+    }
+    assert_eq!(flags(&town, "station"), (Health::Impacted, vec![Flag::Recovering]));
+    assert_eq!(flags(&town, "subscriber"), (Health::Up, vec![]), "it came back with its root");
+    let noted = town.log.iter().filter(|heard| match &heard.fact {
+        Fact::Health(said) => said.now.flags.contains(&Flag::Recovering) && said.now.asked.is_empty(),
+        _ => false,
+    });
+    assert_eq!(noted.count(), 1, "it is said once");
+    town.claim("sector", Claim::Down);
+    town.answer(&["sector", "station"]);
+    assert_eq!(flags(&town, "station"), (Health::Impacted, vec![]), "it is cut off again");
+    town.pass(60_000);
+    town.answer(&["sector", "station"]);
+    town.claim("sector", Claim::Up);
+    let waited = waits_ms(&mut town, "station", 400_000);
+    assert!(waited <= ROLL_CALL_MS, "{waited}");
+    assert_eq!(flags(&town, "station"), (Health::Up, vec![]));
+}

@@ -6,6 +6,7 @@
 mod asks;
 mod beliefs;
 mod causes;
+mod recovering;
 mod telling;
 #[cfg(test)]
 mod tests;
@@ -62,6 +63,7 @@ pub fn judge(nets: &[Net], bus: &Bus) -> Vec<Failure> {
         judge.stories();
         judge.flaps();
         judge.asks();
+        judge.recoveries();
         failures.append(&mut judge.failures);
     }
     failures

@@ -7,9 +7,11 @@ use crate::{
     diagnosis::{Out, Tenant},
     graph::Index,
 };
-use events::{Health, Node, Question, Tier, Time};
+use events::{Fact, Flag, Health, HealthKind, HealthSaid, Node, Question, Tier, Time};
 use std::sync::Arc;
 
+/// Who comes back with its root within so long takes no word of its own for that it recovers.
+const RECOVERING_AFTER_MS: i64 = 10_000;
 /// What is down is looked at again after so long, and then twice, four times, … as long, at most 64 times.
 const LOOK_AGAIN_MS: i64 = 60_000;
 
@@ -60,6 +62,11 @@ impl Tenant {
             return;
         }
         self.wakes.insert((over, index));
+        let needs_back = self.network.graph.above(index).iter().map(|need| self.since(*need)).max();
+        let all_back = needs_back.map_or(back_at, |at| at.max(back_at));
+        if self.note_recovering(index, all_back.plus_ms(RECOVERING_AFTER_MS), out) {
+            return;
+        }
         if node.tier > Tier::Sector {
             self.call_the_roll_for(index, node, back_at, over, out);
             return;
@@ -78,6 +85,28 @@ impl Tenant {
                 Want::Done | Want::GivenUp => {}
             }
         }
+    }
+
+    /// Says from `from` on that it recovers: nothing cuts it off any more, and it has not been heard of. Returns
+    /// whether it said that just now.
+    pub(super) fn note_recovering(&mut self, index: Index, from: Time, out: &mut Out) -> bool {
+        if out.now < from {
+            self.wakes.insert((from, index));
+            return false;
+        }
+        let standing = &self.standing[index as usize];
+        let Some((now, cause)) = standing.health.as_ref() else { return false };
+        // While it is being checked no word of its health is said: that would end the check.
+        if now.flags.contains(&Flag::Recovering) || standing.suspicion.is_some() {
+            return false;
+        }
+        let (mut now, cause) = (now.clone(), *cause);
+        now.flags.insert(0, Flag::Recovering);
+        let what = format!("recovering {} {:x}", now.node, crate::digest::digest_of(&now));
+        let say = out.say(cause, &what, out.now, Fact::Health(HealthSaid { kind: HealthKind::Noted, now }));
+        self.apply(&say);
+        self.soil(index);
+        true
     }
 
     /// Whoever is cut off no longer and has not been heard of since may have been back before its router

@@ -56,6 +56,7 @@ impl Tenant {
         if let Some((now, _)) = before
             && now.health == Health::Impacted
             && now.roots == ids
+            && !now.flags.contains(&Flag::Recovering)
         {
             self.settle_suspicion(index, out);
             return;
