@@ -50,6 +50,7 @@ fn now(tenant: TenantId, seq: u64) -> NodeHealth {
         roots: vec![NodeId::of(tenant, "core-1")],
         evidence: vec![evidence],
         asked: vec![],
+        opens_incident: false,
         penalty: None,
     }
 }

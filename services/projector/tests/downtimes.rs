@@ -43,6 +43,7 @@ fn said(s: i64, name: &str, kind: HealthKind, health: Health, since: i64) -> (i6
         roots: if health == Health::Impacted { vec![node("core")] } else { vec![] },
         evidence: vec![],
         asked: vec![],
+        opens_incident: false,
         penalty: None,
     };
     (s, HealthSaid { kind, now })

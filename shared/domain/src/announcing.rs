@@ -124,8 +124,8 @@ struct News {
 struct Told {
     /// The first notice: opened, or the update that brought the incident to this contact.
     first: Option<NoticeId>,
-    /// That one and every update, and which they are.
-    notices: BTreeMap<NoticeId, (Phase, u32)>,
+    /// That one, every update and what was said once more.
+    notices: BTreeMap<NoticeId, Sent>,
     /// When the first was addressed.
     at: Time,
     urgency: Option<Urgency>,
@@ -141,6 +141,14 @@ struct Told {
     resolved: bool,
     /// The incident as it was last told.
     about: Option<(Box<Incident>, NoticeId)>,
+}
+
+/// One notice that was addressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+struct Sent {
+    phase: Phase,
+    step: u32,
+    at: Time,
 }
 
 type Contact = (Audience, ChannelId);
@@ -191,13 +199,26 @@ impl Tenant {
                 if notice.phase == Phase::Changed {
                     told.changes = told.changes.max(notice.step + 1);
                 }
-                told.notices.insert(notice.id, (notice.phase, notice.step));
+                told.notices
+                    .insert(notice.id, Sent { phase: notice.phase, step: notice.step, at: notice.at });
                 told.roots.extend(notice.about.roots.iter().filter(|r| !r.quiet).map(|r| r.node));
                 told.class = Some(notice.about.class);
                 told.flapping |= is_flapping(&notice.about);
                 told.about = Some((notice.about.clone(), notice.id));
             }
-            (NoticeKind::Addressed | NoticeKind::Withdrawn, Phase::Escalated) => told.escalated = true,
+            (NoticeKind::Addressed, Phase::Escalated) => {
+                told.escalated = true;
+                told.notices
+                    .insert(notice.id, Sent { phase: notice.phase, step: notice.step, at: notice.at });
+            }
+            // The beginning was withdrawn before it.
+            (NoticeKind::Withdrawn, Phase::Escalated) if told.first.is_none() => {
+                contacts.remove(&contact);
+            }
+            (NoticeKind::Withdrawn, Phase::Escalated) => {
+                told.escalated = true;
+                told.notices.remove(&notice.id);
+            }
             (NoticeKind::Addressed | NoticeKind::Withdrawn, Phase::Resolved) => {
                 *told = Told { resolved: true, ..Told::default() };
             }
@@ -298,17 +319,18 @@ impl Tenant {
             if told.resolved {
                 continue;
             }
-            // Who was told lately enough for that to be remembered.
-            let recent = told.at.plus_ms(RECALL_MS) > out.now;
-            let left = |id: &NoticeId| self.attempted.contains_key(id);
-            let unsent = recent && !told.notices.keys().any(left);
-            let waiting: Vec<(Phase, u32)> =
-                told.notices.iter().filter(|(id, _)| recent && !left(id)).map(|(_, what)| *what).collect();
+            // What was addressed too long ago for that to be remembered has left.
+            let has_left = |id: &NoticeId, sent: &Sent| {
+                self.attempted.contains_key(id) || sent.at.plus_ms(RECALL_MS) <= out.now
+            };
+            let unsent = !told.notices.iter().any(|(id, sent)| has_left(id, sent));
+            let waiting: Vec<Sent> =
+                told.notices.iter().filter(|(id, sent)| !has_left(id, sent)).map(|(_, sent)| *sent).collect();
             // A start must not find half of it withdrawn.
             if out.said.len() + waiting.len() + 2 > out.room {
                 return false;
             }
-            let phase = told.first.and_then(|first| told.notices.get(&first)).map(|(phase, _)| *phase);
+            let phase = told.first.and_then(|first| told.notices.get(&first)).map(|sent| sent.phase);
             // Whose first word of it was an update knows a part of it from before, whether that left or not.
             let must_know = !unsent || phase == Some(Phase::Changed);
             let knows = self.ledger.get(&upper).is_some_and(|c| c.contains_key(&contact));
@@ -320,7 +342,7 @@ impl Tenant {
                 // The upper one's resolve is the one they get.
                 self.withdraw(news, contact, Phase::Resolved, 0, out);
             }
-            for (phase, step) in waiting {
+            for Sent { phase, step, .. } in waiting {
                 self.withdraw(news, contact, phase, step, out);
             }
         }

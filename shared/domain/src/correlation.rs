@@ -143,6 +143,11 @@ struct Tenant {
     /// When each of them was said last, or the revision heard for which it was measured again since.
     measured_at: BTreeMap<IncidentId, Time>,
     root_of: BTreeMap<NodeId, IncidentId>,
+    /// Roots of merged incidents: since when each is down, and in which of them it was. Whoever carries it may name
+    /// too many already to name it too.
+    carried: BTreeMap<NodeId, (Time, IncidentId)>,
+    /// Which incident carries a merged one, and since when.
+    merged: BTreeMap<IncidentId, (IncidentId, Time)>,
     news: BTreeMap<NodeId, News>,
     dirty: BTreeSet<NodeId>,
     orders: BTreeMap<IncidentId, Given>,
@@ -217,6 +222,13 @@ impl Tenant {
         } else {
             self.measured_at.remove(&incident.id);
         }
+        if let Some(upper) = incident.merged_into {
+            self.merged.insert(incident.id, (upper, incident.ended_at.unwrap_or(said.at)));
+            for root in incident.roots.iter().filter(|r| r.down) {
+                let known = self.carried.entry(root.node).or_insert((root.since, incident.id));
+                *known = (*known).max((root.since, incident.id));
+            }
+        }
         for node in before.iter().chain(&incident.roots).map(|r| r.node).collect::<BTreeSet<_>>() {
             let down = self
                 .root_of
@@ -234,6 +246,7 @@ impl Tenant {
         self.refresh();
         let from = out.now.plus_ms(-RECALL_MS);
         self.news.retain(|_, n| n.heard >= from);
+        self.forget_merged(from);
         self.orders.retain(|_, o| o.heard >= from);
         let graph = &self.network.graph;
         let rank = |id: &NodeId| graph.index_of(*id).map_or(0, |i| graph.rank(i));
@@ -283,6 +296,7 @@ impl Tenant {
                 }
                 self.root_is_steady(id, news, out);
             }
+            (Health::Down, None) if self.is_carried(news) => {}
             (Health::Down, None) if self.opens_incidents(node) => return self.root_came(None, news, out),
             (Health::Up | Health::Degraded, Some(id)) => self.root_is_back(id, news, out),
             (Health::Impacted, Some(id)) => {
@@ -298,6 +312,37 @@ impl Tenant {
             (Health::Up | Health::Degraded | Health::Down | Health::Impacted | Health::Unknown, None) => {}
         }
         true
+    }
+
+    /// Whether a root is part of an incident that names as many as it can: one it came into with another.
+    fn is_carried(&self, news: &News) -> bool {
+        let since = |(since, _): &&(Time, IncidentId)| *since == news.now.since;
+        let known = self.carried.get(&news.now.node).filter(since);
+        known.is_some() || self.merged.contains_key(&IncidentId::of(news.event))
+    }
+
+    /// The incident that carries another in the end.
+    fn carrier_of(&self, id: IncidentId) -> IncidentId {
+        let mut carrier = id;
+        // Each was merged into one that was open then, so there is no way round; as many steps lead to the end.
+        for _ in 0..self.merged.len() {
+            match self.merged.get(&carrier) {
+                Some((upper, _)) => carrier = *upper,
+                None => break,
+            }
+        }
+        carrier
+    }
+
+    /// Forgets what was merged before `from` into what is over.
+    fn forget_merged(&mut self, from: Time) {
+        let over = |id: &IncidentId, at: &Time| *at < from && !self.open.contains_key(&self.carrier_of(*id));
+        let over: Vec<IncidentId> =
+            self.merged.iter().filter(|(id, (_, at))| over(id, at)).map(|(id, _)| *id).collect();
+        for id in over {
+            self.merged.remove(&id);
+        }
+        self.carried.retain(|_, (_, id)| self.merged.contains_key(id));
     }
 
     fn opens_incidents(&self, node: NodeId) -> bool {
@@ -667,7 +712,13 @@ impl Tenant {
     /// Says an incident as it stands now: with class, impact, title and urgency worked out again.
     fn say(&mut self, kind: IncidentKind, mut incident: Incident, cause: EventId, line: &str, out: &mut Out) {
         let graph = &self.network.graph;
-        incident.roots.truncate(MOST_ROOTS);
+        // What came last of the least is not named: the highest cause always is.
+        while incident.roots.len() > MOST_ROOTS
+            && let Some(least) = incident.roots.iter().map(|r| r.tier).max()
+            && let Some(at) = incident.roots.iter().rposition(|r| r.tier == least)
+        {
+            incident.roots.remove(at);
+        }
         for root in &mut incident.roots {
             if root.down {
                 root.quiet = graph

@@ -272,8 +272,10 @@ impl Tenant {
         }
         self.standing.resize_with(n, Standing::default);
         for index in changes.seen_anew {
-            self.recent.drop_node(index);
-            self.network.graph.sees(index).iter().for_each(|seen| self.recent.drop_node(*seen));
+            for index in [index].iter().chain(self.network.graph.sees(index)) {
+                let Some(node) = self.network.graph.node(*index) else { continue };
+                self.recent.forget_looks(*index, &node.claims);
+            }
         }
         for index in changes.put {
             let Some(node) = self.network.graph.node(index) else { continue };
@@ -363,12 +365,18 @@ impl Tenant {
             About::Node(id) => self.network.graph.index_of(id),
             About::Session(key) => self.network.graph.index_of_claim(key),
         };
-        let Some(index) = index.filter(|index| self.network.counts(*index, heard.seq)) else { return };
+        let counts = |index: &Index| self.network.counts_claim(*index, signal.about, heard.seq);
+        let Some(index) = index.filter(counts) else { return };
+        let session = match signal.about {
+            About::Node(_) => None,
+            About::Session(key) => Some(key),
+        };
         let claim = ClaimHeard {
             heard: heard.heard,
             at: heard.at,
             says: signal.says,
             source: signal.source,
+            session,
             sender: signal.sender,
             boot,
             seq: signal.seq,
@@ -392,8 +400,13 @@ impl Tenant {
         // A silence nobody asked for lasts until it is heard; a sign of life was there before that.
         let silent_at = answer.asked_at.unwrap_or(heard.heard);
         let look = |asked_at, seen| Look { heard: heard.heard, asked_at, asked, seen, event: heard.id };
+        // Of a ping through a router only the router's part of the way was measured.
+        let rtt_us = match (&answer.outcome, answer.via) {
+            (Outcome::Replied { rtt_us }, Vantage::Direct) => Some(*rtt_us),
+            _ => None,
+        };
         let answered_from = |of: Option<Index>, at: Time| {
-            of.and_then(|index| self.recent.of(index)).map_or(at, |r| r.answered_from(at))
+            of.and_then(|index| self.recent.of(index)).map_or(at, |r| r.answered_from(at, rtt_us))
         };
         let unasked_at = heard.heard.plus_ms(-UNASKED_SLACK_MS);
         // A router that was found silent meanwhile answered after that: the probe had to wait for its turn.

@@ -7,6 +7,9 @@
 //! Rings are legal. Nodes that need each other lie in one *knot* (a strongly connected component)
 //! and share a rank; a rank is always greater than the ranks of everything needed.
 
+mod edges;
+
+use edges::Edges;
 use events::{ClaimKey, Group, GroupMode, Member, Node, NodeId, Site, SiteId, Tier};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,7 +25,7 @@ pub enum Need {
     /// That node gives.
     Of(Index),
     /// At least so many of them give. `any` is 1, `all` is their number.
-    AtLeast(u32, Vec<Need>),
+    AtLeast(u32, Box<[Need]>),
 }
 
 /// Why a change of the inventory is refused.
@@ -63,10 +66,10 @@ pub struct Graph {
     nodes: Vec<Option<Arc<Node>>>,
     sites: BTreeMap<SiteId, Site>,
     claims: BTreeMap<ClaimKey, Index>,
-    needs: Vec<Vec<Need>>,
-    above: Vec<Vec<Index>>,
-    below: Vec<Vec<Index>>,
-    sees: Vec<Vec<Index>>,
+    needs: Vec<Box<[Need]>>,
+    above: Edges,
+    below: Edges,
+    sees: Edges,
     rank: Vec<u32>,
     knots: BTreeMap<u32, Vec<Index>>,
     redundant: Vec<bool>,
@@ -107,29 +110,33 @@ impl Graph {
     /// Members that the network does not have are passed over: a gap in the map never suppresses anything.
     pub fn knit(&mut self) {
         let n = self.nodes.len();
-        self.needs = vec![Vec::new(); n];
-        self.above = vec![Vec::new(); n];
-        self.below = vec![Vec::new(); n];
-        self.sees = vec![Vec::new(); n];
+        self.needs = Vec::with_capacity(n);
+        self.above = Edges::default();
         self.redundant = vec![false; n];
         self.claims.clear();
+        let mut seen = Vec::new();
         for i in 0..n {
-            let Some(node) = self.nodes[i].clone() else { continue };
-            self.needs[i] = node.needs.iter().filter_map(|g| self.compile(g)).collect();
+            let Some(node) = self.nodes[i].clone() else {
+                self.needs.push(Box::default());
+                self.above.push([]);
+                continue;
+            };
+            let needs: Box<[Need]> = node.needs.iter().filter_map(|g| self.compile(g)).collect();
             let mut members = BTreeSet::new();
-            self.needs[i].iter().for_each(|need| members_of(need, &mut members));
-            self.redundant[i] = self.needs[i].iter().any(has_slack);
-            for &member in &members {
-                self.below[member as usize].push(i as Index);
-            }
-            self.above[i] = members.into_iter().collect();
+            needs.iter().for_each(|need| members_of(need, &mut members));
+            self.redundant[i] = needs.iter().any(has_slack);
+            self.needs.push(needs);
+            self.above.push(members);
             if let Some(router) = node.seen_by.and_then(|id| self.ids.get(&id)) {
-                self.sees[*router as usize].push(i as Index);
+                seen.push((*router, i as Index));
             }
             for key in &node.claims {
                 self.claims.insert(*key, i as Index);
             }
         }
+        self.above.shrink();
+        self.below = Edges::of_pairs(n, self.above.pairs().map(|(from, to)| (to, from)));
+        self.sees = Edges::of_pairs(n, seen.into_iter());
         self.order();
         self.locate();
     }
@@ -150,7 +157,12 @@ impl Graph {
             GroupMode::All => known.len(),
             GroupMode::KOfN { k } => usize::from(k).saturating_sub(gaps),
         };
-        (k > 0 && !known.is_empty()).then_some(Need::AtLeast(k as u32, known))
+        match (k, known.as_slice()) {
+            (0, _) | (_, []) => None,
+            // Most nodes need one other: said without a list.
+            (1, [one]) => Some(one.clone()),
+            _ => Some(Need::AtLeast(k as u32, known.into())),
+        }
     }
 
     /// Tarjan's algorithm, without recursion: knots come out with what they need first.
@@ -175,7 +187,7 @@ impl Graph {
                     stack.push(v);
                     on_stack[v] = true;
                 }
-                if let Some(&w) = self.above[v].get(*edge) {
+                if let Some(&w) = self.above.of(v as Index).get(*edge) {
                     *edge += 1;
                     let w = w as usize;
                     if found[w] == UNSEEN {
@@ -199,7 +211,7 @@ impl Graph {
                             break;
                         }
                     }
-                    if knot.len() > 1 || self.above[v].contains(&(v as Index)) {
+                    if knot.len() > 1 || self.above.of(v as Index).contains(&(v as Index)) {
                         knot.sort_unstable();
                         self.knots.insert(rank, knot);
                     }
@@ -216,7 +228,7 @@ impl Graph {
         self.place = vec![None; self.nodes.len()];
         for i in order {
             let own = self.nodes[i as usize].as_ref().and_then(|n| n.site);
-            let inherited = || self.above[i as usize].iter().find_map(|p| self.place[*p as usize]);
+            let inherited = || self.above.of(i).iter().find_map(|p| self.place[*p as usize]);
             self.place[i as usize] = own.or_else(inherited);
         }
     }
@@ -268,17 +280,17 @@ impl Graph {
 
     /// The members of all its groups.
     pub fn above(&self, index: Index) -> &[Index] {
-        &self.above[index as usize]
+        self.above.of(index)
     }
 
     /// The nodes that have it as a member.
     pub fn below(&self, index: Index) -> &[Index] {
-        &self.below[index as usize]
+        self.below.of(index)
     }
 
     /// The nodes it sees: whose netwatch entries and sessions it holds.
     pub fn sees(&self, index: Index) -> &[Index] {
-        &self.sees[index as usize]
+        self.sees.of(index)
     }
 
     /// Its place in the order: greater than that of everything it needs, except in a ring.

@@ -3,7 +3,9 @@
 //! Things are staged until the revision that names them; so nobody ever decides on half a change.
 
 use crate::graph::{Graph, Index};
-use events::{Channel, ChannelId, Fact, Heard, Inventory, NodeId, Policy, RevisionSource, Tenant, Time};
+use events::{
+    About, Channel, ChannelId, ClaimKey, Fact, Heard, Inventory, NodeId, Policy, RevisionSource, Tenant, Time,
+};
 use std::collections::BTreeMap;
 
 /// What a revision changed, for those who keep something by index.
@@ -13,7 +15,7 @@ pub struct Changes {
     pub put: Vec<Index>,
     /// Nodes that are gone.
     pub taken: Vec<(Index, NodeId)>,
-    /// Nodes that came, or that are looked at in another way than before: what was heard of them tells nothing.
+    /// Nodes that came, or that are looked at in another way than before: what looks at them showed tells nothing.
     pub seen_anew: Vec<Index>,
 }
 
@@ -33,8 +35,12 @@ pub struct Network {
     /// When it was heard.
     pub revised_at: Time,
     revised_seq: u64,
-    /// Of each node, from which place in the log on what is heard of it counts.
+    /// Of each node, from which place in the log on a look at it counts.
     known_from: Vec<u64>,
+    /// Of each node, after which place in the log it came.
+    came_at: Vec<u64>,
+    /// Of each session key, after which place in the log it became its node's.
+    keyed_at: BTreeMap<ClaimKey, u64>,
     changes: Option<Changes>,
     staged: Vec<Inventory>,
     parts: BTreeMap<String, BTreeMap<u32, Vec<Inventory>>>,
@@ -119,8 +125,16 @@ impl Network {
                         (before.seen_by, &before.claims, before.watch)
                             != (node.seen_by, &node.claims, node.watch)
                     });
+                    let came = before.is_none();
+                    let is_new = |key: &&ClaimKey| before.is_none_or(|before| !before.claims.contains(key));
+                    let keyed = node.claims.iter().filter(is_new).map(|key| (*key, self.revised_seq));
+                    self.keyed_at.extend(keyed);
                     let index = self.graph.put(node);
                     changes.put.push(index);
+                    if came {
+                        self.came_at.resize(self.came_at.len().max(index as usize + 1), 0);
+                        self.came_at[index as usize] = self.revised_seq;
+                    }
                     if anew {
                         changes.seen_anew.push(index);
                         self.known_from.resize(self.known_from.len().max(index as usize + 1), 0);
@@ -134,7 +148,17 @@ impl Network {
         }
     }
 
-    /// Whether what stands at `seq` in the log was said of the node as it is, and not before it, or the router
+    /// Whether a claim that stands at `seq` in the log was made of the node, and not before it came or was claimed
+    /// under that key. It counts however the node is looked at since: nobody makes it a second time.
+    pub fn counts_claim(&self, index: Index, about: About, seq: u64) -> bool {
+        let after = match about {
+            About::Node(_) => self.came_at.get(index as usize),
+            About::Session(key) => self.keyed_at.get(&key),
+        };
+        after.is_none_or(|after| seq > *after)
+    }
+
+    /// Whether a look that stands at `seq` in the log was said of the node as it is, and not before it, or the router
     /// that sees it, came or was looked at otherwise. A start, which reads the inventory first, knows no more than who lived through it.
     pub fn counts(&self, index: Index, seq: u64) -> bool {
         let since = |index: Index| self.known_from.get(index as usize).is_none_or(|from| seq > *from);

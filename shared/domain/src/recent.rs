@@ -5,7 +5,7 @@
 //! again knows the same, even where one look is put together of several answers.
 
 use crate::graph::Index;
-use events::{Claim, EventId, NodeId, RECALL_MS, SignalSource, Time};
+use events::{Claim, ClaimKey, EventId, NodeId, RECALL_MS, SignalSource, Time};
 use serde::Serialize;
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -41,6 +41,8 @@ pub struct ClaimHeard {
     pub says: Claim,
     /// What made it.
     pub source: SignalSource,
+    /// The session it is about, if it named one and not the node.
+    pub session: Option<ClaimKey>,
     /// Who sent it.
     pub sender: Option<NodeId>,
     /// The sender's boot.
@@ -100,6 +102,15 @@ pub(crate) fn try_sent_at(began: Time, tries: u8) -> Time {
     began.plus_ms(TRIES_AT_MS[usize::from(tries).clamp(1, TRIES_AT_MS.len()) - 1])
 }
 
+/// Which try (from 0) an answer is to that came when so many had gone unanswered: the first that can have caused it.
+fn answered_try(unanswered: usize, rtt_us: Option<u32>) -> usize {
+    let Some(last_over) = unanswered.checked_sub(1).map(|n| n.min(TRIES_AT_MS.len() - 2)) else { return 0 };
+    let Some(rtt_us) = rtt_us else { return 1 };
+    let came_after_ms = TRIES_AT_MS[last_over] + TRY_WAITS_MS[last_over];
+    let can_have = |at_ms: &i64| at_ms * 1_000 + i64::from(rtt_us) >= came_after_ms * 1_000;
+    TRIES_AT_MS.iter().position(can_have).unwrap_or(last_over + 1).min(last_over + 1)
+}
+
 impl Look {
     /// When the last unanswered try was sent, of a probe of our own.
     pub fn unanswered_at(&self) -> Option<Time> {
@@ -146,6 +157,14 @@ fn remember<T>(queue: &mut VecDeque<T>, most: usize, thing: T) {
     if queue.len() == most {
         queue.pop_front();
     }
+    push(queue, thing);
+}
+
+/// Of most nodes one thing is remembered: room for one, then for two, four and so on.
+fn push<T>(queue: &mut VecDeque<T>, thing: T) {
+    if queue.len() == queue.capacity() {
+        queue.reserve_exact(queue.len().max(1));
+    }
     queue.push_back(thing);
 }
 
@@ -184,7 +203,7 @@ impl Recent {
         {
             looks.remove(oldest);
         }
-        looks.push_back(look);
+        push(looks, look);
     }
 
     /// Remembers when a router booted.
@@ -244,6 +263,18 @@ impl Recent {
     /// Forgets a node that is no more.
     pub fn drop_node(&mut self, node: Index) {
         self.nodes.remove(&node);
+    }
+
+    /// Forgets what looks at a node showed, and claims about sessions that are not its own any more (`keys`: those
+    /// that are).
+    pub fn forget_looks(&mut self, node: Index, keys: &[ClaimKey]) {
+        let Some(recent) = self.nodes.get_mut(&node) else { return };
+        recent.looks.clear();
+        recent.booted = None;
+        recent.claims.retain(|c| c.session.is_none_or(|key| keys.contains(&key)));
+        if recent.claims.is_empty() {
+            self.nodes.remove(&node);
+        }
     }
 
     /// Everything remembered of a node.
@@ -313,16 +344,17 @@ impl NodeRecent {
             .is_none_or(|at| at <= proven || self.looks.iter().any(|l| l.seen.is_alive() && l.asked_at >= at))
     }
 
-    /// From when on an answer to a probe that began at `asked_at` proves it alive: since the last of its
-    /// tries was sent, when those before went unanswered.
-    pub fn answered_from(&self, asked_at: Time) -> Time {
+    /// From when on an answer to a probe asked for at `asked_at` proves it alive: since the first of its tries was
+    /// sent that can have caused it, when those before went unanswered. `rtt_us`: how long the answer was under
+    /// way; without that it is not known whether the third try had left.
+    pub fn answered_from(&self, asked_at: Time, rtt_us: Option<u32>) -> Time {
         let of_that = |l: &&Look| l.asked && l.asked_at == asked_at;
         let unanswered = |l: &Look| match l.seen {
             Seen::Silent(tries, false) => Some(usize::from(tries)),
             _ => None,
         };
         let tries = self.looks.iter().filter(of_that).filter_map(unanswered).max().unwrap_or(0);
-        asked_at.plus_ms(TRIES_AT_MS[tries.min(TRIES_AT_MS.len() - 1)])
+        asked_at.plus_ms(TRIES_AT_MS[answered_try(tries, rtt_us)])
     }
 
     /// The latest moment for which an unanswered try shows it silent. A probe may have waited for its turn, so
@@ -372,5 +404,37 @@ fn strength(seen: Seen) -> u8 {
         Seen::NetwatchDown => 1,
         Seen::Silent(tries, _) => tries,
         Seen::RouterSaysDown => u8::MAX,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn start() -> Time {
+        Time::from_ms(1_800_000_000_000)
+    }
+
+    fn silent(after_ms: i64, tries: u8) -> Look {
+        let (heard, asked_at) = (start().plus_ms(after_ms), start());
+        Look { heard, asked_at, asked: true, seen: Seen::Silent(tries, false), event: EventId::default() }
+    }
+
+    #[test]
+    fn a_late_answer_is_dated_to_the_try_that_can_have_caused_it() {
+        let mut recent = Recent::default();
+        let from_ms = |recent: &Recent, rtt_ms: Option<u32>| {
+            let known = recent.of(0).cloned().unwrap_or_default();
+            known.answered_from(start(), rtt_ms.map(|ms| ms * 1_000)).ms_since(start())
+        };
+        assert_eq!((from_ms(&recent, Some(30)), from_ms(&recent, None)), (0, 0));
+        recent.look(0, silent(400, 1));
+        assert_eq!((from_ms(&recent, Some(30)), from_ms(&recent, None)), (400, 400));
+        assert_eq!(from_ms(&recent, Some(450)), 0, "it was under way before the second try left");
+        recent.look(0, silent(800, 2));
+        assert_eq!(from_ms(&recent, Some(30)), 1_000, "the second try would have been answered in its time");
+        assert_eq!(from_ms(&recent, Some(450)), 400, "it may have come before the third try left");
+        assert_eq!(from_ms(&recent, Some(850)), 0);
+        assert_eq!(from_ms(&recent, None), 400);
     }
 }

@@ -4,23 +4,13 @@ mod town;
 
 use events::*;
 use proptest::{collection::vec, prelude::*};
-use town::{Town, hear_alive};
+use town::{Town, branch};
 
 const MINUTE_MS: i64 = 60_000;
 
-/// A core, a tower, and on it a sector with one subscriber.
 fn town() -> Town {
     let mut town = Town::new();
-    let mut subscriber = town.node("subscriber", Tier::Subscriber, &["sector"]);
-    subscriber.seen_by = Some(town.id("tower"));
-    let nodes = vec![
-        town.node("core", Tier::Core, &[]),
-        town.node("tower", Tier::Site, &["core"]),
-        town.node("sector", Tier::Sector, &["tower"]),
-        subscriber,
-    ];
-    town.lay(nodes);
-    hear_alive(&mut town, &["core", "tower"]);
+    branch(&mut town, vec![]);
     wait(&mut town, 60_000, &[]);
     town
 }
@@ -46,8 +36,7 @@ fn goes_down(town: &mut Town, name: &str, for_ms: i64) {
 }
 
 fn is_flapping(town: &Town, name: &str) -> bool {
-    let health = town.diagnosis.health_of(town.tenant, town.id(name)).expect("something was said of it");
-    health.flags.contains(&Flag::Flapping)
+    town.flags(name).contains(&Flag::Flapping)
 }
 
 fn phases(town: &Town) -> Vec<Phase> {

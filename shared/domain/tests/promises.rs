@@ -45,14 +45,6 @@ impl Dice {
     }
 }
 
-fn replied(town: &mut Town, name: &str) {
-    let target = town.id(name);
-    let outcome = Outcome::Replied { rtt_us: 500 };
-    let answer =
-        Answer { ask: None, asked_at: None, target, via: Vantage::Direct, outcome, pop: "main".into() };
-    town.hear(Fact::Answer(answer));
-}
-
 /// R14: the core dies with 500 things behind it; what is said of them comes in any order, some of it
 /// never and some twice. People are told once that it is down and once that it is up again.
 #[test]
@@ -88,7 +80,7 @@ fn one_alert_for_the_root_cause_instead_of_five_hundred() {
         assert!(below.iter().all(|name| town.health(name) == Some(Health::Impacted)), "seed {seed}");
 
         town.pass(30_000);
-        replied(&mut town, "core");
+        town.replied("core");
         town.answer(&[]);
         let come = dice.as_they_come(&below);
         for piece in dice.pieces(come, 60) {

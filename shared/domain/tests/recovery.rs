@@ -3,14 +3,14 @@
 mod town;
 
 use events::*;
-use town::{Town, hear_alive};
+use town::{Town, branch};
 
 /// The longest that a router may take over a roll call, and the way to its being asked.
 const ROLL_CALL_MS: i64 = 20_000;
 /// What a netwatch entry of 30 s may take to notice a change.
 const NETWATCH_MS: i64 = 60_000;
 
-/// A core, a tower, a sector, and on it one station and the session of one subscriber.
+/// A branch with a station on its sector too, and a subscriber who is known by a session.
 fn one_of_each(town: &mut Town) {
     let mut subscriber = town.node("subscriber", Tier::Subscriber, &["sector"]);
     subscriber.seen_by = Some(town.id("tower"));
@@ -18,24 +18,8 @@ fn one_of_each(town: &mut Town) {
     subscriber.claims = vec![ClaimKey(uuid::Uuid::from_u128(7))];
     let mut station = town.node("station", Tier::Station, &["sector"]);
     station.seen_by = Some(town.id("tower"));
-    let nodes = vec![
-        town.node("core", Tier::Core, &[]),
-        town.node("tower", Tier::Site, &["core"]),
-        town.node("sector", Tier::Sector, &["tower"]),
-        subscriber,
-        station,
-    ];
-    town.lay(nodes);
-    hear_alive(town, &["core", "tower"]);
+    branch(town, vec![subscriber, station]);
     town.pass(60_000);
-}
-
-fn replied(town: &mut Town, name: &str) {
-    let target = town.id(name);
-    let outcome = Outcome::Replied { rtt_us: 500 };
-    let answer =
-        Answer { ask: None, asked_at: None, target, via: Vantage::Direct, outcome, pop: "main".into() };
-    town.hear(Fact::Answer(answer));
 }
 
 fn roll_calls(town: &Town) -> usize {
@@ -133,9 +117,9 @@ fn children_of_a_router_below_the_root_are_settled_by_one_roll_call() {
     town.pass(300_000);
     town.answer(&["core", "tower"]);
     let before = roll_calls(&town);
-    replied(&mut town, "core");
+    town.replied("core");
     town.answer(&[]);
-    replied(&mut town, "tower");
+    town.replied("tower");
     town.answer(&[]);
     for child in ["subscriber", "station"] {
         let waited = waits_ms(&mut town, child, 400_000);
@@ -157,7 +141,7 @@ fn a_router_that_has_just_booted_is_asked_again_when_it_is_no_longer_blind() {
     town.answer(&["tower"]);
     let before = roll_calls(&town);
     town.uptime_ms = 20_000;
-    replied(&mut town, "tower");
+    town.replied("tower");
     let booted = town.now.plus_ms(-20_000);
     // It has not begun to look: what it is asked about it does not know.
     town.answer(&["subscriber", "station"]);
@@ -199,4 +183,37 @@ fn a_report_that_it_works_is_not_believed_because_of_a_look_from_just_before_it(
         town.pass(1_000);
     }
     assert_eq!(town.health("sector"), Some(Health::Up));
+}
+
+#[test]
+fn whoever_is_not_back_with_its_root_is_said_to_recover_until_it_is_heard_of() {
+    let mut town = Town::new();
+    one_of_each(&mut town);
+    town.claim("sector", Claim::Down);
+    town.answer(&["sector"]);
+    town.pass(300_000);
+    town.answer(&["sector", "station"]);
+    let stands = |town: &Town, name: &str| (town.health(name), town.flags(name).to_vec());
+    assert_eq!(stands(&town, "station"), (Some(Health::Impacted), vec![]));
+    town.claim("sector", Claim::Up);
+    for _ in 0..20 {
+        town.answer(&["station"]);
+        town.pass(1_000);
+    }
+    assert_eq!(stands(&town, "station"), (Some(Health::Impacted), vec![Flag::Recovering]));
+    assert_eq!(stands(&town, "subscriber"), (Some(Health::Up), vec![]), "it came back with its root");
+    let noted = town.log.iter().filter(|heard| match &heard.fact {
+        Fact::Health(said) => said.now.flags.contains(&Flag::Recovering) && said.now.asked.is_empty(),
+        _ => false,
+    });
+    assert_eq!(noted.count(), 1, "it is said once");
+    town.claim("sector", Claim::Down);
+    town.answer(&["sector", "station"]);
+    assert_eq!(stands(&town, "station"), (Some(Health::Impacted), vec![]), "it is cut off again");
+    town.pass(60_000);
+    town.answer(&["sector", "station"]);
+    town.claim("sector", Claim::Up);
+    let waited = waits_ms(&mut town, "station", 400_000);
+    assert!(waited <= ROLL_CALL_MS, "{waited}");
+    assert_eq!(stands(&town, "station"), (Some(Health::Up), vec![]));
 }

@@ -4,7 +4,7 @@ mod town;
 
 use events::*;
 use std::sync::Arc;
-use town::{Town, tree};
+use town::{Town, hear_alive, tree};
 
 fn broken(names: &[&str]) -> Town {
     let mut town = Town::new();
@@ -102,4 +102,60 @@ fn an_incident_closed_as_wrong_stays_closed_when_a_higher_cause_explains_it() {
         town.incidents().iter().filter(|(_, i)| i.id == incident).map(|(_, i)| i.state).collect();
     assert_eq!(states.last(), Some(&IncidentState::Closed), "{states:?}");
     assert_eq!(town.incidents().iter().filter(|(kind, _)| *kind == IncidentKind::Opened).count(), 2);
+}
+
+#[test]
+fn a_claim_just_heard_is_judged_though_the_node_is_looked_at_otherwise_from_then_on() {
+    let changes: [fn(&Town, &mut Node); 3] = [
+        |town, node| node.seen_by = Some(town.id("core")),
+        |_, node| node.claims = vec![ClaimKey(uuid::Uuid::from_u128(7))],
+        |_, node| node.watch = Some(Watch { probe: Probe::Icmp, every_s: 60 }),
+    ];
+    for change in changes {
+        let mut town = broken(&[]);
+        town.claim("sector-00", Claim::Down);
+        let mut sector = node(&town, "sector-00", Tier::Sector, "tower-0");
+        change(&town, &mut sector);
+        town.revise(2, vec![Inventory::Node(Arc::new(sector))]);
+        town.answer(&["sector-00"]);
+        assert_eq!(town.health("sector-00"), Some(Health::Down));
+        assert_eq!(town.notices().len(), 1, "{:?}", town.notices());
+    }
+}
+
+#[test]
+fn a_station_that_comes_to_serve_several_while_it_is_down_is_an_incident_however_long_it_has_been() {
+    for minutes in [1, 40] {
+        let mut town = Town::new();
+        let mut station = town.node("station", Tier::Station, &["tower"]);
+        station.seen_by = Some(town.id("tower"));
+        let subscriber = |town: &Town, name: &str| {
+            let mut subscriber = town.node(name, Tier::Subscriber, &["station"]);
+            subscriber.seen_by = Some(town.id("tower"));
+            subscriber
+        };
+        let nodes = vec![
+            town.node("core", Tier::Core, &[]),
+            town.node("tower", Tier::Site, &["core"]),
+            station,
+            subscriber(&town, "first"),
+        ];
+        town.lay(nodes);
+        hear_alive(&mut town, &["core", "tower"]);
+        town.pass(60_000);
+        town.claim("station", Claim::Down);
+        town.answer(&["station"]);
+        assert_eq!(town.health("station"), Some(Health::Down));
+        for _ in 0..minutes {
+            town.pass(60_000);
+            town.answer(&["station"]);
+        }
+        assert!(town.incidents().is_empty());
+        let second = subscriber(&town, "second");
+        town.revise(2, vec![Inventory::Node(Arc::new(second))]);
+        town.answer(&["station"]);
+        let opened: Vec<String> = town.incidents().into_iter().map(|(_, i)| i.title).collect();
+        assert_eq!(opened.len(), 1, "after {minutes} min: {opened:?}");
+        assert!(opened[0].contains("2 subscribers"), "{opened:?}");
+    }
 }

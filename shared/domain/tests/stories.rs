@@ -45,15 +45,7 @@ fn a_recovered_core_is_resolved_once_and_silent_children_are_asked_for() {
     town.answer(&["core", "tower-0", "tower-1"]);
     town.pass(120_000);
     town.answer(&["core", "tower-0", "tower-1"]);
-    let answer = Answer {
-        ask: None,
-        asked_at: None,
-        target: town.id("core"),
-        via: Vantage::Direct,
-        outcome: Outcome::Replied { rtt_us: 500 },
-        pop: "main".into(),
-    };
-    town.hear(Fact::Answer(answer));
+    town.replied("core");
     town.answer(&[]);
     assert_eq!(town.health("core"), Some(Health::Up));
     assert_eq!(town.health("tower-0"), Some(Health::Up));

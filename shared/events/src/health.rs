@@ -164,6 +164,10 @@ pub struct NodeHealth {
     /// What is being asked about it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub asked: Vec<Asked>,
+    /// Whether its being down is an incident of its own, by the map as it was when this was said: that of a
+    /// subscriber is none, nor that of a station that serves one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub opens_incident: bool,
     /// The decaying penalty for changing often, and when it was last worked out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub penalty: Option<(u32, Time)>,

@@ -24,7 +24,6 @@ use std::{
     time::Duration,
 };
 use tokio::sync::Semaphore;
-use uuid::Uuid;
 
 /// The most messages a commit holds (design: law 8). The server's own limit is 1,000.
 pub const COMMIT_MESSAGES_MAX: usize = 900;
@@ -40,7 +39,8 @@ const NEVER_SUBJECT: &str = "mw.0.all.cut.never";
 
 static OPEN: Semaphore = Semaphore::const_new(OPEN_MAX);
 static BATCHES: AtomicU64 = AtomicU64::new(0);
-static PROCESS: LazyLock<String> = LazyLock::new(|| Uuid::new_v4().simple().to_string());
+/// Every member of a batch carries its name, so it is short: 64 random bits and a number.
+static PROCESS: LazyLock<u64> = LazyLock::new(rand::random);
 
 /// Which batch a message belongs to.
 pub(crate) const BATCH_ID: &str = "Nats-Batch-Id";
@@ -108,7 +108,7 @@ struct ReplyError {
 
 /// The name of a batch: at most 64 characters, never used twice.
 pub(crate) fn batch_id() -> String {
-    format!("{}-{}", *PROCESS, BATCHES.fetch_add(1, Ordering::Relaxed))
+    format!("{:x}-{:x}", *PROCESS, BATCHES.fetch_add(1, Ordering::Relaxed))
 }
 
 /// Writes `members`, all or nothing; one alone is a plain publish.

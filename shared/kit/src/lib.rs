@@ -11,6 +11,7 @@ pub mod keeper;
 pub mod lease;
 pub mod log;
 pub mod message;
+mod nodes;
 pub mod personal;
 pub mod postgres;
 pub mod projection;

@@ -79,6 +79,10 @@ pub struct LogConfig {
     pub publish_within: Duration,
     /// What may wait to be published.
     pub limits: PublishLimits,
+    /// How many groups of published facts may be on their way at once: as many as a process may have open
+    /// batches (design, section 5). The server acknowledges what lies in its queue together, so two do not keep it
+    /// busy (tried: 37,000 signals/s, with four 41,000); but what deciders commit waits in that queue behind them.
+    pub groups_max: usize,
     /// Whether endless readers share one reading of the log's end: worth while where many services that hear
     /// the same live in one process.
     pub reads_together: bool,
@@ -99,6 +103,7 @@ impl LogConfig {
             ack_timeout: Duration::from_secs(5),
             publish_within: Duration::from_secs(10),
             limits: PublishLimits::default(),
+            groups_max: 4,
             reads_together: false,
         }
     }

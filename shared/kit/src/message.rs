@@ -3,6 +3,7 @@
 //! The envelope is CloudEvents in headers, the body is JSON. A message that is no fact stays
 //! whole ([`Raw`]), so that it can go to the dead letters as it came.
 
+use crate::nodes;
 use async_nats::{HeaderMap, HeaderName};
 use bytes::Bytes;
 use events::{
@@ -290,14 +291,9 @@ impl Raw {
             None => noun.verb_and_version().1,
         };
         let at = self.header(header::name::TIME).and_then(|at| at.parse().ok()).unwrap_or(self.heard);
-        Ok(Heard {
-            seq: self.seq,
-            id,
-            tenant,
-            heard: self.heard,
-            at: bounded(at, self.heard),
-            fact: Fact::decode(noun, version, &self.body)?,
-        })
+        let mut fact = Fact::decode(noun, version, &self.body)?;
+        nodes::share(&mut fact);
+        Ok(Heard { seq: self.seq, id, tenant, heard: self.heard, at: bounded(at, self.heard), fact })
     }
 
     pub(crate) fn from_stream(message: async_nats::Message, seq: u64, pending: u64, heard: Time) -> Self {

@@ -1,27 +1,22 @@
-//! Facts of many callers, stored together: group commit.
+//! Writing to the log: single facts, arrays, and what is conditional on a subject's last message.
 //!
-//! A server that writes through to the disk before every acknowledgement stores a batch as fast as a single
-//! message. So whatever arrives while one commit is under way becomes the next commit. There
-//! is no timer: one that waits alone goes at once, as a plain message.
-//!
-//! The message id of a fact is its event id, and it is the same however often the fact is sent. Ids that are
-//! already in the group or were stored in the last two minutes are not sent again but answered with
-//! the place of the first. What the server knows and we do not (a restart of ours) makes it refuse the
-//! whole group; the group is then halved until the known ones are alone. An array is stored all or
-//! nothing even then: what is new of it goes in one commit.
+//! The message id of a fact is its event id, and it is the same however often the fact is sent. Facts without a
+//! condition are stored together with those of other callers ([`group`]).
+
+mod group;
+mod remembered;
+mod store;
 
 use crate::{
-    commit::{
-        BATCH_ID, COMMIT_MESSAGES_MAX, EXPECTED_LAST, EXPECTED_SUBJECT, Member, Outcome, batch_id,
-        known_among, one_by_one, write, write_as,
-    },
-    log::{Connection, DUPLICATE_WINDOW, Log, LogConfig},
+    commit::{EXPECTED_LAST, EXPECTED_SUBJECT, Member, Outcome, known_among, one_by_one, write},
+    log::{Connection, Log, LogConfig},
     message::{EncodeError, Encoded, HeaderPair, MESSAGE_ID, Outgoing},
 };
 use async_nats::jetstream::Context;
 use events::EventId;
+use group::{Job, Writer};
 use std::{
-    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -35,12 +30,6 @@ use tokio::{
 
 /// The largest array that is stored all or nothing. Source: the server's limit of a batch.
 pub const ARRAY_MAX: usize = 1_000;
-
-/// The bytes of a group, beside which it holds at most [`COMMIT_MESSAGES_MAX`] messages.
-const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
-
-/// How many stored ids are remembered, whatever the window: 200,000 are about 10 MB.
-const REMEMBERED_MAX: usize = 200_000;
 
 /// What may wait to be published. At the bound the answer is [`PublishError::Busy`], at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,8 +105,10 @@ pub struct PublishStats {
     pub duplicates: AtomicU64,
     /// Writes that were acknowledged.
     pub commits: AtomicU64,
-    /// Groups that were halved because the server knew a member.
+    /// Groups that were halved because the server knew a member and we did not.
     pub halved: AtomicU64,
+    /// Ids of an earlier process that were read back from the log.
+    pub learned: AtomicU64,
     /// Publishes refused because too much waited.
     pub busy: AtomicU64,
     /// Writes without a known outcome, or that found nobody to ask.
@@ -136,28 +127,11 @@ struct Item {
     message: Encoded,
 }
 
-/// What one caller wants stored, all or nothing.
-struct Job {
-    items: Vec<Item>,
-    deadline: Instant,
-    answer: oneshot::Sender<Result<Vec<Stored>, PublishError>>,
-    _room: (OwnedSemaphorePermit, OwnedSemaphorePermit),
-}
-
 impl Publisher {
     pub(crate) fn start(connection: Connection, context: Context, config: &LogConfig) -> Self {
         let (jobs, queue) = mpsc::unbounded_channel();
         let stats = Arc::new(PublishStats::default());
-        let writer = Writer {
-            connection,
-            context,
-            stream: config.stream.clone(),
-            ack_timeout: config.ack_timeout,
-            queue,
-            waiting: VecDeque::new(),
-            remembered: Remembered::default(),
-            stats: stats.clone(),
-        };
+        let writer = Writer::new(connection, context, config, queue, stats.clone());
         tokio::spawn(writer.run());
         Self {
             jobs,
@@ -313,7 +287,8 @@ impl Log {
         let pop = &self.inner.config.pop;
         let encode = |out: &Outgoing| {
             let mut message = out.encode(pop)?;
-            message.headers.push((MESSAGE_ID, out.say.id.to_string()));
+            // Without hyphens: the server holds it in memory for two minutes.
+            message.headers.push((MESSAGE_ID, out.say.id.0.simple().to_string()));
             Ok(Item { id: out.say.id, message })
         };
         outs.iter().map(encode).collect()
@@ -401,275 +376,4 @@ impl Pause {
         tokio::time::sleep(wait).await;
         true
     }
-}
-
-/// Ids that were stored in the last two minutes, and where.
-#[derive(Default)]
-struct Remembered {
-    seqs: HashMap<EventId, u64>,
-    order: VecDeque<(Instant, EventId)>,
-}
-
-impl Remembered {
-    fn insert(&mut self, id: EventId, seq: u64) {
-        if self.seqs.insert(id, seq).is_none() {
-            self.order.push_back((Instant::now(), id));
-        }
-    }
-
-    fn forget_old(&mut self) {
-        while let Some((stored, id)) = self.order.front()
-            && (stored.elapsed() > DUPLICATE_WINDOW || self.order.len() > REMEMBERED_MAX)
-        {
-            self.seqs.remove(id);
-            self.order.pop_front();
-        }
-    }
-}
-
-/// One job in a group: what of it is still to be stored, by index.
-struct Unit {
-    job: Job,
-    new: Vec<usize>,
-}
-
-impl Unit {
-    fn members(&self) -> impl Iterator<Item = Member<'_>> {
-        self.new.iter().map(|i| Member { message: &self.job.items[*i].message, more: Vec::new() })
-    }
-}
-
-struct Writer {
-    connection: Connection,
-    context: Context,
-    stream: String,
-    ack_timeout: Duration,
-    queue: mpsc::UnboundedReceiver<Job>,
-    waiting: VecDeque<Job>,
-    remembered: Remembered,
-    stats: Arc<PublishStats>,
-}
-
-impl Writer {
-    /// Ends when the last clone of the log is dropped.
-    async fn run(mut self) {
-        loop {
-            if self.waiting.is_empty() {
-                let Some(job) = self.queue.recv().await else { return };
-                self.waiting.push_back(job);
-            }
-            while let Ok(job) = self.queue.try_recv() {
-                self.waiting.push_back(job);
-            }
-            let (group, leaning) = self.group();
-            self.store(group).await;
-            self.answer_leaning(leaning);
-            self.remembered.forget_old();
-        }
-    }
-
-    /// What goes into the next commit, and the jobs of which nothing has to be sent but that must wait for it.
-    fn group(&mut self) -> (Vec<Unit>, Vec<Job>) {
-        let (mut units, mut leaning) = (Vec::new(), Vec::new());
-        let mut ids: HashSet<EventId> = HashSet::new();
-        let (mut messages, mut bytes) = (0, 0);
-        while let Some(job) = self.waiting.pop_front() {
-            if job.answer.is_closed() {
-                continue; // Nobody waits for it any more; its sender repeats it if it matters.
-            }
-            let mut own: HashSet<EventId> = HashSet::new();
-            let is_new =
-                |item: &Item| !self.remembered.seqs.contains_key(&item.id) && !ids.contains(&item.id);
-            let new: Vec<usize> = (0..job.items.len())
-                .filter(|i| is_new(&job.items[*i]) && own.insert(job.items[*i].id))
-                .collect();
-            if new.is_empty() {
-                leaning.push(job);
-                continue;
-            }
-            let size: usize = new.iter().map(|i| job.items[*i].message.bytes()).sum();
-            let fits = messages + new.len() <= COMMIT_MESSAGES_MAX && bytes + size <= GROUP_BYTES_MAX;
-            if !units.is_empty() && !fits {
-                self.waiting.push_front(job);
-                break;
-            }
-            messages += new.len();
-            bytes += size;
-            ids.extend(own);
-            units.push(Unit { job, new });
-        }
-        (units, leaning)
-    }
-
-    async fn store(&mut self, group: Vec<Unit>) {
-        let mut stack = vec![(group, Vec::new())];
-        let mut pause = Pause::default();
-        while let Some((mut units, mut tried)) = stack.pop() {
-            let members: Vec<Member<'_>> = units.iter().flat_map(Unit::members).collect();
-            let Some(last) = members.last() else { continue };
-            let n = members.len() as u64;
-            let id = batch_id();
-            let mut outcome = write_as(&id, &self.connection, self.ack_timeout, &members).await;
-            if outcome == Outcome::Known
-                && let Some(seq) = self.stored_by(&tried, &last.message.subject).await
-            {
-                outcome = Outcome::Stored { seq, duplicate: false };
-            }
-            drop(members);
-            match outcome {
-                Outcome::Stored { seq, duplicate } => {
-                    self.stats.commits.fetch_add(1, Ordering::Relaxed);
-                    let mut next = seq + 1 - n;
-                    for unit in units {
-                        let first = next;
-                        next += unit.new.len() as u64;
-                        self.done(unit, first, duplicate);
-                    }
-                }
-                Outcome::Known if units.len() == 1 => {
-                    let unit = units.pop().expect("a group of one has one");
-                    if let Some(again) = self.tell_apart(unit).await {
-                        stack.push((vec![again], Vec::new()));
-                    }
-                }
-                Outcome::Known | Outcome::Refused { .. } if units.len() > 1 => {
-                    self.stats.halved.fetch_add(1, Ordering::Relaxed);
-                    let upper = units.split_off(units.len() / 2);
-                    stack.push((upper, Vec::new()));
-                    stack.push((units, Vec::new()));
-                }
-                Outcome::Full(text) => {
-                    for unit in units {
-                        fail(unit, PublishError::StoreFull(text.clone()));
-                    }
-                }
-                Outcome::Refused { code, text } => {
-                    for unit in units {
-                        fail(unit, PublishError::Refused { code, text: text.clone() });
-                    }
-                }
-                // Without a condition there is no conflict; the server's word for it is taken as a refusal.
-                Outcome::Conflict | Outcome::Known => {
-                    for unit in units {
-                        fail(
-                            unit,
-                            PublishError::Refused { code: 10_071, text: "an unexpected conflict".into() },
-                        );
-                    }
-                }
-                Outcome::Away(reason) | Outcome::Unknown(reason) => {
-                    self.stats.retries.fetch_add(1, Ordering::Relaxed);
-                    tokio::time::sleep(pause.next()).await;
-                    let now = Instant::now();
-                    let (late, still): (Vec<_>, Vec<_>) =
-                        units.into_iter().partition(|unit| unit.job.deadline <= now);
-                    if late.is_empty() {
-                        tried.push(id);
-                    } else {
-                        tried.clear(); // What is tried next is not what was tried.
-                    }
-                    for unit in late {
-                        fail(unit, PublishError::Unavailable(reason.clone()));
-                    }
-                    stack.push((still, tried));
-                }
-            }
-        }
-    }
-
-    /// Where the last member of this very group lies, if one of the batches `tried` stored it: a lost
-    /// acknowledgement, the usual reason why a whole group is known.
-    async fn stored_by(&self, tried: &[String], subject: &str) -> Option<u64> {
-        if tried.is_empty() {
-            return None;
-        }
-        let stream = self.context.get_stream_no_info(&self.stream).await.ok()?;
-        let last = stream.get_last_raw_message_by_subject(subject).await.ok()?;
-        let batch = last.headers.get(BATCH_ID)?;
-        tried.iter().any(|id| id == batch.as_str()).then_some(last.sequence)
-    }
-
-    /// `unit`'s new members lie from `first` on.
-    fn done(&mut self, unit: Unit, first: u64, duplicate: bool) {
-        let count = unit.new.len() as u64;
-        let counter = if duplicate { &self.stats.duplicates } else { &self.stats.stored };
-        counter.fetch_add(count, Ordering::Relaxed);
-        let fresh: HashSet<usize> =
-            if duplicate { HashSet::new() } else { unit.new.iter().copied().collect() };
-        for (i, seq) in unit.new.iter().zip(first..) {
-            self.remembered.insert(unit.job.items[*i].id, seq);
-        }
-        self.answer(unit.job, &fresh);
-    }
-
-    /// Answers a job all of whose ids are remembered; the others come again.
-    fn answer(&mut self, job: Job, fresh: &HashSet<usize>) {
-        let place = |(i, item): (usize, &Item)| {
-            let seq = *self.remembered.seqs.get(&item.id)?;
-            Some(Stored { seq, duplicate: !fresh.contains(&i), id: item.id })
-        };
-        let places: Option<Vec<Stored>> = job.items.iter().enumerate().map(place).collect();
-        match places {
-            // Whoever stopped waiting repeats with the same ids.
-            Some(places) => drop(job.answer.send(Ok(places))),
-            None => self.waiting.push_front(job),
-        }
-    }
-
-    fn answer_leaning(&mut self, leaning: Vec<Job>) {
-        for job in leaning.into_iter().rev() {
-            self.stats.duplicates.fetch_add(job.items.len() as u64, Ordering::Relaxed);
-            self.answer(job, &HashSet::new());
-        }
-    }
-
-    /// The server knows a member of this unit, and refused it whole. Finds out which, and gives
-    /// back what is left to store, none when everything is settled.
-    async fn tell_apart(&mut self, mut unit: Unit) -> Option<Unit> {
-        let mut known = unit.new.clone();
-        if unit.new.len() > 1 {
-            let new: Vec<&Encoded> = unit.new.iter().map(|i| &unit.job.items[*i].message).collect();
-            let among = known_among(&self.connection, self.ack_timeout, &new).await;
-            if !among.is_empty() {
-                known = among.into_iter().map(|n| unit.new[n]).collect();
-            }
-        }
-        // The server answers a known id with the first one's place and stores nothing.
-        let messages: Vec<&Encoded> = known.iter().map(|i| &unit.job.items[*i].message).collect();
-        let places = one_by_one(&self.connection, self.ack_timeout, &messages).await;
-        for (i, outcome) in known.into_iter().zip(places) {
-            match outcome {
-                Outcome::Stored { seq, duplicate } => {
-                    let counter = if duplicate { &self.stats.duplicates } else { &self.stats.stored };
-                    counter.fetch_add(1, Ordering::Relaxed);
-                    self.remembered.insert(unit.job.items[i].id, seq);
-                }
-                Outcome::Full(text) => return refuse(unit, PublishError::StoreFull(text)),
-                Outcome::Refused { code, text } => return refuse(unit, PublishError::Refused { code, text }),
-                Outcome::Conflict | Outcome::Known | Outcome::Away(_) | Outcome::Unknown(_) => {
-                    if unit.job.deadline <= Instant::now() {
-                        return refuse(
-                            unit,
-                            PublishError::Unavailable("telling repeated events apart".into()),
-                        );
-                    }
-                }
-            }
-        }
-        unit.new.retain(|i| !self.remembered.seqs.contains_key(&unit.job.items[*i].id));
-        if unit.new.is_empty() {
-            self.answer(unit.job, &HashSet::new());
-            return None;
-        }
-        Some(unit)
-    }
-}
-
-fn fail(unit: Unit, error: PublishError) {
-    drop(unit.job.answer.send(Err(error)));
-}
-
-fn refuse(unit: Unit, error: PublishError) -> Option<Unit> {
-    fail(unit, error);
-    None
 }

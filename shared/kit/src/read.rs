@@ -16,8 +16,10 @@
 //! Where many services live in one process, endless readers share one reading of the log's end
 //! ([`tap`]).
 
+mod filter;
 mod tap;
 
+pub use filter::Filter;
 pub(crate) use tap::Tap;
 pub use tap::TapStats;
 
@@ -27,7 +29,8 @@ use async_nats::jetstream::{
     Context,
     consumer::{AckPolicy, DeliverPolicy, ReplayPolicy, pull},
 };
-use events::{Noun, TenantId, Time, partition_of};
+use events::Time;
+use filter::{lets_pass, whole_partition};
 use futures::{FutureExt, StreamExt};
 use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
 use tap::{Seat, Taken};
@@ -66,78 +69,6 @@ const SEAT_TAKES: usize = 256;
 /// How long a bounded reader waits for the next message before it asks whether there is one.
 const DOUBT_AFTER: Duration = Duration::from_millis(300);
 
-/// Which messages are read: part of the log's subjects.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Filter {
-    part: Option<u16>,
-    tenant: Option<TenantId>,
-    noun: Noun,
-    key: Option<Key>,
-}
-
-/// Which keys of a noun.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Key {
-    Below(String),
-    Exactly(String),
-}
-
-impl Filter {
-    /// Everything of a noun, of all tenants.
-    pub fn noun(noun: Noun) -> Self {
-        Self { part: None, tenant: None, noun, key: None }
-    }
-
-    /// Only of one partition.
-    #[must_use]
-    pub fn part(mut self, part: u16) -> Self {
-        self.part = Some(part);
-        self
-    }
-
-    /// Only of one tenant.
-    #[must_use]
-    pub fn tenant(mut self, tenant: TenantId) -> Self {
-        self.tenant = Some(tenant);
-        self.part = Some(partition_of(tenant));
-        self
-    }
-
-    /// Only the keys that begin with the token or tokens `key`; not the key `key` itself.
-    #[must_use]
-    pub fn below(mut self, key: impl Into<String>) -> Self {
-        self.key = Some(Key::Below(key.into()));
-        self
-    }
-
-    /// Only the history of one thing: the key `key` itself.
-    #[must_use]
-    pub fn exactly(mut self, key: impl Into<String>) -> Self {
-        self.key = Some(Key::Exactly(key.into()));
-        self
-    }
-}
-
-impl fmt::Display for Filter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("mw.")?;
-        match self.part {
-            Some(part) => write!(f, "{part}.")?,
-            None => f.write_str("*.")?,
-        }
-        match self.tenant {
-            Some(tenant) => write!(f, "{tenant}.")?,
-            None => f.write_str("*.")?,
-        }
-        f.write_str(self.noun.token())?;
-        match &self.key {
-            Some(Key::Below(key)) => write!(f, ".{key}.>"),
-            Some(Key::Exactly(key)) => write!(f, ".{key}"),
-            None => f.write_str(".>"),
-        }
-    }
-}
-
 /// Where reading begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum From {
@@ -160,6 +91,7 @@ pub struct Reader {
     /// Changes when the connection breaks.
     breaks: watch::Receiver<u64>,
     stream: String,
+    /// None: everything.
     filters: Vec<String>,
     from: From,
     to: Option<u64>,
@@ -453,8 +385,9 @@ impl Reader {
         if self.to == Some(seq) {
             self.ended = true;
         }
-        let is_ours =
-            !consumer.is_bulk || self.filters.iter().any(|filter| lets_pass(filter, &message.subject));
+        let is_ours = !consumer.is_bulk
+            || self.filters.is_empty()
+            || self.filters.iter().any(|filter| lets_pass(filter, &message.subject));
         if is_ours {
             self.held.push_back(Raw::from_stream(message.message, seq, pending, heard));
         }
@@ -464,8 +397,7 @@ impl Reader {
     fn reconsider(&mut self) {
         let Some(consumer) = &self.consumer else { return };
         let long_ago = self.bulk_refused.is_none_or(|at| self.last_seq > at + BULK_AGAIN);
-        let takes_all = self.filters.iter().any(|filter| filter == tap::EVERYTHING);
-        let change = if takes_all {
+        let change = if self.filters.is_empty() {
             false
         } else if consumer.is_bulk {
             self.to.is_none() && self.pending <= BULK_UNTIL
@@ -571,7 +503,7 @@ impl Reader {
 
     /// A consumer with the filters, or one that brings everything when that is faster.
     async fn best(&mut self) -> Result<Consumer, String> {
-        if self.filters.iter().any(|filter| filter == tap::EVERYTHING) {
+        if self.filters.is_empty() {
             return self.make(Vec::new()).await;
         }
         let filtered = self.make(self.filters.clone()).await?;
@@ -660,76 +592,7 @@ impl Drop for Reader {
     }
 }
 
-/// Whether a subject is one that the filter names, as the server would say.
-fn lets_pass(filter: &str, subject: &str) -> bool {
-    let mut tokens = subject.split('.');
-    for wanted in filter.split('.') {
-        match (wanted, tokens.next()) {
-            (">", Some(_)) => return true,
-            ("*", Some(_)) => {}
-            (wanted, Some(token)) if wanted == token => {}
-            (_, Some(_) | None) => return false,
-        }
-    }
-    tokens.next().is_none()
-}
-
-/// The filter that lets everything of a partition pass, when all of these are of one.
-fn whole_partition(filters: &[String]) -> Option<String> {
-    let part = |filter: &str| filter.strip_prefix("mw.")?.split('.').next()?.parse::<u16>().ok();
-    let first = part(filters.first()?)?;
-    filters.iter().all(|filter| part(filter) == Some(first)).then(|| format!("mw.{first}.>"))
-}
-
 fn is_final(reason: &str) -> bool {
     // Stream not found, no valid filter, filters overlap.
     ["10059", "10093", "10136", "10138"].iter().any(|code| reason.contains(code))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_filter_lets_pass_what_the_server_would() {
-        for (filter, subject, passes) in [
-            ("mw.*.*.signal.>", "mw.3.t.signal.x", true),
-            ("mw.*.*.signal.>", "mw.3.t.signal.x.y", true),
-            ("mw.*.*.signal.>", "mw.3.t.signal", false),
-            ("mw.*.*.signal.>", "mw.3.t.signals.x", false),
-            ("mw.3.*.due.toy.>", "mw.3.t.due.toy.a.b", true),
-            ("mw.3.*.due.toy.>", "mw.3.t.due.other.a", false),
-            ("mw.3.*.due.toy.>", "mw.4.t.due.toy.a", false),
-            ("mw.3.all.cut.toy", "mw.3.all.cut.toy", true),
-            ("mw.3.all.cut.toy", "mw.3.all.cut.toy.x", false),
-        ] {
-            assert_eq!(lets_pass(filter, subject), passes, "{filter} {subject}");
-        }
-    }
-
-    #[test]
-    fn filters_of_one_partition_are_told_from_others() {
-        let whole = |filters: &[&str]| {
-            whole_partition(&filters.iter().map(|filter| (*filter).to_owned()).collect::<Vec<_>>())
-        };
-        assert_eq!(whole(&["mw.3.*.signal.>", "mw.3.all.cut.toy"]), Some("mw.3.>".into()));
-        assert_eq!(whole(&["mw.3.*.signal.>", "mw.4.*.signal.>"]), None);
-        assert_eq!(whole(&["mw.*.*.signal.>"]), None);
-        assert_eq!(whole(&["mw.>"]), None);
-        assert_eq!(whole(&[]), None);
-    }
-
-    #[test]
-    fn a_filter_is_part_of_the_subjects() {
-        let tenant = TenantId::of("hillside");
-        let part = partition_of(tenant);
-        assert_eq!(Filter::noun(Noun::Signal).to_string(), "mw.*.*.signal.>");
-        assert_eq!(Filter::noun(Noun::Health).part(7).to_string(), "mw.7.*.health.>");
-        assert_eq!(
-            Filter::noun(Noun::Health).tenant(tenant).to_string(),
-            format!("mw.{part}.{tenant}.health.>")
-        );
-        assert_eq!(Filter::noun(Noun::Ask).below("main.3").to_string(), "mw.*.*.ask.main.3.>");
-        assert_eq!(Filter::noun(Noun::Part).exactly("ab.0").to_string(), "mw.*.*.part.ab.0");
-    }
 }

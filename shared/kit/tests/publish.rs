@@ -49,16 +49,44 @@ async fn an_array_is_answered_in_order_and_refused_when_too_large() {
     assert!(matches!(log.publish_all(huge).await, Err(PublishError::TooMany(1_001))));
 }
 
-/// A restart forgets which ids were stored; the server remembers, refuses the group, and it is halved.
+/// A restart forgets which ids were stored; the server remembers and refuses the group. What an earlier
+/// process stored is then read back, and the group comes again without it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_an_earlier_process_stored_is_told_apart() {
+async fn what_an_earlier_process_stored_is_read_back() {
     let (nats, first) = server().await;
     let t = tenant("hillside");
+    first.publish_all((0..64).map(|n| claim(t, "core", n)).collect()).await.unwrap();
+
+    let second = connect(&[nats.url()]).await;
+    let mut callers = Vec::new();
+    for n in 0..128 {
+        let second = second.clone();
+        callers.push(tokio::spawn(async move { second.publish(claim(t, "core", n)).await.unwrap() }));
+    }
+    let mut duplicates = 0;
+    for caller in callers {
+        duplicates += u32::from(caller.await.unwrap().duplicate);
+    }
+    assert_eq!(duplicates, 64);
+    assert_eq!(all(&second, Noun::Signal).await.len(), 128);
+    let stats = second.publish_stats();
+    let figures = (stats.learned.load(Ordering::Relaxed), stats.halved.load(Ordering::Relaxed));
+    // The first ones went alone, as plain messages, which the server answers with their places.
+    assert!(figures.0 >= 32 && figures.1 == 0, "{figures:?}");
+}
+
+/// What another process stored meanwhile is known to the server alone: the group is halved.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_another_process_stores_is_told_apart() {
+    let (nats, first) = server().await;
+    let t = tenant("hillside");
+    let second = connect(&[nats.url()]).await;
+    first.publish(claim(t, "warm", 0)).await.unwrap();
+    assert!(second.publish(claim(t, "warm", 0)).await.unwrap().duplicate);
+
     let known: Vec<Outgoing> = [3, 40, 41, 63].into_iter().map(|n| claim(t, "core", n)).collect();
     let places = first.publish_all(known).await.unwrap();
     let before = first.state().await.unwrap().last_seq;
-
-    let second = connect(&[nats.url()]).await;
     let array: Vec<Outgoing> = (0..64).map(|n| claim(t, "core", n)).collect();
     let stored = second.publish_all(array).await.unwrap();
     for (n, place) in [(3, places[0]), (40, places[1]), (41, places[2]), (63, places[3])] {
@@ -67,21 +95,45 @@ async fn what_an_earlier_process_stored_is_told_apart() {
     let fresh: Vec<u64> = stored.iter().filter(|s| !s.duplicate).map(|s| s.seq).collect();
     // All or nothing: the new ones lie beside each other.
     assert_eq!(fresh, (before + 1..=before + 60).collect::<Vec<_>>());
-    assert_eq!(all(&second, Noun::Signal).await.len(), 64);
+    assert_eq!(all(&second, Noun::Signal).await.len(), 65);
 
     // In a group of many, those that are known harm nobody else.
-    let third = connect(&[nats.url()]).await;
+    first.publish_all((64..96).map(|n| claim(t, "core", n)).collect()).await.unwrap();
     let mut callers = Vec::new();
-    for n in 0..128 {
-        let third = third.clone();
-        callers.push(tokio::spawn(async move { third.publish(claim(t, "core", n)).await.unwrap() }));
+    for n in 64..192 {
+        let second = second.clone();
+        callers.push(tokio::spawn(async move { second.publish(claim(t, "core", n)).await.unwrap() }));
     }
     let mut duplicates = 0;
     for caller in callers {
         duplicates += u32::from(caller.await.unwrap().duplicate);
     }
-    assert_eq!(duplicates, 64);
-    assert_eq!(all(&third, Noun::Signal).await.len(), 128);
+    assert_eq!(duplicates, 32);
+    assert_eq!(all(&second, Noun::Signal).await.len(), 193);
+    assert!(second.publish_stats().halved.load(Ordering::Relaxed) > 0);
+}
+
+/// So much waits that a second group leaves while the first is stored; what is in both is stored once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_groups_on_their_way_store_nothing_twice() {
+    let (_nats, log) = server().await;
+    let t = tenant("hillside");
+    let mut callers = Vec::new();
+    for k in 0..60_u64 {
+        let log = log.clone();
+        // Each array shares half of its facts with the next one.
+        let array: Vec<Outgoing> = (k * 50..k * 50 + 100).map(|n| claim(t, "core", n)).collect();
+        callers.push(tokio::spawn(async move { log.publish_all(array).await.unwrap() }));
+    }
+    let (mut places, mut fresh) = (std::collections::BTreeMap::new(), 0);
+    for caller in callers {
+        for stored in caller.await.unwrap() {
+            assert_eq!(*places.entry(stored.id).or_insert(stored.seq), stored.seq);
+            fresh += u32::from(!stored.duplicate);
+        }
+    }
+    assert_eq!((places.len(), fresh), (3_050, 3_050));
+    assert_eq!(all(&log, Noun::Signal).await.len(), 3_050);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -201,8 +201,9 @@ async fn a_reader_that_is_no_longer_waited_for_loses_nothing() {
             if seen.len() == 5_400 {
                 break;
             }
-            // Short enough to strike in the middle of it, and now and then long enough to get on.
-            let patience = Duration::from_micros(if turn % 8 == 0 { 60_000 } else { turn * 97 % 2_500 });
+            // Short enough to strike in the middle of it, the first before anything can have come, and now and
+            // then long enough to get on.
+            let patience = Duration::from_micros(if turn % 8 == 4 { 60_000 } else { turn * 97 % 2_500 });
             let chunk = if turn % 2 == 0 {
                 tokio::time::timeout(patience, reader.next_chunk(250)).await
             } else {

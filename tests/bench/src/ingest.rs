@@ -39,7 +39,7 @@ const NODES: u64 = 10_000;
 /// Connections that send single signals.
 const SINGLE: u64 = 256;
 /// Connections that send arrays.
-const ARRAYS: u64 = 16;
+const ARRAYS: u64 = 64;
 
 /// What is measured.
 #[derive(Debug, clap::Args)]

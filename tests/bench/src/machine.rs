@@ -97,6 +97,8 @@ impl Cpu {
 #[derive(Debug, Default)]
 pub(crate) struct Groups {
     groups: BTreeMap<&'static str, Group>,
+    /// The most that all had at one time.
+    pss_bytes_max: u64,
 }
 
 #[derive(Debug, Default)]
@@ -129,16 +131,20 @@ impl Groups {
 
     /// Looks how much memory each has.
     pub(crate) fn look_at_memory(&mut self) {
+        let mut together = 0;
         for group in self.groups.values_mut() {
             if let Some(bytes) = group.pid.and_then(|pid| embedded::pss_bytes(pid).ok()) {
                 group.pss_bytes_max = group.pss_bytes_max.max(bytes);
+                together += bytes;
             }
         }
+        self.pss_bytes_max = self.pss_bytes_max.max(together);
     }
 
-    /// The most memory each was seen with, in megabytes of 10^6 bytes.
+    /// The most memory each was seen with, and `all` of them at one time, in megabytes of 10^6 bytes.
     pub(crate) fn pss_mb_max(&self) -> BTreeMap<&'static str, u64> {
-        self.groups.iter().map(|(name, group)| (*name, group.pss_bytes_max / 1_000_000)).collect()
+        let each = self.groups.iter().map(|(name, group)| (*name, group.pss_bytes_max));
+        each.chain([("all", self.pss_bytes_max)]).map(|(name, bytes)| (name, bytes / 1_000_000)).collect()
     }
 }
 

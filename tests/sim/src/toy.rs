@@ -43,6 +43,7 @@ fn health(node: NodeId, up: bool, since: Time) -> NodeHealth {
         roots: vec![],
         evidence: vec![],
         asked: vec![],
+        opens_incident: false,
         penalty: None,
     }
 }

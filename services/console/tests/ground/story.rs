@@ -32,6 +32,7 @@ fn health(node: NodeId, health: Health, roots: Vec<NodeId>, evidence: Vec<Eviden
         roots,
         evidence,
         asked: vec![],
+        opens_incident: false,
         penalty: None,
     };
     Fact::Health(HealthSaid { kind: HealthKind::Changed, now })

@@ -308,6 +308,7 @@ fn health(d: &mut Dice, now: Time) -> HealthSaid {
             roots: d.several(3, Dice::node),
             evidence: d.several(3, evidence),
             asked: d.several(2, |d| asked(d, now)),
+            opens_incident: false,
             penalty: d.some(|d| (d.below(2_000) as u32, now)),
         },
     }

@@ -168,6 +168,14 @@ impl Town {
         self.hear(Fact::Signal(signal));
     }
 
+    /// A keeper's own look finds it alive.
+    pub(crate) fn replied(&mut self, name: &str) {
+        let (target, outcome) = (self.id(name), Outcome::Replied { rtt_us: 500 });
+        let answer =
+            Answer { ask: None, asked_at: None, target, via: Vantage::Direct, outcome, pop: "main".into() };
+        self.hear(Fact::Answer(answer));
+    }
+
     /// Answers everything asked: those named are dead, the rest is alive; then time goes on.
     pub(crate) fn answer(&mut self, dead: &[&str]) {
         for _ in 0..20 {
@@ -243,6 +251,12 @@ impl Town {
         self.incidents().pop().expect("an incident was said").1
     }
 
+    /// What is said of its health beside what is believed.
+    pub(crate) fn flags(&self, name: &str) -> &[Flag] {
+        let health = self.diagnosis.health_of(self.tenant, self.id(name));
+        &health.expect("something was said of it").flags
+    }
+
     pub(crate) fn asked(&self) -> usize {
         self.log.iter().filter(|h| matches!(h.fact, Fact::Ask(_))).count()
     }
@@ -266,6 +280,22 @@ impl Town {
     }
 }
 
+/// A core, a tower, a sector, and on it one subscriber; `more` is laid down with them.
+pub(crate) fn branch(town: &mut Town, more: Vec<Node>) {
+    let mut subscriber = town.node("subscriber", Tier::Subscriber, &["sector"]);
+    subscriber.seen_by = Some(town.id("tower"));
+    let mut nodes = vec![
+        town.node("core", Tier::Core, &[]),
+        town.node("tower", Tier::Site, &["core"]),
+        town.node("sector", Tier::Sector, &["tower"]),
+        subscriber,
+    ];
+    // What is laid down later counts.
+    nodes.extend(more);
+    town.lay(nodes);
+    hear_alive(town, &["core", "tower"]);
+}
+
 /// A core, two towers below it, three sectors on each, five subscribers on each.
 pub(crate) fn tree(town: &mut Town) {
     let mut nodes = vec![town.node("core", Tier::Core, &[])];
@@ -282,31 +312,12 @@ pub(crate) fn tree(town: &mut Town) {
         }
     }
     town.lay(nodes);
-    for router in ["core", "tower-0", "tower-1"] {
-        let answer = Answer {
-            ask: None,
-            asked_at: None,
-            target: town.id(router),
-            via: Vantage::Direct,
-            outcome: Outcome::Replied { rtt_us: 500 },
-            pop: "main".into(),
-        };
-        town.hear(Fact::Answer(answer));
-    }
-    town.answer(&[]);
+    hear_alive(town, &["core", "tower-0", "tower-1"]);
 }
 
 pub(crate) fn hear_alive(town: &mut Town, routers: &[&str]) {
     for router in routers {
-        let answer = Answer {
-            ask: None,
-            asked_at: None,
-            target: town.id(router),
-            via: Vantage::Direct,
-            outcome: Outcome::Replied { rtt_us: 500 },
-            pop: "main".into(),
-        };
-        town.hear(Fact::Answer(answer));
+        town.replied(router);
     }
     town.answer(&[]);
 }

@@ -30,9 +30,6 @@ const QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Messages taken from the server at once.
 const CHUNK: usize = 1_000;
 
-/// Everything there is.
-pub(super) const EVERYTHING: &str = "mw.>";
-
 /// What the one reading of a process has done since the start: for metrics.
 #[derive(Debug, Default)]
 pub struct TapStats {
@@ -55,8 +52,8 @@ pub(crate) struct Tap {
 struct State {
     seats: BTreeMap<u64, Place>,
     next_seat: u64,
-    /// Changes when the reading stands, to the place it has come to. None: nobody reads.
-    reads_from: Option<watch::Receiver<Option<u64>>>,
+    /// Becomes true when the reading stands. None: nobody reads.
+    reads_from: Option<watch::Receiver<bool>>,
     /// Everything up to here has gone to the queues.
     read_up_to: u64,
 }
@@ -106,7 +103,8 @@ impl Wanted {
 
     fn lets_pass(&self, subject: &str, bit: u32) -> bool {
         self.whole & bit != 0
-            || (self.parts & bit != 0 && self.filters.iter().any(|filter| super::lets_pass(filter, subject)))
+            || (self.parts & bit != 0
+                && self.filters.iter().any(|filter| super::filter::lets_pass(filter, subject)))
     }
 }
 
@@ -157,7 +155,7 @@ impl Tap {
     pub(super) async fn join(self: &Arc<Self>, log: &Log, filters: &[String]) -> Result<Seat, LogError> {
         loop {
             let mut stands = self.reading(log);
-            if stands.wait_for(Option::is_some).await.is_err() {
+            if stands.wait_for(|stands| *stands).await.is_err() {
                 // It ended before it began: why, the one who begins it anew finds out.
                 let mut reader = Reader::everything(log);
                 reader.consume().await?;
@@ -165,7 +163,7 @@ impl Tap {
             }
             let mut state = self.state();
             // It may have ended since, and another may not stand yet.
-            if !state.reads_from.as_ref().is_some_and(|stands| stands.borrow().is_some()) {
+            if !state.reads_from.as_ref().is_some_and(|stands| *stands.borrow()) {
                 continue;
             }
             let (id, arrived, from) = (state.next_seat, Arc::new(Notify::new()), state.read_up_to);
@@ -184,25 +182,25 @@ impl Tap {
     }
 
     /// Tells from where on somebody reads; begins to read when nobody does.
-    fn reading(self: &Arc<Self>, log: &Log) -> watch::Receiver<Option<u64>> {
+    fn reading(self: &Arc<Self>, log: &Log) -> watch::Receiver<bool> {
         let mut state = self.state();
         if let Some(stands) = &state.reads_from {
             return stands.clone();
         }
-        let (stand, stands) = watch::channel(None);
+        let (stand, stands) = watch::channel(false);
         state.reads_from = Some(stands.clone());
         tokio::spawn(Arc::clone(self).read(Reader::everything(log), stand));
         stands
     }
 
-    async fn read(self: Arc<Self>, mut reader: Reader, stand: watch::Sender<Option<u64>>) {
+    async fn read(self: Arc<Self>, mut reader: Reader, stand: watch::Sender<bool>) {
         if let Err(error) = reader.consume().await {
             tracing::warn!(%error, "the log cannot be read");
             self.state().reads_from = None;
             return;
         }
         self.state().read_up_to = reader.last_seq;
-        stand.send_replace(Some(reader.last_seq));
+        stand.send_replace(true);
         loop {
             let chunk = match reader.next_chunk(CHUNK).await {
                 Ok(chunk) => chunk,
@@ -297,7 +295,7 @@ impl Drop for Seat {
 impl Reader {
     /// Reads everything from now on, by a consumer of its own.
     fn everything(log: &Log) -> Self {
-        let mut reader = log.read_subjects(vec![EVERYTHING.to_owned()], From::New, None);
+        let mut reader = log.read_subjects(Vec::new(), From::New, None);
         reader.is_alone = true;
         reader
     }
@@ -322,7 +320,7 @@ mod tests {
             "mw.3.t.signal.x",
         ] {
             let bit = bit(noun_of(subject));
-            let passes = filters.iter().any(|filter| super::super::lets_pass(filter, subject));
+            let passes = filters.iter().any(|filter| super::super::filter::lets_pass(filter, subject));
             assert_eq!(wanted.lets_pass(subject, bit), passes, "{subject}");
         }
     }

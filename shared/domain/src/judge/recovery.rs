@@ -1,0 +1,185 @@
+//! Who may be back: what was cut off when its root is there again, and what is down when it is looked at again.
+//!
+//! Routers are asked about all they see rather than each of those by itself.
+
+use super::{NETWATCH_LAG_MS, asking::Want};
+use crate::{
+    diagnosis::{Out, Tenant},
+    graph::Index,
+};
+use events::{Fact, Flag, Health, HealthKind, HealthSaid, Node, Question, Tier, Time};
+use std::sync::Arc;
+
+/// Who comes back with its root within so long takes no word of its own for that it recovers.
+const RECOVERING_AFTER_MS: i64 = 10_000;
+/// What is down is looked at again after so long, and then twice, four times, … as long, at most 64 times.
+const LOOK_AGAIN_MS: i64 = 60_000;
+
+impl Tenant {
+    /// A router that is up and sees nodes of which nothing is known is asked about them.
+    pub(super) fn call_the_roll(&mut self, router: Index, node: &Arc<Node>, out: &mut Out) {
+        if node.login.is_none()
+            || self.network.graph.sees(router).is_empty()
+            || !self.supply_is_usable(router)
+        {
+            return;
+        }
+        let unknown = |i: &Index| match self.believed(*i) {
+            None | Some(Health::Unknown) => true,
+            Some(Health::Impacted) => !self.supply.of(*i).fails(),
+            Some(Health::Up | Health::Down | Health::Degraded) => false,
+        };
+        if !self.network.graph.sees(router).iter().any(unknown) {
+            return;
+        }
+        let since = self.since(router).max(self.network.revised_at);
+        match self.want(router, true, since, out.now) {
+            Want::Ask(round) => self.check(router, Question::RollCall { whole: true }, round, out),
+            Want::Wait(at) => {
+                self.wakes.insert((at, router));
+            }
+            Want::Done | Want::GivenUp => {}
+        }
+    }
+
+    /// Its root is back. Nothing is said of it until it is heard of, or the hold is over; then it is walked again.
+    pub(super) fn judge_recovering(&mut self, index: Index, node: &Arc<Node>, out: &mut Out) {
+        let supply = self.supply.of(index);
+        if !node.is_observable() {
+            if supply.holds() {
+                let cause = self.standing[index as usize].health.as_ref().map(|(_, e)| *e);
+                self.say_up(index, node, cause.unwrap_or_else(|| self.origin(node)), out);
+            }
+            return;
+        }
+        if !supply.holds() {
+            return;
+        }
+        let back_at = self.back_at(index);
+        let over = back_at.plus_ms(i64::from(self.network.policy.recover_hold_ms));
+        if out.now >= over {
+            self.walk(index, node, Some(over), out);
+            return;
+        }
+        self.wakes.insert((over, index));
+        let needs_back = self.network.graph.above(index).iter().map(|need| self.since(*need)).max();
+        let all_back = needs_back.map_or(back_at, |at| at.max(back_at));
+        if self.note_recovering(index, all_back.plus_ms(RECOVERING_AFTER_MS), out) {
+            return;
+        }
+        if node.tier > Tier::Sector {
+            self.call_the_roll_for(index, node, back_at, over, out);
+            return;
+        }
+        if let Some((question, target)) = self.question(index, node, back_at) {
+            let roll_call = matches!(question, Question::RollCall { .. });
+            match self.want(target, roll_call, back_at, out.now) {
+                Want::Ask(round) => {
+                    self.await_look(target, index);
+                    self.check_for(index, target, question, round, out);
+                }
+                Want::Wait(at) => {
+                    self.await_look(target, index);
+                    self.wakes.insert((at, index));
+                }
+                Want::Done | Want::GivenUp => {}
+            }
+        }
+    }
+
+    /// Says from `from` on that it recovers: nothing cuts it off any more, and it has not been heard of. Returns
+    /// whether it said that just now.
+    pub(super) fn note_recovering(&mut self, index: Index, from: Time, out: &mut Out) -> bool {
+        if out.now < from {
+            self.wakes.insert((from, index));
+            return false;
+        }
+        let standing = &self.standing[index as usize];
+        let Some((now, cause)) = standing.health.as_ref() else { return false };
+        // While it is being checked no word of its health is said: that would end the check.
+        if now.flags.contains(&Flag::Recovering) || standing.suspicion.is_some() {
+            return false;
+        }
+        let (mut now, cause) = (now.clone(), *cause);
+        now.flags.insert(0, Flag::Recovering);
+        let what = format!("recovering {} {:x}", now.node, crate::digest::digest_of(&now));
+        let say = out.say(cause, &what, out.now, Fact::Health(HealthSaid { kind: HealthKind::Noted, now }));
+        self.apply(&say);
+        self.soil(index);
+        true
+    }
+
+    /// Whoever is cut off no longer and has not been heard of since may have been back before its router
+    /// noticed that it was away, or its word was lost. Its router is asked about all it sees: at once, and
+    /// once more when it has had the time to see who came back, if anything is missing still.
+    pub(super) fn call_the_roll_for(
+        &mut self,
+        index: Index,
+        node: &Arc<Node>,
+        back_at: Time,
+        over: Time,
+        out: &mut Out,
+    ) {
+        let Some(router) = self.router_of(node).filter(|router| self.supply_is_usable(*router)) else {
+            return;
+        };
+        if self.network.graph.node(router).is_none_or(|n| n.login.is_none()) {
+            return;
+        }
+        let back_at = back_at.max(self.since(router));
+        let blind_ms = i64::from(self.network.policy.blind_after_boot_ms);
+        let booted = self.recent.of(router).and_then(|r| r.booted);
+        let sees_from =
+            booted.map(|(at, told)| (at.plus_ms(blind_ms), told)).filter(|(from, told)| told < from);
+        let ripe_at = back_at.plus_ms(NETWATCH_LAG_MS).max(sees_from.map_or(back_at, |(from, _)| from));
+        if out.now < ripe_at && ripe_at < over {
+            self.wakes.insert((ripe_at, index));
+        }
+        let since = if out.now < ripe_at { back_at } else { ripe_at };
+        match self.want(router, true, since, out.now) {
+            Want::Ask(round) => {
+                self.await_look(router, index);
+                self.check(router, Question::RollCall { whole: true }, round, out);
+            }
+            Want::Wait(at) => {
+                self.await_look(router, index);
+                self.wakes.insert((at, index));
+            }
+            Want::Done | Want::GivenUp => {}
+        }
+    }
+
+    /// Since when those that cut it off are back.
+    pub(super) fn back_at(&self, index: Index) -> Time {
+        let Some((now, _)) = &self.standing[index as usize].health else { return Time::EPOCH };
+        let roots = now.roots.iter().filter_map(|id| self.network.graph.index_of(*id));
+        roots.map(|r| self.since(r)).max().unwrap_or(now.since).max(now.since)
+    }
+
+    /// What is down and cannot say itself that it is back is looked at again, ever more rarely.
+    pub(super) fn look_again(&mut self, index: Index, node: &Arc<Node>, out: &mut Out) {
+        if node.tier > Tier::Sector || !node.is_observable() {
+            return;
+        }
+        let since = self.since(index);
+        let mut step = LOOK_AGAIN_MS;
+        let mut due = since.plus_ms(step);
+        let mut next = due;
+        while next <= out.now {
+            due = next;
+            step = (step * 2).min(LOOK_AGAIN_MS * 64);
+            next = due.plus_ms(step);
+        }
+        self.wakes.insert((next, index));
+        if due > out.now {
+            return;
+        }
+        let Some((question, target)) = self.question(index, node, due) else { return };
+        let roll_call = matches!(question, Question::RollCall { .. });
+        if let Want::Ask(round) = self.want(target, roll_call, due, out.now)
+            && round == 0
+        {
+            self.check_for(index, target, question, round, out);
+        }
+    }
+}
