@@ -76,6 +76,13 @@ pub enum Moment {
     Told,
 }
 
+impl Moment {
+    /// Whether most of the reports are still to come.
+    fn is_early(self) -> bool {
+        matches!(self, Moment::Percent(percent) if percent < 50)
+    }
+}
+
 /// One thing that goes wrong on our side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Strike {
@@ -308,7 +315,9 @@ impl Outage<'_> {
             Victim::Nats => {
                 let refused = meanwhile.iter().filter(|a| a.status == Some(503)).count();
                 let silent = meanwhile.iter().filter(|a| a.status.is_none()).count();
-                if meanwhile.is_empty() || refused == 0 {
+                // Late in a half every sender may have sent its last report before the blow.
+                let all_sent = meanwhile.is_empty() && !strike.moment.is_early();
+                if refused == 0 && !all_sent {
                     wrong.push(format!("nothing could be stored and nobody was told so: {meanwhile:?}"));
                 }
                 if silent > 0 {
