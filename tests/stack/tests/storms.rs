@@ -130,6 +130,12 @@ async fn carry_through(seed: u64, outages: Vec<Vec<Strike>>) {
     assert!(wrong.is_empty(), "MASTWATCH_SEED={seed}\n{}", wrong.join("\n"));
 }
 
+/// The storm itself, with nothing else amiss: one notice within eight seconds of the first report.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storm_is_told_once_within_eight_seconds_and_resolved_once() {
+    carry_through(seed(), vec![vec![]]).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_that_is_killed_or_frozen_in_a_storm_loses_nothing_and_tells_once() {
     let seed = seed();
