@@ -387,6 +387,23 @@ impl NodeRecent {
             .max_by_key(|l| (l.asked_at, l.heard, strength(l.seen)))
     }
 
+    /// The newest look asked for at `from` or later that found it silent to the end, if none since proves it alive.
+    pub fn asked_silence(&self, from: Time) -> Option<&Look> {
+        let alive = self.alive_at().map(|(at, _)| at);
+        let silent = |l: &&Look| match l.seen {
+            Seen::Silent(_, true) | Seen::RouterSaysDown => {
+                l.asked && l.asked_at >= from && alive.is_none_or(|at| l.asked_at > at)
+            }
+            Seen::Silent(_, false)
+            | Seen::NetwatchDown
+            | Seen::Up
+            | Seen::NetwatchUp
+            | Seen::Nothing
+            | Seen::Told => false,
+        };
+        self.looks.iter().filter(silent).max_by_key(|l| l.asked_at)
+    }
+
     /// What a look asked for at `at` or later ended with, if one has. A roll call ends when all is told.
     pub fn ended_since(&self, at: Time, roll_call: bool) -> Option<Seen> {
         let asked = self.looks.iter().rev().filter(|l| l.asked && l.asked_at >= at).map(|l| l.seen);

@@ -62,6 +62,8 @@ pub struct Script {
 const MINUTE_MS: i64 = 60_000;
 /// With so many things at most one is taken out or put in.
 const MOST_CHANGED: usize = 40;
+/// Scripts, of a thousand, in which many subscribers of one thing lose their sessions.
+const MANY_SESSIONS: u32 = 250;
 
 impl Script {
     /// Any script for `world`. It ends in a state that routers and heartbeats together can tell.
@@ -75,6 +77,13 @@ impl Script {
         for _ in 0..rng.log_between(1, 7) {
             let at = from + rng.between(0, window);
             script.episode(rng, world, &breakable, at, all_mended);
+        }
+        let mut more = rng.fork(7);
+        if more.chance(MANY_SESSIONS) {
+            for _ in 0..more.between(1, 2) {
+                let at = from + more.between(0, window);
+                script.many_sessions(&mut more, world, &breakable, at, all_mended);
+            }
         }
         script.steps.sort_by_key(|s| s.at_ms);
         script.end(rng, world, all_mended);
@@ -292,6 +301,54 @@ impl Script {
                         }
                     }
                 }
+            }
+        }
+    }
+
+    /// Many subscribers below one thing break by themselves, about as many as are told of; often it breaks too.
+    fn many_sessions(&mut self, rng: &mut Rng, world: &World, breakable: &[u32], at: i64, all_mended: bool) {
+        let parents: Vec<u32> =
+            world.numbers().filter(|i| world.things[*i as usize].role != Role::Subscriber).collect();
+        // Mostly a place of few: there it takes few.
+        let picked = (0..8).map(|_| *rng.pick(&parents)).map(|p| (p, world.subscribers_below(p)));
+        let Some((parent, mut below)) = picked.into_iter().find(|(_, below)| below.len() >= 5) else {
+            return;
+        };
+        let enough = below.len().div_ceil(5).max(5);
+        let many = match rng.below(10) {
+            0..4 => enough,
+            4..6 => enough - 1,
+            _ => rng.between(enough as i64, below.len() as i64) as usize,
+        };
+        let spread = *rng.pick(&[0, 5_000, 20_000, 60_000, 120_000, 300_000]);
+        let long = rng.chance(600).then(|| rng.log_between(10_000, 20 * MINUTE_MS));
+        let long = if all_mended { Some(long.unwrap_or(10 * MINUTE_MS)) } else { long };
+        let back_within = *rng.pick(&[1_000, 30_000, 10 * MINUTE_MS]);
+        rng.shuffle(&mut below);
+        for thing in below.into_iter().take(many) {
+            let at = at + rng.between(0, spread);
+            let more = rng.between(0, back_within);
+            self.fail(rng, thing, at, long.map(|l| l + more));
+        }
+        if rng.chance(350) {
+            let mut way = vec![parent];
+            let mut n = 0;
+            while n < way.len() {
+                for need in &world.things[way[n] as usize].needs {
+                    need.things(&mut |t| {
+                        if !way.contains(&t) {
+                            way.push(t)
+                        }
+                    });
+                }
+                n += 1;
+            }
+            way.retain(|t| breakable.contains(t));
+            if !way.is_empty() {
+                let thing = *rng.pick(&way);
+                let at = (at + rng.between(-60_000, 240_000)).max(0);
+                let for_ms = rng.log_between(5_000, 15 * MINUTE_MS);
+                self.fail(rng, thing, at, Some(for_ms));
             }
         }
     }

@@ -209,6 +209,32 @@ impl World {
         self.things.iter().filter(needs_it).count()
     }
 
+    /// Every subscriber that needs `thing`, directly or not.
+    pub fn subscribers_below(&self, thing: u32) -> Vec<u32> {
+        let mut hangs = vec![false; self.things.len()];
+        let mut below: Vec<Vec<u32>> = vec![vec![]; self.things.len()];
+        for i in self.numbers() {
+            for need in &self.things[i as usize].needs {
+                need.things(&mut |t| below[t as usize].push(i));
+            }
+        }
+        let mut edge = vec![thing];
+        let mut found = vec![];
+        while let Some(at) = edge.pop() {
+            for &i in &below[at as usize] {
+                if !hangs[i as usize] {
+                    hangs[i as usize] = true;
+                    edge.push(i);
+                    if self.things[i as usize].role == Role::Subscriber {
+                        found.push(i);
+                    }
+                }
+            }
+        }
+        found.sort_unstable();
+        found
+    }
+
     /// Whether a failure of `thing` may open an incident by itself (design: a subscriber, or a station
     /// that serves one, never does).
     pub fn opens(&self, thing: u32) -> bool {

@@ -44,7 +44,9 @@ impl Tenant {
         }
         let router = self.router_of(node)?;
         let told = self.recent.of(router).is_some_and(|r| r.ended_since(since, true) == Some(Seen::Told));
-        if self.suspects_seen[router as usize] >= ROLL_CALL_FROM && !told {
+        // What others need is proven alive in this moment, and a netwatch entry tells of an earlier one.
+        let suspect = !node.claims.is_empty() || self.standing[index as usize].suspicion.is_some();
+        if suspect && self.suspects_seen[router as usize] >= ROLL_CALL_FROM && !told {
             return self
                 .is_alive_since(router, since)
                 .then_some((Question::RollCall { whole: true }, router));

@@ -37,8 +37,16 @@ impl Tenant {
         // A silence nobody asked for began at an unknown moment, perhaps before what it needs came back.
         let stands_alone = self.network.graph.above(index).is_empty();
         let reuse_ms = if from.is_some() { 0 } else { REUSE_MS };
+        // What was asked a moment before somebody told the same unasked is not asked again: it is what counts.
+        let asked_for = self
+            .recent
+            .of(index)
+            .and_then(|r| r.asked_silence(doubt_from.plus_ms(-reuse_ms)))
+            .copied()
+            .filter(|_| silence.is_some());
         let usable = silence
             .filter(|s| s.asked || stands_alone)
+            .or(asked_for)
             .filter(|s| s.asked_at >= doubt_from.plus_ms(-reuse_ms) && case.weight(node.tier) >= THRESHOLD);
         // What it needs must have been seen alive in the moment its own silence began: neither before the
         // doubt arose, when it may have been another matter, nor later, when it may have just come back.
@@ -46,7 +54,9 @@ impl Tenant {
             .map_or(doubt_from, |s| s.asked_at.plus_ms(-SAME_MOMENT_MS).max(doubt_from.min(s.asked_at)));
         let supply = self.supply_seen(index, since, usable.map(|s| s.asked_at));
         let confirmed = usable.is_some();
-        let own_question = self.question(index, node, since);
+        // A router's table tells of sessions anew each time; of a netwatch entry it need not be asked twice.
+        let own_question =
+            self.question(index, node, if node.claims.is_empty() { doubt_from } else { since });
         // What was there when the silence began may have died while it lasted: it is looked at once more.
         let last_try_at = usable.filter(|_| supply.holds()).and_then(|s| s.unanswered_at());
         let still = last_try_at.map_or(supply, |at| self.supply_seen(index, at, None));
