@@ -337,7 +337,7 @@ impl Script {
                 for need in &world.things[way[n] as usize].needs {
                     need.things(&mut |t| {
                         if !way.contains(&t) {
-                            way.push(t)
+                            way.push(t);
                         }
                     });
                 }
