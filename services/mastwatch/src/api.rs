@@ -32,6 +32,18 @@ pub fn address_file(data: &Path) -> PathBuf {
     data.join("console.url")
 }
 
+/// How far a list was read.
+#[derive(Debug, Default)]
+pub enum Cursor {
+    /// Not at all.
+    #[default]
+    Start,
+    /// To here: the console's own word for it.
+    After(String),
+    /// To its end.
+    End,
+}
+
 /// A connection to the console.
 #[derive(Debug, Clone)]
 pub struct Api {
@@ -127,6 +139,24 @@ impl Api {
     /// As [`Api::call`].
     pub async fn get(&self, path: &str) -> anyhow::Result<Value> {
         self.call(Method::GET, path, None).await
+    }
+
+    /// The first page of a list, and the one after `cursor` from then on; none when there is no further one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Api::call`].
+    pub async fn page(&self, path: &str, cursor: &mut Cursor) -> anyhow::Result<Option<Value>> {
+        let at = match &*cursor {
+            Cursor::Start => path.to_owned(),
+            Cursor::After(place) => {
+                format!("{path}{}cursor={place}", if path.contains('?') { '&' } else { '?' })
+            }
+            Cursor::End => return Ok(None),
+        };
+        let page = self.get(&at).await?;
+        *cursor = page["next"].as_str().map_or(Cursor::End, |place| Cursor::After(place.to_owned()));
+        Ok(Some(page))
     }
 }
 

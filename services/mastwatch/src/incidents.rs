@@ -1,10 +1,10 @@
 //! `mastwatch incidents` and `mastwatch explain`.
 
 use crate::{
-    api::Api,
+    api::{Api, Cursor},
     show::{self, clock},
 };
-use anyhow::{Context, bail};
+use anyhow::bail;
 use serde_json::Value;
 
 /// What `mastwatch incidents` can be told.
@@ -30,36 +30,42 @@ pub async fn run(args: &IncidentsArgs, api: &Api, json: bool) -> anyhow::Result<
 }
 
 async fn list(all: bool, api: &Api, json: bool) -> anyhow::Result<()> {
-    let mut next: Option<String> = None;
-    let mut rows = Vec::new();
-    loop {
-        let state = if all { "all" } else { "open" };
-        let after = next.map(|n| format!("&cursor={n}")).unwrap_or_default();
-        let page = api.get(&format!("/api/v1/incidents?state={state}{after}")).await?;
-        for incident in page["items"].as_array().into_iter().flatten() {
-            if json {
-                show::json(incident);
-            } else {
-                rows.push(vec![
-                    text(incident, "id").chars().take(8).collect(),
-                    text(incident, "state"),
-                    clock(&text(incident, "opened_at")),
-                    text(incident, "urgency"),
-                    text(incident, "title"),
-                ]);
-            }
-        }
-        next = page["next"].as_str().map(str::to_owned);
-        if next.is_none() {
-            break;
-        }
-    }
-    if !json && rows.is_empty() {
+    let incidents = of_state(if all { "all" } else { "open" }, api).await?;
+    if json {
+        incidents.iter().for_each(show::json);
+    } else if incidents.is_empty() {
         show::line(if all { "No incident yet." } else { "Nothing is open." });
-    } else if !json {
+    } else {
+        let cells = |incident| {
+            vec![
+                text(incident, "id").chars().take(8).collect(),
+                text(incident, "state"),
+                clock(&text(incident, "opened_at")),
+                text(incident, "urgency"),
+                text(incident, "title"),
+            ]
+        };
+        let rows: Vec<Vec<String>> = incidents.iter().map(cells).collect();
         show::table(&["ID", "STATE", "SINCE", "URGENCY", "WHAT"], &rows);
     }
     Ok(())
+}
+
+/// Every incident in a state, as the console names states; the newest first.
+///
+/// # Errors
+///
+/// When the console is not reached.
+pub async fn of_state(state: &str, api: &Api) -> anyhow::Result<Vec<Value>> {
+    let (path, mut cursor) = (format!("/api/v1/incidents?state={state}&limit=1000"), Cursor::default());
+    let mut found = Vec::new();
+    while let Some(mut page) = api.page(&path, &mut cursor).await? {
+        match page["items"].take() {
+            Value::Array(items) => found.extend(items),
+            _ => bail!("reading the list of incidents: the console sent none"),
+        }
+    }
+    Ok(found)
 }
 
 fn text(value: &Value, key: &str) -> String {
@@ -75,27 +81,12 @@ pub async fn find(start: &str, api: &Api) -> anyhow::Result<String> {
     if start.len() == 36 {
         return Ok(start.to_owned());
     }
-    let mut found = Vec::new();
-    let mut next: Option<String> = None;
-    loop {
-        let after = next.map(|n| format!("&cursor={n}")).unwrap_or_default();
-        let page = api.get(&format!("/api/v1/incidents?state=all{after}")).await?;
-        let items = page["items"].as_array().context("reading the list of incidents")?;
-        found.extend(
-            items
-                .iter()
-                .filter_map(|i| i["id"].as_str())
-                .filter(|id| id.starts_with(start))
-                .map(str::to_owned),
-        );
-        next = page["next"].as_str().map(str::to_owned);
-        if next.is_none() {
-            break;
-        }
-    }
+    let all = of_state("all", api).await?;
+    let ids = all.iter().filter_map(|incident| incident["id"].as_str());
+    let found: Vec<&str> = ids.filter(|id| id.starts_with(start)).collect();
     match found.as_slice() {
-        [one] => Ok(one.clone()),
-        [] => bail!("no incident's id begins with `{start}`"),
+        [one] => Ok((*one).to_owned()),
+        [] => bail!("no incident's id begins with `{start}`: `mastwatch incidents --all` lists them"),
         several => bail!("`{start}` could be any of: {}", several.join(", ")),
     }
 }
@@ -148,11 +139,10 @@ fn evidence(cause: &Value) {
 /// When the console is not reached or knows no such incident.
 pub async fn explain(start: &str, api: &Api, json: bool) -> anyhow::Result<()> {
     let id = find(start, api).await?;
-    let mut next: Option<String> = None;
+    let path = format!("/api/v1/incidents/{id}/explain");
+    let mut cursor = Cursor::default();
     let mut first = true;
-    loop {
-        let after = next.map(|n| format!("?cursor={n}")).unwrap_or_default();
-        let page = api.get(&format!("/api/v1/incidents/{id}/explain{after}")).await?;
+    while let Some(page) = api.page(&path, &mut cursor).await? {
         if json {
             show::json(&page);
         } else if first {
@@ -177,10 +167,6 @@ pub async fn explain(start: &str, api: &Api, json: bool) -> anyhow::Result<()> {
             ));
         }
         first = false;
-        next = page["next"].as_str().map(str::to_owned);
-        if next.is_none() {
-            break;
-        }
     }
     Ok(())
 }

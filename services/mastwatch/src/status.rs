@@ -1,11 +1,11 @@
 //! `mastwatch status`: how the network is, at a glance.
 
-use crate::{api::Api, show};
+use crate::{
+    api::{Api, Cursor},
+    incidents, show,
+};
 use serde_json::Value;
 use std::{collections::BTreeMap, process::ExitCode};
-
-/// How often a page of the health list is asked for before the counting is given up.
-const MOST_PAGES: usize = 2_000;
 
 /// Shows counts by tier and health and the open incidents. The exit code is 3 when something is down.
 ///
@@ -13,8 +13,7 @@ const MOST_PAGES: usize = 2_000;
 ///
 /// When the console is not reached.
 pub async fn run(api: &Api, json: bool) -> anyhow::Result<ExitCode> {
-    let open = api.get("/api/v1/incidents?state=open").await?;
-    let incidents = open["items"].as_array().cloned().unwrap_or_default();
+    let incidents = incidents::of_state("open", api).await?;
     let counts = counts(api).await?;
     if json {
         show::json(&serde_json::json!({ "health": counts, "open_incidents": incidents }));
@@ -46,17 +45,11 @@ pub async fn run(api: &Api, json: bool) -> anyhow::Result<ExitCode> {
 /// When the console is not reached.
 pub async fn counts(api: &Api) -> anyhow::Result<BTreeMap<String, BTreeMap<String, u64>>> {
     let mut counts: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
-    let mut next: Option<String> = None;
-    for _ in 0..MOST_PAGES {
-        let after = next.map(|n| format!("&cursor={n}")).unwrap_or_default();
-        let page = api.get(&format!("/api/v1/inventory/nodes?limit=1000{after}")).await?;
+    let mut cursor = Cursor::default();
+    while let Some(page) = api.page("/api/v1/inventory/nodes?limit=1000", &mut cursor).await? {
         for node in page["items"].as_array().into_iter().flatten() {
             let of = |key: &str| node[key].as_str().unwrap_or("unknown").to_owned();
             *counts.entry(of("tier")).or_default().entry(of("health")).or_default() += 1;
-        }
-        next = page["next"].as_str().map(str::to_owned);
-        if next.is_none() {
-            break;
         }
     }
     Ok(counts)
