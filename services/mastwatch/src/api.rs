@@ -1,7 +1,7 @@
 //! The console's API, as the command line uses it.
 
 use anyhow::{Context, bail};
-use reqwest::{Method, StatusCode};
+use reqwest::{Method, Response, StatusCode};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -95,14 +95,7 @@ impl Api {
     ///
     /// When the console is not reached or refuses.
     pub async fn call(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> anyhow::Result<Value> {
-        let response = self.send(method, path, body).await?;
-        let status = response.status();
-        let text =
-            response.text().await.with_context(|| format!("reading the console's answer to {path}"))?;
-        if status.is_success() {
-            return Ok(serde_json::from_str(&text).unwrap_or(Value::Null));
-        }
-        bail!("{}", refusal(status, &text))
+        answer(path, self.send(method, path, body).await?).await
     }
 
     /// Sends a request and gives the answer to be read bit by bit.
@@ -110,12 +103,7 @@ impl Api {
     /// # Errors
     ///
     /// When the console is not reached.
-    pub async fn send(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<Vec<u8>>,
-    ) -> anyhow::Result<reqwest::Response> {
+    pub async fn send(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> anyhow::Result<Response> {
         let url = format!("{}{path}", self.base);
         let mut request = self.http.request(method, &url).bearer_auth(&self.token);
         if let Some(tenant) = &self.tenant {
@@ -141,6 +129,19 @@ impl Api {
         self.call(Method::GET, path, None).await
     }
 
+    /// GETs a path; none when there is no such thing.
+    ///
+    /// # Errors
+    ///
+    /// As [`Api::call`].
+    pub async fn find(&self, path: &str) -> anyhow::Result<Option<Value>> {
+        let response = self.send(Method::GET, path, None).await?;
+        match response.status() {
+            StatusCode::NOT_FOUND => Ok(None),
+            _ => answer(path, response).await.map(Some),
+        }
+    }
+
     /// The first page of a list, and the one after `cursor` from then on; none when there is no further one.
     ///
     /// # Errors
@@ -158,6 +159,16 @@ impl Api {
         *cursor = page["next"].as_str().map_or(Cursor::End, |place| Cursor::After(place.to_owned()));
         Ok(Some(page))
     }
+}
+
+/// An answer whole; an error when it is a refusal.
+async fn answer(path: &str, response: Response) -> anyhow::Result<Value> {
+    let status = response.status();
+    let text = response.text().await.with_context(|| format!("reading the console's answer to {path}"))?;
+    if status.is_success() {
+        return Ok(serde_json::from_str(&text).unwrap_or(Value::Null));
+    }
+    bail!("{}", refusal(status, &text))
 }
 
 /// What a problem+json answer says, every single fault on a line of its own.
