@@ -172,7 +172,7 @@ async fn answer(path: &str, response: Response) -> anyhow::Result<Value> {
 }
 
 /// What a problem+json answer says, every single fault on a line of its own.
-fn refusal(status: StatusCode, text: &str) -> String {
+pub(crate) fn refusal(status: StatusCode, text: &str) -> String {
     let Ok(problem) = serde_json::from_str::<Value>(text) else {
         return format!("the console answered {status}");
     };

@@ -36,9 +36,9 @@ enum Command {
         /// The incident's id, or the beginning of it.
         incident: String,
     },
-    /// Look at every hop from root to leaf, now.
+    /// Look at every hop from root to leaf, now. Exit code 3: a hop is down; 1: it broke off before its end.
     LiveCheck {
-        /// The node's id in the network file.
+        /// The device's id in the network file, or a subscriber's account.
         device: String,
     },
     /// Empty the read models and read the log again; the checksums before and after must be equal.
@@ -62,7 +62,8 @@ struct RunArgs {
     config: Option<PathBuf>,
 }
 
-/// Does what was asked. 0: done; 1: it failed; 2: the command line was wrong; 3: something is down (`status`).
+/// Does what was asked. 0: done; 1: it failed; 2: the command line was wrong; 3: something is down
+/// (`status`, `live-check`).
 pub fn run(cli: Cli) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -89,7 +90,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Status => return status::run(&server.api()?, json).await,
         Command::Incidents(args) => incidents::run(&args, &server.api()?, json).await?,
         Command::Explain { incident } => incidents::explain(&incident, &server.api()?, json).await?,
-        Command::LiveCheck { device } => live_check::run(&device, &server.api()?, json).await?,
+        Command::LiveCheck { device } => return live_check::run(&device, &server.api()?, json).await,
         Command::Rebuild(args) => rebuild::run(&args, &server.data, json).await?,
         Command::Generate(args) => generate::run(&args)?,
         Command::Lab(args) => args.run(interrupted()).await?,

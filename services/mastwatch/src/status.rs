@@ -4,7 +4,6 @@ use crate::{
     api::{Api, Cursor},
     incidents, show,
 };
-use serde_json::Value;
 use std::{collections::BTreeMap, process::ExitCode};
 
 /// Shows counts by tier and health and the open incidents. The exit code is 3 when something is down.
@@ -63,9 +62,4 @@ pub async fn counts(api: &Api) -> anyhow::Result<BTreeMap<String, BTreeMap<Strin
 pub async fn is_settled(api: &Api) -> anyhow::Result<bool> {
     let counts = counts(api).await?;
     Ok(!counts.is_empty() && counts.values().all(|of| of.get("unknown").copied().unwrap_or_default() == 0))
-}
-
-/// The first field of a server-sent event's data, read as JSON.
-pub(crate) fn sse_data(line: &str) -> Option<Value> {
-    serde_json::from_str(line.strip_prefix("data:")?.trim()).ok()
 }
