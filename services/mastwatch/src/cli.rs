@@ -27,7 +27,8 @@ enum Command {
     Run(RunArgs),
     /// Import a network file; the same file again changes nothing.
     Import(import::ImportArgs),
-    /// Show counts by tier and health, and what is open.
+    /// Show counts by tier and health, and what is open. Exit code 3: something is down; what is open is more than
+    /// a lost redundancy.
     Status,
     /// List incidents, or show one.
     Incidents(incidents::IncidentsArgs),

@@ -4,9 +4,11 @@ use crate::{
     api::{Api, Cursor},
     incidents, show,
 };
+use serde_json::Value;
 use std::{collections::BTreeMap, process::ExitCode};
 
-/// Shows counts by tier and health and the open incidents. The exit code is 3 when something is down.
+/// Shows counts by tier and health and the open incidents. The exit code is 3 when something is down: a lost
+/// redundancy alone cuts nobody off.
 ///
 /// # Errors
 ///
@@ -34,7 +36,12 @@ pub async fn run(api: &Api, json: bool) -> anyhow::Result<ExitCode> {
             show::line(incident["title"].as_str().unwrap_or_default());
         }
     }
-    Ok(if incidents.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(3) })
+    Ok(if incidents.iter().any(is_outage) { ExitCode::from(3) } else { ExitCode::SUCCESS })
+}
+
+/// Whether an open incident means that something is down.
+fn is_outage(incident: &Value) -> bool {
+    incident["class"].as_str() != Some("redundancy")
 }
 
 /// How many nodes there are, by tier and by what is believed of them.
@@ -62,4 +69,18 @@ pub async fn counts(api: &Api) -> anyhow::Result<BTreeMap<String, BTreeMap<Strin
 pub async fn is_settled(api: &Api) -> anyhow::Result<bool> {
     let counts = counts(api).await?;
     Ok(!counts.is_empty() && counts.values().all(|of| of.get("unknown").copied().unwrap_or_default() == 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_lost_redundancy_alone_is_no_outage() {
+        assert!(!is_outage(&json!({"class": "redundancy"})));
+        for class in ["outage", "sessions_lost", "blind"] {
+            assert!(is_outage(&json!({"class": class})), "{class}");
+        }
+    }
 }
