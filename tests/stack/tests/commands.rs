@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use mastwatch::api::Api;
 use network_file::{Concentrators, Shape};
 use serde_json::Value;
 use stack::{Stack, binary, ledger};
@@ -12,6 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader};
 
 /// A person with a shell: an administrator's token, one tenant, a directory.
 struct Person<'s> {
@@ -225,4 +227,40 @@ async fn every_command_says_what_the_deciders_found_to_people_and_to_programs() 
     let would = person.types(&["import", "made.yaml", "--dry-run"]).await.with_code(0);
     assert!(would.out.contains("made.yaml would be imported"), "{would:?}");
     lab.stop().await;
+}
+
+/// A program that starts everything hears where it is once it is ready, and nothing else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_tells_a_program_its_addresses_once_when_it_is_ready() {
+    kit::telemetry::use_ring();
+    let data = TempDir::new().unwrap();
+    let port = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let mut up = tokio::process::Command::new(binary().unwrap())
+        .args(["up", "--json", "--data"])
+        .arg(data.path())
+        .env("MASTWATCH_CONSOLE__LISTEN", port())
+        .env("MASTWATCH_INGEST__LISTEN", port())
+        .env("MASTWATCH_ADMIN_ADDRESS", port())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(up.stdout.take().unwrap()).lines();
+    let line = tokio::time::timeout(Duration::from_secs(120), lines.next_line()).await.unwrap().unwrap();
+    let told: Value = serde_json::from_str(&line.unwrap()).unwrap();
+    let at = |key: &str| told[key].as_str().unwrap().to_owned();
+    let ready = reqwest::get(format!("{}/readyz", at("health_and_metrics"))).await.unwrap();
+    assert!(ready.status().is_success(), "{ready:?}");
+    let token = std::fs::read_to_string(at("token_file")).unwrap();
+    let api = Api::new(at("console"), token.trim().to_owned(), None);
+    assert_eq!(api.get("/api/v1/tenants").await.unwrap(), Value::Array(vec![]));
+    assert!(Path::new(&at("servers_file")).exists() && at("webhooks").starts_with("http://"), "{told}");
+
+    // As Ctrl-C does; it stops its servers itself.
+    let pid = up.id().unwrap().to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    assert_eq!(lines.next_line().await.unwrap(), None);
+    assert!(up.wait().await.unwrap().success());
 }
