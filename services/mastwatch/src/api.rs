@@ -1,7 +1,7 @@
 //! The console's API, as the command line uses it.
 
 use anyhow::{Context, bail};
-use reqwest::{Method, StatusCode};
+use reqwest::{Method, Response, StatusCode};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -30,6 +30,18 @@ pub fn token_file(data: &Path) -> PathBuf {
 /// The file the console's address is kept in, below the data directory.
 pub fn address_file(data: &Path) -> PathBuf {
     data.join("console.url")
+}
+
+/// How far a list was read.
+#[derive(Debug, Default)]
+pub enum Cursor {
+    /// Not at all.
+    #[default]
+    Start,
+    /// To here: the console's own word for it.
+    After(String),
+    /// To its end.
+    End,
 }
 
 /// A connection to the console.
@@ -83,14 +95,7 @@ impl Api {
     ///
     /// When the console is not reached or refuses.
     pub async fn call(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> anyhow::Result<Value> {
-        let response = self.send(method, path, body).await?;
-        let status = response.status();
-        let text =
-            response.text().await.with_context(|| format!("reading the console's answer to {path}"))?;
-        if status.is_success() {
-            return Ok(serde_json::from_str(&text).unwrap_or(Value::Null));
-        }
-        bail!("{}", refusal(status, &text))
+        answer(path, self.send(method, path, body).await?).await
     }
 
     /// Sends a request and gives the answer to be read bit by bit.
@@ -98,12 +103,7 @@ impl Api {
     /// # Errors
     ///
     /// When the console is not reached.
-    pub async fn send(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<Vec<u8>>,
-    ) -> anyhow::Result<reqwest::Response> {
+    pub async fn send(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> anyhow::Result<Response> {
         let url = format!("{}{path}", self.base);
         let mut request = self.http.request(method, &url).bearer_auth(&self.token);
         if let Some(tenant) = &self.tenant {
@@ -128,10 +128,51 @@ impl Api {
     pub async fn get(&self, path: &str) -> anyhow::Result<Value> {
         self.call(Method::GET, path, None).await
     }
+
+    /// GETs a path; none when there is no such thing.
+    ///
+    /// # Errors
+    ///
+    /// As [`Api::call`].
+    pub async fn find(&self, path: &str) -> anyhow::Result<Option<Value>> {
+        let response = self.send(Method::GET, path, None).await?;
+        match response.status() {
+            StatusCode::NOT_FOUND => Ok(None),
+            _ => answer(path, response).await.map(Some),
+        }
+    }
+
+    /// The first page of a list, and the one after `cursor` from then on; none when there is no further one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Api::call`].
+    pub async fn page(&self, path: &str, cursor: &mut Cursor) -> anyhow::Result<Option<Value>> {
+        let at = match &*cursor {
+            Cursor::Start => path.to_owned(),
+            Cursor::After(place) => {
+                format!("{path}{}cursor={place}", if path.contains('?') { '&' } else { '?' })
+            }
+            Cursor::End => return Ok(None),
+        };
+        let page = self.get(&at).await?;
+        *cursor = page["next"].as_str().map_or(Cursor::End, |place| Cursor::After(place.to_owned()));
+        Ok(Some(page))
+    }
+}
+
+/// An answer whole; an error when it is a refusal.
+async fn answer(path: &str, response: Response) -> anyhow::Result<Value> {
+    let status = response.status();
+    let text = response.text().await.with_context(|| format!("reading the console's answer to {path}"))?;
+    if status.is_success() {
+        return Ok(serde_json::from_str(&text).unwrap_or(Value::Null));
+    }
+    bail!("{}", refusal(status, &text))
 }
 
 /// What a problem+json answer says, every single fault on a line of its own.
-fn refusal(status: StatusCode, text: &str) -> String {
+pub(crate) fn refusal(status: StatusCode, text: &str) -> String {
     let Ok(problem) = serde_json::from_str::<Value>(text) else {
         return format!("the console answered {status}");
     };

@@ -4,7 +4,7 @@ use crate::{api, compose, doctor, generate, import, incidents, live_check, rebui
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use kit::config::Settings;
-use std::{path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 /// Watches an ISP's network, finds out why something is down, and tells the right person once.
 #[derive(Debug, Parser)]
@@ -12,7 +12,7 @@ use std::{path::PathBuf, process::ExitCode};
 pub struct Cli {
     #[command(flatten)]
     server: api::Server,
-    /// One JSON object a line instead of text.
+    /// One JSON object a line instead of text. An error is one on standard error: `error`, and its `causes`.
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
@@ -21,13 +21,15 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the whole system on this machine, private servers included.
+    /// Run the whole system on this machine, private servers included. With --json it says its addresses once, when it
+    /// is ready.
     Up(up::UpArgs),
-    /// Run services against servers that are kept elsewhere.
+    /// Run services against servers that are kept elsewhere. With --json the log is JSON.
     Run(RunArgs),
     /// Import a network file; the same file again changes nothing.
     Import(import::ImportArgs),
-    /// Show counts by tier and health, and what is open.
+    /// Show counts by tier and health, and what is open. Exit code 3: something is down; what is open is more than
+    /// a lost redundancy.
     Status,
     /// List incidents, or show one.
     Incidents(incidents::IncidentsArgs),
@@ -36,9 +38,9 @@ enum Command {
         /// The incident's id, or the beginning of it.
         incident: String,
     },
-    /// Look at every hop from root to leaf, now.
+    /// Look at every hop from root to leaf, now. Exit code 3: a hop is down; 1: it broke off before its end.
     LiveCheck {
-        /// The node's id in the network file.
+        /// The device's id in the network file, or a subscriber's account.
         device: String,
     },
     /// Empty the read models and read the log again; the checksums before and after must be equal.
@@ -62,36 +64,43 @@ struct RunArgs {
     config: Option<PathBuf>,
 }
 
-/// Does what was asked. 0: done; 1: it failed; 2: the command line was wrong; 3: something is down (`status`).
-pub fn run(cli: Cli) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            show::note(format!("error: starting the runtime: {error}"));
-            return ExitCode::FAILURE;
+/// Reads the command line, and does what it says. 0: done; 1: it failed; 2: the command line was wrong; 3: something
+/// is down (`status`, `live-check`).
+pub fn run() -> ExitCode {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    match Cli::try_parse_from(&words) {
+        Ok(cli) => done(cli),
+        // Where the line was not understood, the flag is looked for in what was typed.
+        Err(wrong) if wrong.use_stderr() && words.iter().any(|word| word == "--json") => {
+            show::failure(&anyhow::Error::msg(wrong.to_string()), true);
+            ExitCode::from(2)
         }
-    };
-    match runtime.block_on(dispatch(cli)) {
-        Ok(code) => code,
-        Err(error) => {
-            show::note(format!("error: {error:#}"));
-            ExitCode::FAILURE
-        }
+        Err(wrong) => wrong.exit(),
     }
+}
+
+fn done(cli: Cli) -> ExitCode {
+    let json = cli.json;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let outcome = runtime.context("starting the runtime").and_then(|runtime| runtime.block_on(dispatch(cli)));
+    outcome.unwrap_or_else(|error| {
+        show::failure(&error, json);
+        ExitCode::FAILURE
+    })
 }
 
 async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     let Cli { server, json, command } = cli;
     match command {
-        Command::Up(args) => up::run(&args, &server.data).await?,
-        Command::Run(args) => run_services(&args).await?,
+        Command::Up(args) => up::run(&args, &server.data, json).await?,
+        Command::Run(args) => run_services(&args, json).await?,
         Command::Import(args) => import::run(&args, &server.api()?, json).await?,
         Command::Status => return status::run(&server.api()?, json).await,
         Command::Incidents(args) => incidents::run(&args, &server.api()?, json).await?,
         Command::Explain { incident } => incidents::explain(&incident, &server.api()?, json).await?,
-        Command::LiveCheck { device } => live_check::run(&device, &server.api()?, json).await?,
+        Command::LiveCheck { device } => return live_check::run(&device, &server.api()?, json).await,
         Command::Rebuild(args) => rebuild::run(&args, &server.data, json).await?,
-        Command::Generate(args) => generate::run(&args)?,
+        Command::Generate(args) => generate::run(&args, json)?,
         Command::Lab(args) => args.run(interrupted()).await?,
         Command::Doctor => return doctor::run(&server, json).await,
     }
@@ -105,8 +114,11 @@ async fn interrupted() {
     }
 }
 
-async fn run_services(args: &RunArgs) -> anyhow::Result<()> {
-    let settings = Settings::load(args.config.as_deref()).context("reading the configuration")?;
+async fn run_services(args: &RunArgs, json: bool) -> anyhow::Result<()> {
+    let mut settings = Settings::load(args.config.as_deref()).context("reading the configuration")?;
+    if json {
+        settings = settings.with("log_format", "json", "--json");
+    }
     let all = args.services.iter().any(|s| s == "all");
     let names: Vec<&str> =
         if all { compose::SERVICES.to_vec() } else { args.services.iter().map(String::as_str).collect() };

@@ -3,11 +3,10 @@
 use crate::{
     api::{self, Api},
     show, status,
-    up::{Doors, say},
+    up::{Doors, Voice},
 };
 use anyhow::{Context, bail};
 use axum::{Router, body::Bytes, extract::State, http::HeaderMap, http::StatusCode, routing::post};
-use indicatif::ProgressBar;
 use reqwest::Method;
 use serde_json::Value;
 use std::{
@@ -36,7 +35,7 @@ pub async fn play(
     doors: Doors,
     network: Option<&Path>,
     stop: &CancellationToken,
-    bar: &ProgressBar,
+    voice: &Voice,
 ) -> anyhow::Result<()> {
     let (inbox, mut notices) = mpsc::channel(64);
     let sink =
@@ -57,31 +56,31 @@ pub async fn play(
         ingest: Some(reports_to.parse().context("reading our own address")?),
         ..lab::Settings::default()
     };
-    bar.set_message("starting the simulated ISP");
+    voice.begins("starting the simulated ISP");
     let lab = lab::Lab::start(lab::network::Network::from_file(&file)?, settings).await?;
     let token =
         std::fs::read_to_string(api::token_file(data)).context("reading the administrator's token")?;
     let console = format!("http://{}", doors.console);
     let api = Api::new(console, token.trim().to_owned(), Some(file.tenant.slug.clone()));
-    bar.set_message("importing its network");
+    voice.begins("importing its network");
     api.call(Method::POST, "/api/v1/import", Some(file.to_yaml().into_bytes())).await?;
-    say(bar, &format!("simulated ISP    {}: {} subscribers", file.tenant.name, file.subscribers.len()));
-    bar.set_message("waiting until every router has told what it sees");
+    voice.says(&format!("simulated ISP    {}: {} subscribers", file.tenant.name, file.subscribers.len()));
+    voice.begins("waiting until every router has told what it sees");
     if !settled(&api, stop).await? {
         return Ok(());
     }
-    bar.finish_and_clear();
-    show::line("");
+    voice.is_done();
+    voice.line("");
     if network.is_none() {
-        outage(&lab, &mut notices, stop).await?;
+        outage(&lab, &mut notices, stop, voice).await?;
     }
-    show::line(
+    voice.line(
         "The simulated ISP goes on. Break and mend things by `mastwatch lab`; Ctrl-C stops everything.",
     );
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
-            Some(notice) = notices.recv() => tell(&notice),
+            Some(notice) = notices.recv() => tell(&notice, voice),
         }
     }
     lab.stop().await;
@@ -127,21 +126,22 @@ async fn outage(
     lab: &lab::Lab,
     notices: &mut mpsc::Receiver<Value>,
     stop: &CancellationToken,
+    voice: &Voice,
 ) -> anyhow::Result<()> {
     let victim = lab.network().find(VICTIM).context("finding the core router to kill")?;
-    show::line(format!("Now {VICTIM} loses its power. Nobody tells us: a dead router sends no webhook."));
+    voice.line(&format!("Now {VICTIM} loses its power. Nobody tells us: a dead router sends no webhook."));
     let began = Instant::now();
     lab.set_broken(&[victim], true);
     let Some(notice) = next(notices, stop).await? else { return Ok(()) };
-    show::line(format!("After {:.1} s, one alert:", began.elapsed().as_secs_f64()));
-    tell(&notice);
+    voice.line(&format!("After {:.1} s, one alert:", began.elapsed().as_secs_f64()));
+    tell(&notice, voice);
     tokio::time::sleep(Duration::from_secs(3)).await;
-    show::line(format!("Now {VICTIM} gets its power back."));
+    voice.line(&format!("Now {VICTIM} gets its power back."));
     let began = Instant::now();
     lab.set_broken(&[victim], false);
     let Some(notice) = next(notices, stop).await? else { return Ok(()) };
-    show::line(format!("After {:.1} s, one \"resolved\":", began.elapsed().as_secs_f64()));
-    tell(&notice);
+    voice.line(&format!("After {:.1} s, one \"resolved\":", began.elapsed().as_secs_f64()));
+    tell(&notice, voice);
     Ok(())
 }
 
@@ -156,8 +156,11 @@ async fn next(
     }
 }
 
-/// Shows a notice as people get it.
-fn tell(notice: &Value) {
+/// Shows a notice as people get it, to programs as it came.
+fn tell(notice: &Value, voice: &Voice) {
+    if voice.json {
+        return show::json(notice);
+    }
     let data = &notice["data"];
     show::line(format!(
         "  [{}] {}",

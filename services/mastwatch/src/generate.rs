@@ -22,20 +22,29 @@ pub struct GenerateArgs {
     pub output: Option<PathBuf>,
 }
 
-/// Writes the file.
+/// Writes the file. With `json` it says what is in it and where it is; without a place to write it to, the object
+/// holds the text itself.
 ///
 /// # Errors
 ///
 /// When it cannot be written.
-pub fn run(args: &GenerateArgs) -> anyhow::Result<()> {
+pub fn run(args: &GenerateArgs, json: bool) -> anyhow::Result<()> {
     let shape =
         Shape { towers: args.towers, sectors: args.sectors, clients: args.clients, ..Shape::default() };
-    let text = network_file::generate(&shape)?.to_yaml();
-    match &args.output {
-        Some(path) => std::fs::write(path, text).with_context(|| format!("writing {}", path.display())),
-        None => {
-            show::line(text.trim_end());
-            Ok(())
-        }
+    let network = network_file::generate(&shape)?;
+    let text = network.to_yaml();
+    if let Some(path) = &args.output {
+        std::fs::write(path, &text).with_context(|| format!("writing {}", path.display()))?;
     }
+    match (&args.output, json) {
+        (Some(_), false) => {}
+        (None, false) => show::line(text.trim_end()),
+        (path, true) => show::json(&serde_json::json!({
+            "path": path,
+            "devices": network.nodes.len(),
+            "subscribers": network.subscribers.len(),
+            "text": path.is_none().then_some(text),
+        })),
+    }
+    Ok(())
 }

@@ -1,6 +1,5 @@
 //! The `mastwatch` command.
 
-use clap::Parser;
 use mimalloc::MiMalloc;
 use std::process::ExitCode;
 
@@ -10,5 +9,5 @@ use std::process::ExitCode;
 static MEMORY: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
-    mastwatch::cli::run(mastwatch::cli::Cli::parse())
+    mastwatch::cli::run()
 }

@@ -21,6 +21,16 @@ pub fn note(text: impl AsRef<str>) {
     let _ = writeln!(io::stderr().lock(), "{}", text.as_ref());
 }
 
+/// Says on standard error why something failed: a line for people, one JSON object for programs.
+pub fn failure(error: &anyhow::Error, json: bool) {
+    if json {
+        let causes: Vec<String> = error.chain().skip(1).map(ToString::to_string).collect();
+        note(serde_json::json!({ "error": error.to_string(), "causes": causes }).to_string());
+    } else {
+        note(format!("error: {error:#}"));
+    }
+}
+
 /// A table of columns as wide as their widest cell.
 pub fn table(heads: &[&str], rows: &[Vec<String>]) {
     let mut widths: Vec<usize> = heads.iter().map(|h| h.chars().count()).collect();

@@ -1,20 +1,20 @@
 //! `mastwatch status`: how the network is, at a glance.
 
-use crate::{api::Api, show};
+use crate::{
+    api::{Api, Cursor},
+    incidents, show,
+};
 use serde_json::Value;
 use std::{collections::BTreeMap, process::ExitCode};
 
-/// How often a page of the health list is asked for before the counting is given up.
-const MOST_PAGES: usize = 2_000;
-
-/// Shows counts by tier and health and the open incidents. The exit code is 3 when something is down.
+/// Shows counts by tier and health and the open incidents. The exit code is 3 when something is down: a lost
+/// redundancy alone cuts nobody off.
 ///
 /// # Errors
 ///
 /// When the console is not reached.
 pub async fn run(api: &Api, json: bool) -> anyhow::Result<ExitCode> {
-    let open = api.get("/api/v1/incidents?state=open").await?;
-    let incidents = open["items"].as_array().cloned().unwrap_or_default();
+    let incidents = incidents::of_state("open", api).await?;
     let counts = counts(api).await?;
     if json {
         show::json(&serde_json::json!({ "health": counts, "open_incidents": incidents }));
@@ -36,7 +36,12 @@ pub async fn run(api: &Api, json: bool) -> anyhow::Result<ExitCode> {
             show::line(incident["title"].as_str().unwrap_or_default());
         }
     }
-    Ok(if incidents.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(3) })
+    Ok(if incidents.iter().any(is_outage) { ExitCode::from(3) } else { ExitCode::SUCCESS })
+}
+
+/// Whether an open incident means that something is down.
+fn is_outage(incident: &Value) -> bool {
+    incident["class"].as_str() != Some("redundancy")
 }
 
 /// How many nodes there are, by tier and by what is believed of them.
@@ -46,17 +51,11 @@ pub async fn run(api: &Api, json: bool) -> anyhow::Result<ExitCode> {
 /// When the console is not reached.
 pub async fn counts(api: &Api) -> anyhow::Result<BTreeMap<String, BTreeMap<String, u64>>> {
     let mut counts: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
-    let mut next: Option<String> = None;
-    for _ in 0..MOST_PAGES {
-        let after = next.map(|n| format!("&cursor={n}")).unwrap_or_default();
-        let page = api.get(&format!("/api/v1/inventory/nodes?limit=1000{after}")).await?;
+    let mut cursor = Cursor::default();
+    while let Some(page) = api.page("/api/v1/inventory/nodes?limit=1000", &mut cursor).await? {
         for node in page["items"].as_array().into_iter().flatten() {
             let of = |key: &str| node[key].as_str().unwrap_or("unknown").to_owned();
             *counts.entry(of("tier")).or_default().entry(of("health")).or_default() += 1;
-        }
-        next = page["next"].as_str().map(str::to_owned);
-        if next.is_none() {
-            break;
         }
     }
     Ok(counts)
@@ -72,7 +71,16 @@ pub async fn is_settled(api: &Api) -> anyhow::Result<bool> {
     Ok(!counts.is_empty() && counts.values().all(|of| of.get("unknown").copied().unwrap_or_default() == 0))
 }
 
-/// The first field of a server-sent event's data, read as JSON.
-pub(crate) fn sse_data(line: &str) -> Option<Value> {
-    serde_json::from_str(line.strip_prefix("data:")?.trim()).ok()
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_lost_redundancy_alone_is_no_outage() {
+        assert!(!is_outage(&json!({"class": "redundancy"})));
+        for class in ["outage", "sessions_lost", "blind"] {
+            assert!(is_outage(&json!({"class": class})), "{class}");
+        }
+    }
 }

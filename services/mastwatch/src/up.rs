@@ -37,29 +37,32 @@ pub struct Doors {
     pub ingest: SocketAddr,
 }
 
-/// Runs until a signal.
+/// Runs until a signal. With `json` it says its addresses once, when it is ready, and else nothing to people.
 ///
 /// # Errors
 ///
 /// When a server does not start or a service is given up.
-pub async fn run(args: &UpArgs, data: &Path) -> anyhow::Result<()> {
+pub async fn run(args: &UpArgs, data: &Path, json: bool) -> anyhow::Result<()> {
     std::fs::create_dir_all(data).with_context(|| format!("making the data directory {}", data.display()))?;
     let data = data.canonicalize().context("finding the data directory")?;
-    let bar = spinner();
-    bar.set_message("starting the private servers");
-    let settings = Settings::load(args.config.as_deref()).context("reading the configuration")?;
-    let (servers, settings) = Servers::start(&data, settings, |line| say(&bar, &line)).await?;
+    let voice = Voice::open(json);
+    voice.begins("starting the private servers");
+    let mut settings = Settings::load(args.config.as_deref()).context("reading the configuration")?;
+    if json {
+        settings = settings.with("log_format", "json", "--json");
+    }
+    let (servers, settings) = Servers::start(&data, settings, |line| voice.says(&line)).await?;
     let (settings, doors) = doors(with_keys(settings, &data)?)?;
     keep_administrator(&settings, &data).await?;
     keep_addresses(&settings, &data)?;
-    bar.set_message("bringing the tables up to date");
+    voice.begins("bringing the tables up to date");
     projector::migrate(&settings.common()?).await.context("bringing the tables up to date")?;
-    bar.set_message("starting the services");
+    voice.begins("starting the services");
     let process = compose::process(&settings, &compose::SERVICES, !args.verbose).await?;
     let stop = process.stop();
-    say(&bar, &format!("console          http://{}", doors.console));
-    say(&bar, &format!("webhooks         http://{}", doors.ingest));
-    say(&bar, &format!("health, metrics  http://{}", process.admin_address()));
+    voice.says(&format!("console          http://{}", doors.console));
+    voice.says(&format!("webhooks         http://{}", doors.ingest));
+    voice.says(&format!("health, metrics  http://{}", process.admin_address()));
     std::fs::write(api::address_file(&data), format!("http://{}\n", doors.console))
         .context("keeping the address")?;
     let admin = process.admin_address();
@@ -67,10 +70,9 @@ pub async fn run(args: &UpArgs, data: &Path) -> anyhow::Result<()> {
     let told = tokio::spawn({
         let (stop, data, args_demo, network) = (stop.clone(), data.clone(), args.demo, args.network.clone());
         async move {
-            let outcome = tell(&data, doors, admin, args_demo, network.as_deref(), &stop, &bar).await;
-            bar.finish_and_clear();
-            if let Err(error) = &outcome {
-                show::note(format!("error: {error:#}"));
+            let outcome = tell(&data, doors, admin, args_demo, network.as_deref(), &stop, &voice).await;
+            voice.is_done();
+            if outcome.is_err() {
                 stop.cancel();
             }
             outcome
@@ -90,19 +92,30 @@ async fn tell(
     demo: bool,
     network: Option<&Path>,
     stop: &CancellationToken,
-    bar: &indicatif::ProgressBar,
+    voice: &Voice,
 ) -> anyhow::Result<()> {
-    bar.set_message("waiting until every service is ready");
+    voice.begins("waiting until every service is ready");
     if !ready(admin, stop).await? {
         return Ok(());
     }
     let token = api::token_file(data);
-    say(bar, &format!("administrator's token in {}", token.display()));
-    if demo {
-        return demo::play(data, doors, network, stop, bar).await;
+    voice.says(&format!("administrator's token in {}", token.display()));
+    if voice.json {
+        show::json(&serde_json::json!({
+            "console": format!("http://{}", doors.console),
+            "webhooks": format!("http://{}", doors.ingest),
+            "health_and_metrics": format!("http://{admin}"),
+            "token_file": token,
+            "servers_file": crate::rebuild::servers_file(data),
+        }));
     }
-    bar.finish_and_clear();
-    show::note("mastwatch is up. Next: `mastwatch import network.yaml`. Ctrl-C stops everything.");
+    if demo {
+        return demo::play(data, doors, network, stop, voice).await;
+    }
+    voice.is_done();
+    if !voice.json {
+        show::note("mastwatch is up. Next: `mastwatch import network.yaml`. Ctrl-C stops everything.");
+    }
     stop.cancelled().await;
     Ok(())
 }
@@ -217,13 +230,44 @@ fn port_for(variable: &str, usual: u16) -> anyhow::Result<SocketAddr> {
     Ok(free.context("finding a free port")?.local_addr()?)
 }
 
-/// Says a line above the progress bar, or just says it where there is no terminal.
-pub(crate) fn say(bar: &indicatif::ProgressBar, text: &str) {
-    if bar.is_hidden() { show::line(format!("  {text}")) } else { bar.println(format!("  {text}")) }
+/// How a start is told: a progress bar where there is a terminal, lines where there is none, and to programs nothing.
+#[derive(Debug)]
+pub struct Voice {
+    bar: indicatif::ProgressBar,
+    /// Whether a program listens.
+    pub json: bool,
 }
 
-fn spinner() -> indicatif::ProgressBar {
-    let bar = indicatif::ProgressBar::new_spinner();
-    bar.enable_steady_tick(std::time::Duration::from_millis(120));
-    bar
+impl Voice {
+    fn open(json: bool) -> Self {
+        let bar = if json { indicatif::ProgressBar::hidden() } else { indicatif::ProgressBar::new_spinner() };
+        bar.enable_steady_tick(std::time::Duration::from_millis(120));
+        Self { bar, json }
+    }
+
+    /// Shows what is being done.
+    pub fn begins(&self, what: &'static str) {
+        self.bar.set_message(what);
+    }
+
+    /// Says a line above the progress bar, or just says it where there is no terminal.
+    pub fn says(&self, text: &str) {
+        if self.bar.is_hidden() {
+            self.line(&format!("  {text}"));
+        } else {
+            self.bar.println(format!("  {text}"));
+        }
+    }
+
+    /// Takes the progress bar away.
+    pub fn is_done(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    /// Says a line.
+    pub fn line(&self, text: &str) {
+        if !self.json {
+            show::line(text);
+        }
+    }
 }
