@@ -41,6 +41,9 @@ fn run(what: &str, command: &mut Command) -> String {
 /// One directory per set of packages, marked when it is whole.
 fn fetched(name: &str, packages: &str, fetch: impl Fn(&Path)) -> PathBuf {
     let place = home().join(name);
+    // Tests run in processes of their own: one fetches, the others wait.
+    let turn = std::fs::File::create(home().join(format!("{name}.lock"))).unwrap();
+    turn.lock().unwrap();
     let mark = place.join("whole");
     if std::fs::read_to_string(&mark).is_ok_and(|found| found == packages) {
         return place;
