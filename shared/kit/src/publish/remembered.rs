@@ -6,7 +6,8 @@ use crate::{
 };
 use async_nats::jetstream::{
     Context,
-    consumer::{DeliverPolicy, ReplayPolicy, pull::OrderedConfig},
+    consumer::{Consumer, DeliverPolicy, ReplayPolicy, pull::OrderedConfig},
+    stream::Stream,
 };
 use events::EventId;
 use futures::StreamExt;
@@ -63,46 +64,50 @@ impl Remembered {
     }
 
     async fn read_back(&mut self, context: &Context, stream: &str) -> Result<(), String> {
-        let info = context.get_stream(stream).await.map_err(chain)?;
-        let state = &info.cached_info().state;
-        let newest = state.last_sequence.saturating_sub(REMEMBERED_MAX as u64).max(1);
-        let window = async_nats::datetime::from_nanos(since_ns());
-        let by_time = window.map(|start_time| DeliverPolicy::ByStartTime { start_time });
-        let policies = by_time.into_iter().chain([DeliverPolicy::ByStartSequence { start_sequence: newest }]);
-        for deliver_policy in policies {
-            let config = OrderedConfig {
-                deliver_policy,
-                replay_policy: ReplayPolicy::Instant,
-                headers_only: true,
-                ..Default::default()
-            };
-            let consumer = info.create_consumer(config).await.map_err(chain)?;
-            let found = consumer.cached_info().num_pending;
-            if found > REMEMBERED_MAX as u64 {
-                continue;
+        let stream = context.get_stream(stream).await.map_err(chain)?;
+        // What is stored from here on is ours, or another process's: no reading catches up with that.
+        let end = stream.cached_info().state.last_sequence;
+        let mut consumer = consumer(&stream, since_window()).await?;
+        if consumer.cached_info().num_pending > REMEMBERED_MAX as u64 {
+            let start_sequence = end.saturating_sub(REMEMBERED_MAX as u64).max(1);
+            consumer = self::consumer(&stream, DeliverPolicy::ByStartSequence { start_sequence }).await?;
+        }
+        if consumer.cached_info().num_pending == 0 {
+            return Ok(());
+        }
+        let mut messages = consumer.messages().await.map_err(chain)?;
+        while let Some(message) = messages.next().await {
+            let message = message.map_err(chain)?;
+            let Ok(place) = message.info() else { continue };
+            let id = message.headers.as_ref().and_then(|headers| headers.get(MESSAGE_ID));
+            if let Some(id) = id.and_then(|id| id.as_str().parse().ok()) {
+                self.insert(id, place.stream_sequence);
             }
-            if found == 0 {
-                return Ok(());
-            }
-            let mut messages = consumer.messages().await.map_err(chain)?;
-            while let Some(message) = messages.next().await {
-                let message = message.map_err(chain)?;
-                let Ok(place) = message.info() else { continue };
-                let id = message.headers.as_ref().and_then(|headers| headers.get(MESSAGE_ID));
-                if let Some(id) = id.and_then(|id| id.as_str().parse().ok()) {
-                    self.insert(id, place.stream_sequence);
-                }
-                if place.pending == 0 {
-                    return Ok(());
-                }
+            if place.pending == 0 || place.stream_sequence >= end {
+                break;
             }
         }
         Ok(())
     }
 }
 
-/// The beginning of the server's memory, in nanoseconds since 1970.
-fn since_ns() -> i128 {
+/// Reads headers from there on, in the order of the log.
+async fn consumer(stream: &Stream, deliver_policy: DeliverPolicy) -> Result<Consumer<OrderedConfig>, String> {
+    let config = OrderedConfig {
+        deliver_policy,
+        replay_policy: ReplayPolicy::Instant,
+        headers_only: true,
+        ..Default::default()
+    };
+    stream.create_consumer(config).await.map_err(chain)
+}
+
+/// From the beginning of the server's memory.
+fn since_window() -> DeliverPolicy {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    i128::try_from(now.saturating_sub(DUPLICATE_WINDOW).as_nanos()).unwrap_or(0)
+    let since_ns = i128::try_from(now.saturating_sub(DUPLICATE_WINDOW).as_nanos()).unwrap_or(0);
+    match async_nats::datetime::from_nanos(since_ns) {
+        Ok(start_time) => DeliverPolicy::ByStartTime { start_time },
+        Err(_) => DeliverPolicy::All,
+    }
 }
