@@ -42,6 +42,8 @@ struct Lost<'a> {
 }
 
 columns! {
+    /// `offset 0` has what runs looked up node by node. Left to itself, Postgres may instead go through everything of the
+    /// tenant that runs, for each chunk again: in an outage that is all of it.
     Ended {
         node: Uuid, until_at: DateTime<Utc>, goes_on: Option<DateTime<Utc>>, heard_at: DateTime<Utc>, seq: i64,
     }
@@ -50,7 +52,10 @@ columns! {
          heard_at = e.heard_at, seq = e.seq
      from unnest($2::uuid[], $3::timestamptz[], $4::timestamptz[], $5::timestamptz[], $6::bigint[])
          as e (node, until_at, goes_on, heard_at, seq)
-     where d.tenant = $1 and d.node = e.node and d.until_at is null and d.believed_at is distinct from e.goes_on"
+     cross join lateral (select o.ctid as place from downtime o
+         where o.tenant = $1 and o.node = e.node and o.until_at is null and o.believed_at is distinct from e.goes_on
+         offset 0) o
+     where d.tenant = $1 and d.ctid = o.place"
 }
 
 columns! {
