@@ -6,6 +6,10 @@
 
 use crate::{
     client::{Connection, post},
+    limits::{
+        self,
+        Limit::{AtLeast, AtMost},
+    },
     machine::{self, Cpu, quantile, round},
     progress,
 };
@@ -170,6 +174,17 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<Value> {
         "nats_version": log.server_version(),
         "durability": word,
     });
+    // The least that one array a commit must bring (`always`, `interval`), and the most that 99 of 100 wait for at half load.
+    let arrays_least = match args.sync {
+        Sync::Always => 25_000.0,
+        Sync::Interval => 40_000.0,
+    };
+    let limits = [
+        ("ratio", AtLeast(0.85)),
+        ("arrays.signals_per_second", AtLeast(arrays_least)),
+        ("single_at_half_load.answer_us_p99", AtMost(50_000.0)),
+    ];
+    limits::hold(&mut line, &limits);
     machine::lay(&mut line, machine::facts(load));
     Ok(line)
 }

@@ -6,6 +6,7 @@
 mod all;
 mod client;
 mod ingest;
+mod limits;
 mod machine;
 mod probe;
 mod project;
@@ -68,8 +69,10 @@ async fn main() -> ExitCode {
     match outcome {
         Ok(line) => {
             write_line(&line);
-            // A benchmark that has a verdict fails by it.
-            if line["ok"] == Value::Bool(false) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+            for missed in limits::missed(&line) {
+                progress(format_args!("not within its limit: {missed}"));
+            }
+            if limits::passed(&line) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(error) => {
             progress(format_args!("error: {error:#}"));

@@ -1,5 +1,6 @@
 //! Rows of read models, beside a bare insert: the projector's own benchmark, with the facts of the machine.
 
+use crate::limits::{self, Limit};
 use crate::{machine, progress};
 use anyhow::{Context, bail};
 use serde_json::Value;
@@ -28,6 +29,7 @@ pub(crate) async fn run() -> anyhow::Result<Value> {
     let said = String::from_utf8(out.stdout).context("reading what it said")?;
     let line = said.lines().rev().find(|line| line.starts_with('{')).context("it printed no line of JSON")?;
     let mut line: Value = serde_json::from_str(line).context("reading its line")?;
+    limits::hold(&mut line, &[("ratio", Limit::AtLeast(0.5))]);
     machine::lay(&mut line, machine::facts(load));
     Ok(line)
 }

@@ -5,6 +5,7 @@
 //! once bare and once into a new memory, which must find nothing left to say.
 
 use crate::{
+    limits::{self, Limit::AtLeast},
     machine::{self, Cpu, round},
     progress,
 };
@@ -97,6 +98,9 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<Value> {
         "nats_version": log.server_version(),
         "durability": machine::durability(nats.durability()),
     });
+    let limits =
+        [("replay_events_per_second", AtLeast(100_000.0)), ("decided_per_second", AtLeast(25_000.0))];
+    limits::hold(&mut line, &limits);
     machine::lay(&mut line, machine::facts(load));
     Ok(line)
 }

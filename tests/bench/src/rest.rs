@@ -4,6 +4,7 @@
 //! The routers are played outside of what is measured. They are watched as always: heartbeats, roll calls.
 
 use crate::{
+    limits::{self, Limit::AtMost},
     machine::{self, Groups, round},
     progress,
     storm::API_PORT,
@@ -78,7 +79,6 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<Value> {
     let pss = groups.pss_mb_max()["all"];
     let mut line = json!({
         "bench": "rest",
-        "ok": all < 5.0 && pss < 400,
         "nodes": nodes,
         "watched_s": round(took),
         "cpu_percent_of_one_core": all,
@@ -87,6 +87,7 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<Value> {
         "pss_mb_mastwatch_alone": embedded::pss_bytes_of_one(up.child.id())? / 1_000_000,
         "durability": "always",
     });
+    limits::hold(&mut line, &[("cpu_percent_of_one_core", AtMost(5.0)), ("pss_mb_max", AtMost(400.0))]);
     machine::lay(&mut line, machine::facts(load));
     drop(up);
     lab.stop().await;

@@ -11,6 +11,10 @@ mod send;
 mod told;
 
 use crate::{
+    limits::{
+        self,
+        Limit::{self, AtMost},
+    },
     machine::{self, Groups, quantile, round},
     progress,
 };
@@ -329,6 +333,9 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<Value> {
         "durability": machine::durability(bench.stack.nats.durability()),
     });
     machine::lay(&mut line, told_to_people);
+    if args.scenario == Scenario::A && args.kill == Kill::None {
+        limits::hold(&mut line, limits_of(network.nodes.len() + network.subscribers.len()));
+    }
     machine::lay(&mut line, machine::facts(load));
     bench.stop().await;
     Ok(line)
@@ -341,6 +348,24 @@ fn ids_and_names(network: &NetworkFile) -> BTreeMap<String, String> {
     let subscribers =
         network.subscribers.iter().map(|one| (NodeId::of_account(tenant, &one.account), one.account.clone()));
     devices.chain(subscribers).map(|(id, name)| (id.to_string(), name)).collect()
+}
+
+/// What an outage of everything in a network of so many nodes may take: at 10,000 and at 100,000.
+fn limits_of(nodes: usize) -> &'static [(&'static str, Limit)] {
+    const LARGE: usize = 50_000;
+    if nodes < LARGE {
+        &[
+            ("seconds_from_first_report_to_notice", AtMost(3.0)),
+            ("cpu_us_per_report.all", AtMost(97.0)),
+            ("pss_mb_max.all", AtMost(400.0)),
+        ]
+    } else {
+        &[
+            ("seconds_from_first_report_to_notice", AtMost(10.0)),
+            ("seconds_from_first_report_to_all_impacted", AtMost(30.0)),
+            ("pss_mb_max.all", AtMost(1_000.0)),
+        ]
+    }
 }
 
 /// What the run was to be.

@@ -6,6 +6,7 @@
 
 use crate::{
     client::{Connection, post},
+    limits::{self, Limit},
     machine::{self, quantile, round},
     progress,
 };
@@ -162,7 +163,7 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<Value> {
     let p99 = ms(&visible_us, 0.99);
     let mut line = json!({
         "bench": "suspicion",
-        "ok": never == 0 && p99 < P99_MS_MAX,
+        "ok": never == 0,
         "claims": sent.len(),
         "claims_per_second": args.rate,
         "nodes": network.nodes.len() + network.subscribers.len(),
@@ -170,13 +171,13 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<Value> {
         "visible_ms_p50": ms(&visible_us, 0.5),
         "visible_ms_p99": p99,
         "visible_ms_max": ms(&visible_us, 1.0),
-        "visible_ms_p99_max": P99_MS_MAX,
         "accepted_ms_p50": ms(&accepted_us, 0.5),
         "accepted_ms_p99": ms(&accepted_us, 0.99),
         "durability": machine::durability(stack.nats.durability()),
         "nats_version": stack.log.server_version(),
         "postgres_version": stack.postgres.programs().version.to_string(),
     });
+    limits::hold(&mut line, &[("visible_ms_p99", Limit::AtMost(P99_MS_MAX))]);
     machine::lay(&mut line, machine::facts(load));
     Ok(line)
 }
