@@ -5,7 +5,8 @@
 mod ground;
 
 use events::{About, Access, Claim, EventId, Grant, NodeId, SignalSource, TenantId};
-use ground::{ground, id, kept, refused, until};
+use ground::{ground, ground_on, id, kept, refused, until};
+use kit::PublishLimits;
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, net::SocketAddr};
@@ -332,5 +333,68 @@ async fn while_the_log_is_away_senders_are_told_to_come_again_and_nothing_acknow
     let stored: Vec<EventId> = g.signals().await.into_iter().map(|(heard, _)| heard.id).collect();
     assert_eq!(stored.len(), 21);
     assert_eq!(stored.into_iter().collect::<BTreeSet<_>>(), acknowledged);
+    g.close().await;
+}
+
+const NOT_STORED: &str = "mastwatch_ingest_refusals_total{reason=\"not_stored\"}";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_when_too_much_waits_is_told_so_at_once_and_nothing_is_lost() {
+    let mut g = ground_on(|_| {}, PublishLimits { messages_max: 8, kib_max: 1_024 }).await;
+    g.config.store_within_ms = 2_000;
+    let token = g.router().await;
+    let g = g.open().await;
+    id(g.report(&token, "a", "down", 0).send().await.unwrap()).await;
+    g.nats.freeze().unwrap();
+    let waiting: Vec<_> =
+        (1..=8).map(|seq| tokio::spawn(g.report(&token, "a", "down", seq).send())).collect();
+    let mut nth = 9;
+    // The queue is full when the first eight have come to it.
+    until("somebody is turned away", async || {
+        nth += 1;
+        let began = std::time::Instant::now();
+        let turned_away =
+            refused(g.report(&token, "a", "down", nth)).await == (503, "unavailable".into(), Some(1));
+        turned_away && began.elapsed() < std::time::Duration::from_millis(500)
+    })
+    .await;
+    for answer in waiting {
+        assert_eq!(answer.await.unwrap().unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
+    }
+    assert!(g.figure(NOT_STORED) >= 9.0);
+    g.nats.thaw().unwrap();
+    until("the log is back", async || {
+        g.report(&token, "a", "down", nth).send().await.unwrap().status() == StatusCode::ACCEPTED
+    })
+    .await;
+    g.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_store_is_said_to_the_sender_and_keeps_what_was_acknowledged() {
+    let g = ground_on(|options| options.store_bytes_max = Some(256 * 1024), PublishLimits::default()).await;
+    let token = g.router().await;
+    let g = g.open().await;
+    let mut acknowledged = BTreeSet::new();
+    let (status, code, again) = loop {
+        let array: Vec<Value> = (0..20)
+            .map(|n| {
+                json!({"id": "a", "says": "down", "source": "netwatch", "boot": "b1",
+                "seq": acknowledged.len() + n, "detail": "x".repeat(400)})
+            })
+            .collect();
+        let response = g.post("/api/v1/signals", &token).json(&array).send().await.unwrap();
+        if response.status() != StatusCode::ACCEPTED {
+            break refused(g.post("/api/v1/signals", &token).json(&array)).await;
+        }
+        let answer: Value = response.json().await.unwrap();
+        let ids = answer["ids"].as_array().unwrap();
+        acknowledged.extend(ids.iter().map(|id| id.as_str().unwrap().parse::<EventId>().unwrap()));
+        assert!(acknowledged.len() < 10_000, "the store is never full");
+    };
+    assert_eq!((status, code.as_str(), again), (503, "unavailable", Some(30)));
+    assert!(g.figure(NOT_STORED) >= 2.0);
+    let stored: BTreeSet<EventId> = g.signals().await.into_iter().map(|(heard, _)| heard.id).collect();
+    assert!(acknowledged.is_subset(&stored), "something acknowledged is gone");
     g.close().await;
 }

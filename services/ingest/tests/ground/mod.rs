@@ -2,13 +2,13 @@
 
 #![allow(clippy::unwrap_used, dead_code, reason = "a test fails by panicking, and each uses its part")]
 
-use embedded::{Nats, Temporary};
+use embedded::{Nats, NatsOptions, Temporary};
 use events::{
     Access, AccessSaid, EventId, Fact, Grant, Heard, NodeId, Noun, Say, Signal, TenantId, Time, Token,
 };
 use ingest::Config;
 use kit::{
-    Filter, From, Log, LogConfig, Outgoing, Service,
+    Filter, From, Log, LogConfig, Outgoing, PublishLimits, Service,
     admin::{Board, Build, Metrics},
     config::{Common, Durability, Secret},
 };
@@ -35,9 +35,14 @@ pub(crate) struct Ground {
 
 /// A log with one tenant's keys in it; the door is opened by [`Ground::open`].
 pub(crate) async fn ground() -> Ground {
+    ground_on(|_| {}, PublishLimits::default()).await
+}
+
+/// The same on a server of other options, with other bounds on what may wait to be stored.
+pub(crate) async fn ground_on(options: impl FnOnce(&mut NatsOptions), limits: PublishLimits) -> Ground {
     kit::telemetry::use_ring();
-    let nats = Nats::start_temporary(|_| {}).await.unwrap();
-    let log = Log::connect(LogConfig::new([nats.url()], "ingest")).await.unwrap();
+    let nats = Nats::start_temporary(options).await.unwrap();
+    let log = Log::connect(LogConfig { limits, ..LogConfig::new([nats.url()], "ingest") }).await.unwrap();
     log.ensure().await.unwrap();
     let master = MasterKey::random();
     let tenant = TenantId::of("hillside");
