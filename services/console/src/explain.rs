@@ -442,7 +442,13 @@ fn what(fact: &Fact) -> String {
             match (said.now.health, said.now.roots.len()) {
                 (Health::Down, _) => format!("verdict: {health}, confidence {}%", confidence.min(100)),
                 (Health::Impacted, n) => format!("verdict: {health}, explained by {n} other"),
-                (Health::Up | Health::Degraded | Health::Unknown, _) => format!("verdict: {health}"),
+                (Health::Up | Health::Degraded | Health::Unknown, _) => match &said.now.sessions_lost {
+                    Some(lost) => format!(
+                        "verdict: {health}, and {} of {} subscribers below it lost their sessions",
+                        lost.impact.subscribers, lost.of
+                    ),
+                    None => format!("verdict: {health}"),
+                },
             }
         }
         Fact::Incident(said) => format!("incident {}: {}", word(&said.kind), said.now.title),

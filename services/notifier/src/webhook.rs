@@ -313,6 +313,7 @@ pub(crate) mod tests {
             flapping: false,
             confidence: 80,
             evidence: vec![],
+            subscribers_below: None,
         };
         let incident = Incident {
             id: IncidentId::default(),

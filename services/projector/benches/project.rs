@@ -53,6 +53,8 @@ fn now(tenant: TenantId, seq: u64) -> NodeHealth {
         asked: vec![],
         opens_incident: false,
         penalty: None,
+        session_lost: false,
+        sessions_lost: None,
     }
 }
 

@@ -45,6 +45,8 @@ fn said(s: i64, name: &str, kind: HealthKind, health: Health, since: i64) -> (i6
         asked: vec![],
         opens_incident: false,
         penalty: None,
+        session_lost: false,
+        sessions_lost: None,
     };
     (s, HealthSaid { kind, now })
 }
@@ -86,6 +88,7 @@ fn incident(from: i64, until: Option<i64>) -> Incident {
             flapping: false,
             confidence: 90,
             evidence: vec![],
+            subscribers_below: None,
         }],
         impact: Impact::default(),
         opened_at: at(from),

@@ -433,7 +433,8 @@ impl Tenant {
 
 fn is_material(told: &Told, incident: &Incident) -> bool {
     let another_root = incident.roots.iter().any(|r| r.down && !r.quiet && !told.roots.contains(&r.node));
-    let worse = told.class == Some(IncidentClass::Redundancy) && incident.class == IncidentClass::Outage;
+    let less = [Some(IncidentClass::Redundancy), Some(IncidentClass::SessionsLost)];
+    let worse = less.contains(&told.class) && incident.class == IncidentClass::Outage;
     let unsteady = is_flapping(incident) && !told.flapping;
     told.changes < MOST_CHANGES && (another_root || worse || unsteady)
 }

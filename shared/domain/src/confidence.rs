@@ -5,7 +5,7 @@
 //! themselves; claims never are. One silent try decides nowhere, whatever is claimed: a packet gets
 //! lost on a wire too. Two do, with claims enough: fewer of them at the backbone than at radio links.
 
-use events::{EventId, Evidence, EvidenceKind, Tier};
+use events::{EventId, Evidence, EvidenceKind, SessionsLost, Tier};
 
 /// At this weight a node counts as not answering.
 pub const THRESHOLD: u32 = 90;
@@ -41,6 +41,18 @@ pub const ROUTER_SAYS_DOWN: u32 = 90;
 
 /// A claim about a node that nothing can look at, while all it needs was seen alive.
 pub const CLAIM_ALONE: u32 = 60;
+
+/// Subscribers of one living node that are all found to be down, and when.
+pub const SESSIONS_LOST: u32 = 90;
+
+/// The named weights of sessions that were lost together.
+pub fn of_sessions(lost: &SessionsLost) -> Vec<Evidence> {
+    let weight = |kind, count, weight, event| Evidence { kind, count, weight, event };
+    vec![
+        weight(EvidenceKind::SessionLost, lost.impact.subscribers, SESSIONS_LOST, Some(lost.event)),
+        weight(EvidenceKind::SupplyAlive, 1, 100 - SESSIONS_LOST, None),
+    ]
+}
 
 /// What speaks against one node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

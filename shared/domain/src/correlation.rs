@@ -5,17 +5,21 @@
 //! somebody they cut off are one incident. When a higher cause is found, the lower one's incident is
 //! merged into the higher one's. It is resolved when every root has been up for the hold time, and what
 //! was flapping is steady.
+//!
+//! Sessions lost below a living node are an incident of their own, which breaks nothing in the map. When the node
+//! itself turns out to be down the incident becomes that outage; when something else explains it, it is part of that.
 
 use crate::{
+    confidence,
     graph::Index,
-    impact::{blast, counted, impact_of, primary_of},
+    impact::{blast, counted, grouped, impact_of, primary_of},
     network::Network,
     supply::{Own, Supply},
 };
 use events::{
     Decide, Decision, EventId, Fact, Flag, Health, HealthKind, Heard, Incident, IncidentClass, IncidentId,
     IncidentKind, IncidentSaid, IncidentState, NodeHealth, NodeId, Noun, Order, RECALL_MS, RootCause, Say,
-    TenantId, Tier, Time, TimelineEntry, Timer, Urgency,
+    SessionsLost, TenantId, Tier, Time, TimelineEntry, Timer, Urgency,
 };
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -143,6 +147,8 @@ struct Tenant {
     /// When each of them was said last, or the revision heard for which it was measured again since.
     measured_at: BTreeMap<IncidentId, Time>,
     root_of: BTreeMap<NodeId, IncidentId>,
+    /// Living nodes below which sessions were lost.
+    sessions_of: BTreeMap<NodeId, IncidentId>,
     /// Roots of merged incidents: since when each is down, and in which of them it was. Whoever carries it may name
     /// too many already to name it too.
     carried: BTreeMap<NodeId, (Time, IncidentId)>,
@@ -150,6 +156,8 @@ struct Tenant {
     merged: BTreeMap<IncidentId, (IncidentId, Time)>,
     news: BTreeMap<NodeId, News>,
     dirty: BTreeSet<NodeId>,
+    /// Of whom word of lost sessions is weighed once all outages are known that may explain it.
+    sessions_dirty: BTreeSet<NodeId>,
     orders: BTreeMap<IncidentId, Given>,
     ordered: BTreeSet<IncidentId>,
     armed: Option<Time>,
@@ -165,7 +173,7 @@ impl Tenant {
         let down: BTreeSet<Index> = self
             .open
             .values()
-            .flat_map(|(incident, _)| incident.roots.iter().filter(|r| r.down))
+            .flat_map(|(incident, _)| incident.roots.iter().filter(|r| breaks(r)))
             .filter_map(|r| graph.index_of(r.node))
             .collect();
         self.supply = Supply::with(graph, |i| if down.contains(&i) { Own::Broken } else { Own::Follows });
@@ -209,13 +217,17 @@ impl Tenant {
         };
         let before = self.open.remove(&incident.id).map(|(i, _)| i.roots).unwrap_or_default();
         for root in &before {
-            if self.root_of.get(&root.node) == Some(&incident.id) {
-                self.root_of.remove(&root.node);
+            for of in [&mut self.root_of, &mut self.sessions_of] {
+                if of.get(&root.node) == Some(&incident.id) {
+                    of.remove(&root.node);
+                }
             }
         }
         if live {
             for root in &incident.roots {
-                self.root_of.insert(root.node, incident.id);
+                let lives = root.subscribers_below.is_some();
+                let of = if lives { &mut self.sessions_of } else { &mut self.root_of };
+                of.insert(root.node, incident.id);
             }
             self.open.insert(incident.id, (incident.clone(), said.id));
             self.measured_at.insert(incident.id, said.at);
@@ -224,7 +236,7 @@ impl Tenant {
         }
         if let Some(upper) = incident.merged_into {
             self.merged.insert(incident.id, (upper, incident.ended_at.unwrap_or(said.at)));
-            for root in incident.roots.iter().filter(|r| r.down) {
+            for root in incident.roots.iter().filter(|r| breaks(r)) {
                 let known = self.carried.entry(root.node).or_insert((root.since, incident.id));
                 *known = (*known).max((root.since, incident.id));
             }
@@ -234,7 +246,7 @@ impl Tenant {
                 .root_of
                 .get(&node)
                 .and_then(|id| self.open.get(id))
-                .is_some_and(|(incident, _)| incident.roots.iter().any(|r| r.node == node && r.down));
+                .is_some_and(|(incident, _)| incident.roots.iter().any(|r| r.node == node && breaks(r)));
             if let Some(index) = self.network.graph.index_of(node) {
                 self.supply.set(&self.network.graph, index, if down { Own::Broken } else { Own::Follows });
             }
@@ -255,7 +267,7 @@ impl Tenant {
         let mut nodes = nodes.into_iter();
         for node in nodes.by_ref() {
             let all_said = match self.news.get(&node).cloned() {
-                Some(news) if out.left() >= 1 => self.hear_of(&news, out),
+                Some(news) if out.left() >= 1 => self.hear_of_outage(&news, out),
                 Some(_) => false,
                 None => true,
             };
@@ -263,8 +275,17 @@ impl Tenant {
                 self.dirty.insert(node);
                 break;
             }
+            self.sessions_dirty.insert(node);
         }
         self.dirty.extend(nodes);
+        while self.dirty.is_empty()
+            && out.left() >= 1
+            && let Some(node) = self.sessions_dirty.pop_first()
+        {
+            if let Some(news) = self.news.get(&node).cloned() {
+                self.hear_of_sessions(&news, out);
+            }
+        }
         while out.left() >= 1
             && let Some(id) = self.ordered.pop_first()
         {
@@ -274,12 +295,12 @@ impl Tenant {
         }
         let measured = self.measure_again(out);
         // What a word still to be weighed makes of an incident comes before its hold runs out.
-        let put_off = !self.dirty.is_empty() || !self.ordered.is_empty();
+        let put_off = !self.dirty.is_empty() || !self.sessions_dirty.is_empty() || !self.ordered.is_empty();
         put_off || !measured || !self.look_at_holds(out)
     }
 
     /// What follows from the health of one possible root. Returns whether there was room for all of it.
-    fn hear_of(&mut self, news: &News, out: &mut Out) -> bool {
+    fn hear_of_outage(&mut self, news: &News, out: &mut Out) -> bool {
         let node = news.now.node;
         let mine = self.root_of.get(&node).copied();
         if news.gone {
@@ -312,6 +333,116 @@ impl Tenant {
             (Health::Up | Health::Degraded | Health::Down | Health::Impacted | Health::Unknown, None) => {}
         }
         true
+    }
+
+    /// What follows for the sessions lost below a node.
+    fn hear_of_sessions(&mut self, news: &News, out: &mut Out) {
+        let mine = self.sessions_of.get(&news.now.node).copied();
+        let lost = news.now.sessions_lost.as_deref();
+        match (news.now.health, mine, lost) {
+            (_, Some(id), _) if news.gone => self.end_sessions(id, news, "removed", out),
+            (Health::Down | Health::Impacted, Some(id), _) => {
+                self.end_sessions(id, news, "explained by a higher cause", out);
+            }
+            (Health::Up | Health::Degraded, Some(id), Some(lost)) => {
+                self.sessions_changed(id, news, lost, out);
+            }
+            (Health::Up | Health::Degraded, None, Some(lost)) => self.sessions_were_lost(news, lost, out),
+            (Health::Up | Health::Degraded, Some(id), None) => self.sessions_are_back(id, news, out),
+            // Missing word is no recovery.
+            (Health::Unknown, _, _) | (_, None, _) => {}
+        }
+    }
+
+    fn sessions_were_lost(&mut self, news: &News, lost: &SessionsLost, out: &mut Out) {
+        let Some(cause) = self.cause_of(news) else { return };
+        let mut incident = self.fresh(news, &cause);
+        incident.class = IncidentClass::SessionsLost;
+        incident.opened_at = lost.since;
+        incident.impact = lost.impact.clone();
+        incident.roots = vec![cause];
+        self.say(IncidentKind::Opened, incident, news.event, "", out);
+    }
+
+    /// More of them are lost, or many once more within the hold.
+    fn sessions_changed(&mut self, id: IncidentId, news: &News, lost: &SessionsLost, out: &mut Out) {
+        let Some(cause) = self.cause_of(news) else { return };
+        let mut incident = self.open[&id].0.clone();
+        let again = incident.roots.iter().any(|r| !r.down);
+        if !again && incident.impact == lost.impact {
+            return;
+        }
+        incident.impact = lost.impact.clone();
+        incident.roots = vec![cause];
+        let (kind, line) = match incident.state {
+            IncidentState::Recovering => {
+                incident.state = IncidentState::Open;
+                (IncidentKind::Relapsed, "sessions were lost again".to_owned())
+            }
+            IncidentState::Open | IncidentState::Resolved | IncidentState::Merged | IncidentState::Closed => {
+                let lost = counted(lost.impact.subscribers, "subscriber");
+                (IncidentKind::Changed, format!("by now {lost} lost their sessions"))
+            }
+        };
+        self.say(kind, incident, news.event, &line, out);
+    }
+
+    /// Fewer of them are lost than make an incident: they are back, or something explains it.
+    fn sessions_are_back(&mut self, id: IncidentId, news: &News, out: &mut Out) {
+        let mut incident = self.open[&id].0.clone();
+        if !incident.roots.iter().any(|r| r.down) {
+            return;
+        }
+        if !news.now.roots.is_empty() && incident.state != IncidentState::Closed {
+            self.end_sessions(id, news, "explained by another cause", out);
+            return;
+        }
+        for root in &mut incident.roots {
+            root.down = false;
+            root.since = news.heard;
+        }
+        let kind = match incident.state {
+            IncidentState::Open => {
+                incident.state = IncidentState::Recovering;
+                incident.hold += 1;
+                IncidentKind::Recovering
+            }
+            IncidentState::Recovering
+            | IncidentState::Resolved
+            | IncidentState::Merged
+            | IncidentState::Closed => IncidentKind::Changed,
+        };
+        self.say(kind, incident, news.event, "sessions are back", out);
+    }
+
+    /// Sessions are no incident of their own any more: the one of what explains it carries it, if there is one.
+    fn end_sessions(&mut self, id: IncidentId, news: &News, why: &str, out: &mut Out) {
+        let mut incident = self.open[&id].0.clone();
+        for root in &mut incident.roots {
+            root.down = false;
+            root.since = out.now;
+        }
+        if incident.state == IncidentState::Closed {
+            self.say(IncidentKind::Changed, incident, news.event, why, out);
+            return;
+        }
+        let carried = self.carried.get(&news.now.node).map(|(_, id)| self.carrier_of(*id));
+        let itself = self.root_of.get(&news.now.node).copied();
+        let roots = news.now.roots.iter().filter_map(|root| self.root_of.get(root)).copied();
+        let carries = |u: &IncidentId| {
+            let upper = self.open.get(u);
+            upper.is_some_and(|(upper, _)| upper.state != IncidentState::Closed)
+        };
+        let upper = roots.chain(itself).chain(carried).find(carries);
+        match upper.filter(|_| !news.gone) {
+            Some(upper) => self.merge(id, upper, news.event, out),
+            None => {
+                incident.state = IncidentState::Resolved;
+                incident.ended_at = Some(out.now);
+                incident.ended_because = Some(why.to_owned());
+                self.say(IncidentKind::Resolved, incident, news.event, why, out);
+            }
+        }
     }
 
     /// Whether a root is part of an incident that names as many as it can: one it came into with another.
@@ -352,17 +483,21 @@ impl Tenant {
     fn cause_of(&self, news: &News) -> Option<RootCause> {
         let index = self.network.graph.index_of(news.now.node)?;
         let node = self.network.graph.node(index)?;
+        let lost = news.now.sessions_lost.as_deref();
+        let evidence = lost.map_or_else(|| news.now.evidence.clone(), confidence::of_sessions);
         Some(RootCause {
             node: node.id,
             name: node.name.clone(),
             tier: node.tier,
             primary: true,
             down: true,
-            since: news.now.since,
+            since: lost.map_or(news.now.since, |lost| lost.since),
             quiet: node.maintenance.iter().any(|w| w.from <= news.now.since && news.now.since < w.until),
-            confidence: news.now.evidence.iter().map(|e| e.weight).sum::<u32>().min(100),
-            evidence: news.now.evidence.clone(),
-            flapping: flaps(&news.now),
+            confidence: evidence.iter().map(|e| e.weight).sum::<u32>().min(100),
+            evidence,
+            // What is lost below it does not flap with it.
+            flapping: lost.is_none() && flaps(&news.now),
+            subscribers_below: lost.map(|lost| lost.of),
         })
     }
 
@@ -377,6 +512,9 @@ impl Tenant {
         self.supply.settle(&self.network.graph, &mut |_, _| {});
         let mut together: BTreeSet<IncidentId> = self.connected_with(index).into_iter().collect();
         together.extend(mine);
+        // Sessions that were lost below it are explained by it.
+        let sessions = self.sessions_of.get(&cause.node).copied();
+        together.extend(sessions.filter(|id| self.open[id].0.state != IncidentState::Closed));
         let mut together: Vec<IncidentId> = together.into_iter().collect();
         together.sort_by_key(|id| (self.open[id].0.opened_at, *id));
         let Some(oldest) = together.first().copied() else {
@@ -392,7 +530,7 @@ impl Tenant {
         let now_merged = &lower[..lower.len().min(out.left() - 1)];
         let mut moved = Vec::new();
         for id in now_merged {
-            moved.extend(self.open[id].0.roots.clone());
+            moved.extend(self.open[id].0.roots.iter().filter(|r| r.subscribers_below.is_none()).cloned());
             self.merge(*id, oldest, news.event, out);
         }
         let mut incident = self.open[&oldest].0.clone();
@@ -402,16 +540,19 @@ impl Tenant {
             return false;
         }
         let again = mine == Some(oldest);
+        let only_sessions = incident.class == IncidentClass::SessionsLost;
         let flapped = incident.roots.iter().any(|r| r.node == cause.node && r.flapping);
         let line = match (again, cause.flapping) {
             (true, true) if flapped => String::new(), // It stands there already.
             (true, true) => format!("{} is flapping", cause.name),
             (true, false) => format!("{} is down again", cause.name),
+            (false, _) if only_sessions => format!("{} itself is down", cause.name),
             (false, _) if mine.is_some() => format!("{} is down again", cause.name),
             (false, _) => format!("{} is down too", cause.name),
         };
         incident.roots.retain(|r| r.node != cause.node);
         incident.roots.push(cause);
+        incident.class = IncidentClass::Outage;
         incident.state = IncidentState::Open;
         let kind = if again { IncidentKind::Relapsed } else { IncidentKind::Changed };
         self.say(kind, incident, news.event, &line, out);
@@ -447,7 +588,8 @@ impl Tenant {
                     .index_of(root.node)
                     .is_some_and(|r| r != index && !blast(graph, &self.supply, r).is_disjoint(&mine))
         };
-        let live = self.open.iter().filter(|(_, (i, _))| i.state != IncidentState::Closed);
+        let by_outage = |i: &Incident| i.class != IncidentClass::SessionsLost;
+        let live = self.open.iter().filter(|(_, (i, _))| i.state != IncidentState::Closed && by_outage(i));
         live.filter(|(_, (incident, _))| incident.roots.iter().any(shares)).map(|(id, _)| *id).collect()
     }
 
@@ -612,7 +754,7 @@ impl Tenant {
             }
             self.measured_at.insert(id, revised_at);
             let Some((incident, event)) = self.open.get(&id).cloned() else { continue };
-            if incident.state != IncidentState::Open {
+            if incident.state != IncidentState::Open || incident.class == IncidentClass::SessionsLost {
                 continue;
             }
             let down = incident.roots.iter().filter(|r| r.down);
@@ -649,13 +791,16 @@ impl Tenant {
         }
         let last = incident.roots.iter().map(|r| r.since).max()?;
         let end = last.plus_ms(i64::from(self.network.policy.resolve_hold_ms));
+        if incident.class == IncidentClass::SessionsLost {
+            return Some(end);
+        }
         let cut_off = |root: &RootCause| {
             self.network.graph.index_of(root.node).is_some_and(|i| self.supply.of(i).fails())
         };
         if !incident.roots.iter().any(cut_off) {
             return Some(end);
         }
-        let down = self.open.values().flat_map(|(i, _)| &i.roots).filter(|r| r.down);
+        let down = self.open.values().flat_map(|(i, _)| &i.roots).filter(|r| breaks(r));
         let heard = |root: &RootCause| self.news.get(&root.node).map_or(root.since, |n| n.heard);
         down.map(heard).max().map(|latest| end.max(latest.plus_ms(WORD_MS)))
     }
@@ -747,6 +892,40 @@ impl Tenant {
     }
 
     fn measure(&self, incident: &mut Incident) {
+        if incident.class != IncidentClass::SessionsLost {
+            self.measure_outage(incident);
+        }
+        let loud: Vec<&RootCause> = incident.roots.iter().filter(|r| r.down && !r.quiet).collect();
+        let tiers = |roots: &mut dyn Iterator<Item = &RootCause>| roots.map(|r| r.tier).min();
+        incident.tier =
+            tiers(&mut loud.iter().copied()).or(tiers(&mut incident.roots.iter())).unwrap_or(incident.tier);
+        incident.urgency = match (incident.class, incident.tier) {
+            _ if loud.is_empty() => Urgency::Low,
+            (IncidentClass::Redundancy, _) => Urgency::Low,
+            (_, Tier::Core | Tier::Site) => Urgency::Urgent,
+            (_, Tier::Sector | Tier::Station | Tier::Subscriber) => Urgency::Normal,
+        };
+        incident.title = self.title_of(incident);
+    }
+
+    fn title_of(&self, incident: &Incident) -> String {
+        let found = incident.roots.iter().find_map(|r| Some((r, r.subscribers_below?)));
+        let Some((root, of)) = found.filter(|_| incident.class == IncidentClass::SessionsLost) else {
+            return title_of(incident);
+        };
+        let node = self.network.graph.index_of(root.node).and_then(|i| self.network.graph.node(i));
+        let lives = if node.is_some_and(|n| n.is_observable()) {
+            format!("{} itself answers", root.name)
+        } else {
+            "everything above answers".to_owned()
+        };
+        let lost = grouped(incident.impact.subscribers);
+        let (of, below) = (counted(of, "subscriber"), format!("{}{}", root.name, place_of(incident, root)));
+        format!("{lost} of {of} below {below} lost their sessions; {lives}")
+    }
+
+    /// Works out whom the roots cut off, and so what kind of incident it is.
+    fn measure_outage(&self, incident: &mut Incident) {
         let graph = &self.network.graph;
         let down: Vec<Index> =
             incident.roots.iter().filter(|r| r.down).filter_map(|r| graph.index_of(r.node)).collect();
@@ -768,29 +947,28 @@ impl Tenant {
             (0, 1..) => IncidentClass::Redundancy,
             (_, _) => IncidentClass::Outage,
         };
-        let loud: Vec<&RootCause> = incident.roots.iter().filter(|r| r.down && !r.quiet).collect();
-        let tiers = |roots: &mut dyn Iterator<Item = &RootCause>| roots.map(|r| r.tier).min();
-        incident.tier =
-            tiers(&mut loud.iter().copied()).or(tiers(&mut incident.roots.iter())).unwrap_or(incident.tier);
-        incident.urgency = match (incident.class, incident.tier) {
-            _ if loud.is_empty() => Urgency::Low,
-            (IncidentClass::Redundancy, _) => Urgency::Low,
-            (_, Tier::Core | Tier::Site) => Urgency::Urgent,
-            (_, Tier::Sector | Tier::Station | Tier::Subscriber) => Urgency::Normal,
-        };
-        incident.title = title_of(incident);
     }
+}
+
+/// Whether a root keeps what hangs below it from working: the sessions below a living node it does not.
+fn breaks(root: &RootCause) -> bool {
+    root.down && root.subscribers_below.is_none()
 }
 
 fn flaps(now: &NodeHealth) -> bool {
     now.flags.contains(&Flag::Flapping)
 }
 
+/// " at Mill Hill", unless the name says it.
+fn place_of(incident: &Incident, root: &RootCause) -> String {
+    let named = |site: &&String| !root.name.contains(site.as_str());
+    incident.site_name.as_ref().filter(named).map(|s| format!(" at {s}")).unwrap_or_default()
+}
+
 /// "Core-3 at Mill Hill is down: 10 sites, 3,150 subscribers".
 fn title_of(incident: &Incident) -> String {
     let down: Vec<&RootCause> = incident.roots.iter().filter(|r| r.down).collect();
-    let named = |site: &&String| !down.first().is_some_and(|root| root.name.contains(site.as_str()));
-    let place = incident.site_name.as_ref().filter(named).map(|s| format!(" at {s}")).unwrap_or_default();
+    let place = down.first().map(|root| place_of(incident, root)).unwrap_or_default();
     let who = match down.as_slice() {
         [] => "Something".to_owned(),
         [one] => format!("{}{place}", one.name),

@@ -6,6 +6,7 @@
 
 use crate::{
     graph::Index,
+    judge::Fallen,
     network::Network,
     quota::Walks,
     recent::{ClaimHeard, Look, Recent, Seen, UNASKED_SLACK_MS, try_sent_at},
@@ -199,6 +200,8 @@ pub(crate) struct Tenant {
     /// Who waits for a look at a node.
     pub(crate) waiting: BTreeMap<Index, BTreeSet<Index>>,
     pub(crate) wakes: BTreeSet<(Time, Index)>,
+    /// Who lost a session, and below whom.
+    pub(crate) fallen: Fallen,
     /// When walks began, for the tenant's quota of them.
     pub(crate) walks: Walks,
     rolls: BTreeMap<Index, RollSoFar>,
@@ -229,12 +232,20 @@ impl Tenant {
             self.soil(index);
         }
         self.retire(out);
-        while let Some((rank, index)) = self.dirty.pop_first() {
-            if out.left() < 2 {
-                self.dirty.insert((rank, index));
+        loop {
+            while let Some((rank, index)) = self.dirty.pop_first() {
+                if out.left() < 2 {
+                    self.dirty.insert((rank, index));
+                    return true;
+                }
+                self.judge(index, out);
+            }
+            if !self.weigh_sessions(out) {
                 return true;
             }
-            self.judge(index, out);
+            if self.dirty.is_empty() {
+                break;
+            }
         }
         let put_off = self.wakes.first().is_some_and(|(at, _)| *at <= out.now);
         put_off || !self.strays.is_empty()
@@ -286,6 +297,7 @@ impl Tenant {
         let own: Vec<Own> = (0..n as Index).map(|i| self.own_of(i)).collect();
         self.supply = Supply::with(&self.network.graph, |i| own[i as usize]);
         self.count_suspects();
+        self.count_fallen();
         self.in_flight.clear();
         self.waiting.clear();
         self.wakes.clear();
@@ -610,6 +622,7 @@ impl Tenant {
         if after.is_some() {
             self.note_asked(index);
         }
+        self.weigh_later(index);
         self.soil(index);
     }
 
@@ -628,6 +641,7 @@ impl Tenant {
             // Heard of already; but a suspicion said before it may just have been applied again.
             if let Some(ended) = self.standing[index as usize].suspicion.take() {
                 self.count_suspect(index, false, ended.sender.is_some());
+                self.weigh_later(index);
             }
             return;
         }
@@ -645,7 +659,11 @@ impl Tenant {
             if changed || self.network.graph.is_redundant(i) {
                 self.soil(i);
             }
+            if changed {
+                self.note_fallen(i);
+            }
         }
+        self.note_fallen(index);
         if was_down != (self.believed(index) == Some(Health::Down)) {
             self.soil_impacted_below(index);
         }

@@ -46,9 +46,15 @@ pub fn impact_of(graph: &Graph, supply: &Supply, broken: &[Index]) -> Impact {
     }
     let risk = at_risk_of(graph, supply, broken, &cut);
     let mut impact = Impact { at_risk: risk.len() as u32, ..Impact::default() };
+    tally(graph, &cut, &mut impact);
+    impact
+}
+
+/// Counts these by tier, site and plan.
+pub fn tally(graph: &Graph, cut: &BTreeSet<Index>, impact: &mut Impact) {
     let mut sites: BTreeMap<SiteId, SiteImpact> = BTreeMap::new();
     let mut plans: BTreeMap<String, u32> = BTreeMap::new();
-    for &i in &cut {
+    for &i in cut {
         let Some(node) = graph.node(i) else { continue };
         *impact.by_tier.entry(node.tier).or_default() += 1;
         let subscriber = node.tier == Tier::Subscriber;
@@ -76,7 +82,6 @@ pub fn impact_of(graph: &Graph, supply: &Supply, broken: &[Index]) -> Impact {
     by_plan.sort_by(|a, b| (b.1, &a.0).cmp(&(a.1, &b.0)));
     by_plan.truncate(MOST_PLANS);
     impact.by_plan = by_plan.into_iter().collect();
-    impact
 }
 
 /// Which of `broken`, repaired alone, would restore somebody: the primary causes.

@@ -10,8 +10,11 @@ mod proof;
 mod recovery;
 mod roots;
 mod saying;
+mod sessions;
 mod walk;
 mod words;
+
+pub(crate) use self::sessions::Fallen;
 
 use self::asking::Want;
 use crate::{

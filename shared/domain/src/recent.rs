@@ -404,6 +404,11 @@ impl NodeRecent {
         self.looks.iter().filter(silent).max_by_key(|l| l.asked_at)
     }
 
+    /// Whether a look at `from` or later found it silent to the end, whatever was seen of it since.
+    pub fn was_silent_since(&self, from: Time) -> bool {
+        self.looks.iter().any(|l| matches!(l.seen, Seen::Silent(_, true)) && l.asked_at >= from)
+    }
+
     /// What a look asked for at `at` or later ended with, if one has. A roll call ends when all is told.
     pub fn ended_since(&self, at: Time, roll_call: bool) -> Option<Seen> {
         let asked = self.looks.iter().rev().filter(|l| l.asked && l.asked_at >= at).map(|l| l.seen);

@@ -1,7 +1,7 @@
 //! Who is told of an incident, and in what words.
 
 use crate::impact::counted;
-use events::{Audience, EvidenceKind, Incident, IncidentState, RootCause, Tier};
+use events::{Audience, EvidenceKind, Incident, IncidentClass, IncidentState, RootCause, Tier};
 use std::fmt::Write;
 
 /// Who is told: engineers of core and site, technicians of sectors and shared stations, nobody of a
@@ -33,6 +33,9 @@ fn why(root: &RootCause) -> String {
             EvidenceKind::ClaimedDown => "it was reported down".to_owned(),
             EvidenceKind::RouterSaysDown => "its router sees it down".to_owned(),
             EvidenceKind::SupplyAlive => "everything it needs answers".to_owned(),
+            EvidenceKind::SessionLost => {
+                format!("{} below it lost their sessions", counted(e.count, "subscriber"))
+            }
             EvidenceKind::Undetermined => "the cause could not be determined".to_owned(),
         };
         reasons.push(format!("{reason} ({})", e.weight));
@@ -75,7 +78,9 @@ pub fn text_of(incident: &Incident) -> String {
         };
         let _ = write!(tiers, "{}{}", if tiers.is_empty() { "" } else { ", " }, counted(*n, name));
     }
-    line(&format!("Cut off: {}", if tiers.is_empty() { "nothing" } else { &tiers }));
+    let effect =
+        if incident.class == IncidentClass::SessionsLost { "Lost their sessions" } else { "Cut off" };
+    line(&format!("{effect}: {}", if tiers.is_empty() { "nothing" } else { &tiers }));
     let largest = impact.largest_sites.iter().take(5);
     let sites: Vec<String> =
         largest.map(|s| format!("{} ({})", s.name, counted(s.subscribers, "subscriber"))).collect();
@@ -83,7 +88,11 @@ pub fn text_of(incident: &Incident) -> String {
         line(&format!("Most at: {}", sites.join(", ")));
     }
     for root in incident.roots.iter().take(5) {
-        let role = if root.primary { "Cause" } else { "Contributing" };
+        let role = match (root.subscribers_below, root.primary) {
+            (Some(_), _) => "Below",
+            (None, true) => "Cause",
+            (None, false) => "Contributing",
+        };
         let quiet = if root.quiet { " [in maintenance]" } else { "" };
         line(&format!("{role}{quiet}: {}", why(root)));
     }

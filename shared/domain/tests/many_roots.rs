@@ -25,6 +25,8 @@ fn said_down(town: &mut Town, name: &str) {
         asked: vec![],
         opens_incident: false,
         penalty: None,
+        session_lost: false,
+        sessions_lost: None,
     };
     town.hear(Fact::Health(HealthSaid { kind: HealthKind::Changed, now }));
 }

@@ -1,6 +1,6 @@
 //! What is believed of nodes. Only diagnostician says these things.
 
-use crate::{AskId, EventId, NodeId, SignalSource, Time};
+use crate::{AskId, EventId, Impact, NodeId, SignalSource, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +54,8 @@ pub enum EvidenceKind {
     SupplyAlive,
     /// Nothing decisive was found in time.
     Undetermined,
+    /// A subscriber below it lost its session while everything that the session needs was there.
+    SessionLost,
 }
 
 /// One named weight in a verdict.
@@ -140,6 +142,19 @@ pub struct SuspicionSaid {
     pub now: Suspicion,
 }
 
+/// Many subscribers below one living node lost their sessions within two minutes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SessionsLost {
+    /// How many subscribers hang below the node in all.
+    pub of: u32,
+    /// When the first of them was found down.
+    pub since: Time,
+    /// What said so of the last of them.
+    pub event: EventId,
+    /// Those that lost their sessions since then and are still down, when this was said.
+    pub impact: Impact,
+}
+
 /// What is believed of one node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NodeHealth {
@@ -155,7 +170,8 @@ pub struct NodeHealth {
     /// Since when it was so, as far as its source can tell (`at` of the first claim).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Time>,
-    /// What explains it, when it is impacted: the roots on its broken ways up, at most 16.
+    /// What explains it, when it is impacted: the roots on its broken ways up, at most 16. Of a node that works: what
+    /// came to explain that subscribers below it lost their sessions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roots: Vec<NodeId>,
     /// Why it is believed, when it is down: named weights that sum to the confidence.
@@ -171,6 +187,33 @@ pub struct NodeHealth {
     /// The decaying penalty for changing often, and when it was last worked out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub penalty: Option<(u32, Time)>,
+    /// Of a subscriber: whether it worked until it went down by itself, or until nothing was known of it. What is only found down when something else
+    /// is repaired, or was never known to work, lost no session then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub session_lost: bool,
+    /// That many subscribers below it lost their sessions together, while it works itself: an incident of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sessions_lost: Option<Box<SessionsLost>>,
+}
+
+impl NodeHealth {
+    /// Only what is believed, and since when.
+    pub fn of(node: NodeId, health: Health, since: Time) -> Self {
+        Self {
+            node,
+            health,
+            flags: Vec::new(),
+            since,
+            at: None,
+            roots: Vec::new(),
+            evidence: Vec::new(),
+            asked: Vec::new(),
+            opens_incident: false,
+            penalty: None,
+            session_lost: false,
+            sessions_lost: None,
+        }
+    }
 }
 
 /// What happened to a node's health.

@@ -58,9 +58,10 @@ pub struct RootCause {
     pub tier: Tier,
     /// Repairing it alone would restore what it cut off; otherwise it contributes.
     pub primary: bool,
-    /// Whether it is down, or was and is back.
+    /// Whether it is down, or was and is back. Of one that works (`subscribers_below`): whether the sessions below it
+    /// are still lost.
     pub down: bool,
-    /// Since when it is down, or up again.
+    /// Since when it is so.
     pub since: Time,
     /// Whether it is in maintenance: named, but nobody is told because of it.
     #[serde(default)]
@@ -72,6 +73,9 @@ pub struct RootCause {
     pub confidence: u32,
     /// The weights.
     pub evidence: Vec<Evidence>,
+    /// How many subscribers hang below it, when it works itself and many of those lost their sessions together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subscribers_below: Option<u32>,
 }
 
 /// How many one site has of those cut off.

@@ -36,7 +36,7 @@ pub use delivery::{Delivery, DeliveryKind, DeliverySaid};
 pub use fact::{Fact, Heard, Say};
 pub use header::Header;
 pub use health::{
-    Asked, Evidence, EvidenceKind, Flag, Health, HealthKind, HealthSaid, NodeHealth, Suspicion,
+    Asked, Evidence, EvidenceKind, Flag, Health, HealthKind, HealthSaid, NodeHealth, SessionsLost, Suspicion,
     SuspicionKind, SuspicionSaid,
 };
 pub use id::{AskId, ChannelId, ClaimKey, EventId, IncidentId, NodeId, NoticeId, OrderId, SiteId, TenantId};

@@ -98,6 +98,14 @@ impl Default for Faults {
 }
 
 impl Faults {
+    /// Whether everything that is claimed, asked and answered arrives, and in time.
+    pub fn nothing_is_lost(&self) -> bool {
+        let claims = [self.claims_lost, self.claims_delayed, self.sessions_crossed];
+        let asks =
+            [self.asks_lost, self.asks_unanswered, self.answers_late, self.chunks_lost, self.tries_lost];
+        claims.iter().chain(&asks).all(|often| *often == 0)
+    }
+
     /// The faults of `seed`: none in one of ten, a crash after every commit in one of a hundred.
     pub fn any(rng: &mut Rng, seed: u64) -> Self {
         let mut some = |most: i64, otherwise: u32| {

@@ -104,6 +104,8 @@ pub struct Net {
     beating: Vec<bool>,
     /// Whose next look is said whatever it finds.
     attested: Vec<bool>,
+    /// Whether everything that is claimed and asked arrives in time.
+    pub undisturbed: bool,
     /// The number of the inventory's last revision.
     pub revision: u64,
     start_us: i64,
@@ -168,6 +170,7 @@ impl Net {
             beat: vec![None; n],
             beating: vec![false; n],
             attested: vec![false; n],
+            undisturbed: faults.nothing_is_lost(),
             revision: 1,
             start_us,
             world,

@@ -7,6 +7,7 @@ mod asks;
 mod beliefs;
 mod causes;
 mod recovering;
+mod sessions;
 mod telling;
 #[cfg(test)]
 mod tests;
@@ -17,8 +18,8 @@ use crate::{
     run::Failure,
 };
 use events::{
-    DeliveryKind, Fact, Incident, IncidentId, IncidentSaid, NodeHealth, NodeId, Notice, NoticeId, NoticeKind,
-    Noun, Phase, TenantId, Time,
+    DeliveryKind, Fact, Incident, IncidentClass, IncidentId, IncidentKind, IncidentSaid, NodeHealth, NodeId,
+    Notice, NoticeId, NoticeKind, Noun, Phase, TenantId, Time,
 };
 use std::collections::{BTreeMap, HashMap};
 
@@ -64,6 +65,7 @@ pub fn judge(nets: &[Net], bus: &Bus) -> Vec<Failure> {
         judge.flaps();
         judge.asks();
         judge.recoveries();
+        judge.sessions();
         failures.append(&mut judge.failures);
     }
     failures
@@ -145,6 +147,12 @@ pub fn incidents_digest(bus: &Bus) -> u64 {
         }
     }
     digest
+}
+
+/// How many incidents began as one of lost sessions.
+pub fn sessions_lost(bus: &Bus) -> usize {
+    let opened = bus.log.iter().filter_map(incident).filter(|said| said.kind == IncidentKind::Opened);
+    opened.filter(|said| said.now.class == IncidentClass::SessionsLost).count()
 }
 
 /// Seconds from the breaking of a first root to the delivery of the notice that names it.

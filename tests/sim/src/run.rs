@@ -128,6 +128,8 @@ pub struct Outcome {
     pub reloads: usize,
     /// Incidents opened.
     pub incidents: usize,
+    /// Those of them that were ever about lost sessions.
+    pub sessions_lost: usize,
     /// Notices delivered.
     pub notices: usize,
     /// Asks.
@@ -701,6 +703,7 @@ impl Run {
             things: self.things(),
             reloads: self.reloads,
             incidents: self.bus.standing(Noun::Incident).len(),
+            sessions_lost: oracle::sessions_lost(&self.bus),
             notices: count(Noun::Notice),
             asks: count(Noun::Ask),
             incidents_digest: oracle::incidents_digest(&self.bus),

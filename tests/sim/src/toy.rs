@@ -45,6 +45,8 @@ fn health(node: NodeId, up: bool, since: Time) -> NodeHealth {
         asked: vec![],
         opens_incident: false,
         penalty: None,
+        session_lost: false,
+        sessions_lost: None,
     }
 }
 
@@ -269,6 +271,7 @@ pub(crate) fn opened(node: NodeId, name: &str, tier: Tier, cause: EventId, now: 
             flapping: false,
             confidence: 100,
             evidence: vec![],
+            subscribers_below: None,
         }],
         impact: Impact::default(),
         opened_at: now,

@@ -46,6 +46,7 @@ fn ten_thousand_seeds() {
             total.things += outcome.things;
             total.reloads += outcome.reloads;
             total.incidents += outcome.incidents;
+            total.sessions_lost += outcome.sessions_lost;
             total.notices += outcome.notices;
             total.asks += outcome.asks;
             total.told_after_s.extend(&outcome.told_after_s);
@@ -72,6 +73,7 @@ fn ten_thousand_seeds() {
             total.things += theirs.things;
             total.reloads += theirs.reloads;
             total.incidents += theirs.incidents;
+            total.sessions_lost += theirs.sessions_lost;
             total.notices += theirs.notices;
             total.asks += theirs.asks;
             total.told_after_s.extend(theirs.told_after_s);
@@ -81,14 +83,15 @@ fn ten_thousand_seeds() {
     told.sort_by(f64::total_cmp);
     let at = |share: f64| told.get((told.len() as f64 * share) as usize).copied().unwrap_or(0.0);
     println!(
-        "{count} seeds in {:.1} s: {} things, {} messages, {} asks, {} reloads, {} incidents, {} notices; \
-         told after {:.1} s (half), {:.1} s (99 of 100) of virtual time",
+        "{count} seeds in {:.1} s: {} things, {} messages, {} asks, {} reloads, {} incidents ({} of lost sessions), \
+         {} notices; told after {:.1} s (half), {:.1} s (99 of 100) of virtual time",
         began.elapsed().as_secs_f64(),
         total.things,
         total.messages,
         total.asks,
         total.reloads,
         total.incidents,
+        total.sessions_lost,
         total.notices,
         at(0.5),
         at(0.99),

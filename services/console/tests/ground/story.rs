@@ -34,6 +34,8 @@ fn health(node: NodeId, health: Health, roots: Vec<NodeId>, evidence: Vec<Eviden
         asked: vec![],
         opens_incident: false,
         penalty: None,
+        session_lost: false,
+        sessions_lost: None,
     };
     Fact::Health(HealthSaid { kind: HealthKind::Changed, now })
 }
@@ -110,6 +112,7 @@ impl Ground {
                 flapping: false,
                 confidence: 95,
                 evidence,
+                subscribers_below: None,
             }],
             impact: Impact { subscribers: 7, ..Impact::default() },
             opened_at: now,

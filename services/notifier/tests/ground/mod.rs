@@ -229,6 +229,7 @@ pub(crate) fn incident(tenant: TenantId, name: &str) -> Incident {
             flapping: false,
             confidence: 90,
             evidence: vec![],
+            subscribers_below: None,
         }],
         impact: Impact { subscribers: 3_150, sites: 10, ..Impact::default() },
         opened_at: now(),

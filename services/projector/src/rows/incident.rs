@@ -132,7 +132,8 @@ fn cause_rows<'a>(rows: &mut Causes<'a>, told: &Told, now: &'a Incident) {
         rows.name.push(text(&root.name));
         rows.tier.push(words::tier(root.tier));
         rows.is_primary.push(root.primary);
-        rows.is_down.push(root.down);
+        // Where only the sessions below it are lost, it works itself.
+        rows.is_down.push(root.down && root.subscribers_below.is_none());
         rows.is_quiet.push(root.quiet);
         rows.since.push(at(root.since));
         rows.confidence_percent.push(i64::from(root.confidence));

@@ -310,6 +310,8 @@ fn health(d: &mut Dice, now: Time) -> HealthSaid {
             asked: d.several(2, |d| asked(d, now)),
             opens_incident: false,
             penalty: d.some(|d| (d.below(2_000) as u32, now)),
+            session_lost: false,
+            sessions_lost: None,
         },
     }
 }
@@ -336,6 +338,7 @@ fn incident(d: &mut Dice, now: Time) -> Incident {
         flapping: false,
         confidence: d.below(101) as u32,
         evidence: d.several(2, evidence),
+        subscribers_below: None,
     };
     Incident {
         id: d.uuid(3, 8, IncidentId),

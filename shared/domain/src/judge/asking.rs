@@ -157,23 +157,8 @@ impl Tenant {
             return;
         }
         let standing = self.standing[index as usize].health.clone();
-        let (mut now, cause) = standing.unwrap_or_else(|| {
-            (
-                NodeHealth {
-                    node: node.id,
-                    health: Health::Unknown,
-                    flags: Vec::new(),
-                    since: out.now,
-                    at: None,
-                    roots: Vec::new(),
-                    evidence: Vec::new(),
-                    asked: Vec::new(),
-                    opens_incident: false,
-                    penalty: None,
-                },
-                self.origin(&node),
-            )
-        });
+        let (mut now, cause) = standing
+            .unwrap_or_else(|| (NodeHealth::of(node.id, Health::Unknown, out.now), self.origin(&node)));
         now.asked = still_asked(&now.asked, vec![asked], out.now);
         let said = HealthSaid { kind: HealthKind::Noted, now };
         let what = format!("asked {} {:x}", node.id, crate::digest::digest_of(&said.now));

@@ -19,9 +19,14 @@ impl Tenant {
     /// The supply of a suspect as far as it was seen after the doubt arose: an older sign of life is none,
     /// nor is one from after `until`.
     pub(super) fn supply_seen(&self, index: Index, since: Time, until: Option<Time>) -> Tri {
+        self.supply_if(index, |i| self.own_seen(i, since, until))
+    }
+
+    /// The supply of a node if what it needs were as `own` tells.
+    pub(super) fn supply_if(&self, index: Index, own: impl Fn(Index) -> Own) -> Tri {
         let mut above: Vec<Index> = self.network.graph.all_above(index).into_iter().collect();
         above.sort_by_key(|i| (self.network.graph.rank(*i), *i));
-        let own: BTreeMap<Index, Own> = above.iter().map(|i| (*i, self.own_seen(*i, since, until))).collect();
+        let own: BTreeMap<Index, Own> = above.iter().map(|i| (*i, own(*i))).collect();
         let mut has: BTreeMap<Index, Tri> = above.iter().map(|i| (*i, Tri::NO)).collect();
         loop {
             let mut moved = false;

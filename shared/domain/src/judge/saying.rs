@@ -1,5 +1,6 @@
 //! How a belief is said.
 
+use super::sessions::is_undetermined;
 use crate::{
     diagnosis::{Out, Tenant},
     flapping,
@@ -7,7 +8,7 @@ use crate::{
 };
 use events::{
     EventId, Evidence, Fact, Flag, Health, HealthKind, HealthSaid, Node, NodeHealth, NodeId, Suspicion,
-    SuspicionKind, SuspicionSaid, Time,
+    SuspicionKind, SuspicionSaid, Tier, Time,
 };
 use std::sync::Arc;
 
@@ -87,18 +88,14 @@ impl Tenant {
         };
         let flapped = before.is_some_and(|b| b.flags.contains(&Flag::Flapping));
         let mut now = NodeHealth {
-            node,
-            health,
-            flags: Vec::new(),
-            since,
-            at: None,
-            roots: Vec::new(),
-            evidence: Vec::new(),
-            asked: Vec::new(),
             opens_incident: health == Health::Down && self.network.graph.opens_incidents(index),
             penalty,
+            session_lost: self.loses_session(index, health, worked, out.now),
+            sessions_lost: before.filter(|_| is_no_verdict(health)).and_then(|b| b.sessions_lost.clone()),
+            ..NodeHealth::of(node, health, since)
         };
         with(&mut now);
+        now.session_lost &= !is_undetermined(&now);
         if flapping::is_flapping(penalty, flapped, out.now) && !now.flags.contains(&Flag::Flapping) {
             now.flags.insert(0, Flag::Flapping);
         }
@@ -108,5 +105,29 @@ impl Tenant {
         let say = out.say(cause, &what, at, Fact::Health(HealthSaid { kind, now }));
         self.apply(&say);
         self.soil(index);
+    }
+
+    /// Whether a subscriber lost its session; whom something comes to cut off after that, lost it still.
+    fn loses_session(&self, index: Index, health: Health, worked: bool, now: Time) -> bool {
+        let before = self.standing[index as usize].health.as_ref().map(|(now, _)| now);
+        let lost = |was: Health| before.is_some_and(|b| b.health == was && b.session_lost);
+        let is_subscriber = self.network.graph.node(index).is_some_and(|n| n.tier == Tier::Subscriber);
+        match health {
+            Health::Down if lost(Health::Down) => true,
+            Health::Down => {
+                is_subscriber && (worked || lost(Health::Unknown)) && !self.was_cut_off_lately(index, now)
+            }
+            Health::Unknown => is_subscriber && (worked || lost(Health::Unknown)),
+            Health::Impacted => lost(Health::Down) || lost(Health::Impacted),
+            Health::Up | Health::Degraded => false,
+        }
+    }
+}
+
+/// Whether what is believed of a node leaves open that sessions below it were lost by themselves.
+fn is_no_verdict(health: Health) -> bool {
+    match health {
+        Health::Up | Health::Degraded | Health::Unknown => true,
+        Health::Down | Health::Impacted => false,
     }
 }

@@ -133,7 +133,8 @@ impl Judge<'_> {
 
     /// Whoever an outage concerns has been told of it, unless it was over at once.
     pub(super) fn must_be_told(&mut self, incident: &Incident, told: &BTreeSet<(Audience, ChannelId)>) {
-        if !matches!(incident.class, IncidentClass::Outage) || incident.roots.len() >= ROOTS_LISTED {
+        let urges = matches!(incident.class, IncidentClass::Outage | IncidentClass::SessionsLost);
+        if !urges || incident.roots.len() >= ROOTS_LISTED {
             return;
         }
         let end_us = incident.ended_at.unwrap_or(self.now).us();
@@ -203,7 +204,9 @@ impl Judge<'_> {
         for told in self.told.values().filter(|told| told.notice.phase == Phase::Opened) {
             let notice = told.notice;
             let merged = self.incidents.get(&notice.incident).is_some_and(|i| i.merged_into.is_some());
-            let Some(first) = notice.about.roots.first().filter(|_| !merged) else { continue };
+            let of_sessions = notice.about.class == IncidentClass::SessionsLost;
+            let first = notice.about.roots.first().filter(|_| !merged && !of_sessions);
+            let Some(first) = first else { continue };
             begins.entry((first.node, notice.audience, notice.channel)).or_default().push(notice.at.us());
         }
         let mut wrong = vec![];

@@ -34,6 +34,11 @@ struct Tale {
 impl Tale {
     /// A core, a tower below it, a sector below that, a subscriber, and a second tower.
     fn new() -> Self {
+        Self::with(0)
+    }
+
+    /// The same, with so many more subscribers on the sector: the things from five on.
+    fn with(more: u32) -> Self {
         let thing = |label, role, needs: Vec<Need>, seen_by, watch_s| Thing {
             label,
             role,
@@ -44,20 +49,22 @@ impl Tale {
             maintenance: None,
             absent: false,
         };
-        let things = vec![
+        let mut things = vec![
             thing(0, Role::Core, vec![], None, Some(60)),
             thing(1, Role::Tower, vec![Need::all(&[0])], Some(0), None),
             thing(2, Role::Sector, vec![Need::all(&[1])], Some(1), None),
             thing(3, Role::Subscriber, vec![Need::all(&[2])], Some(1), None),
             thing(4, Role::Tower, vec![Need::all(&[0])], Some(0), None),
         ];
+        let subscriber = |n| thing(5 + n, Role::Subscriber, vec![Need::all(&[SECTOR])], Some(TOWER), None);
+        things.extend((0..more).map(subscriber));
         let channels = vec![Audience::Engineers, Audience::Technicians];
         let policy = Policy::default();
         let world = World { slug: "t".into(), sites: 0, things, policy, channels, in_parts: false };
         let net = Net::new(0, world, &Faults::default(), START_US, &Rng::new(1));
         let mut tale =
             Self { net, agenda: Agenda::new(START_US), bus: Bus::new(&[]), incident: None, drawn: 0 };
-        for thing in 0..5 {
+        for thing in 0..5 + more {
             tale.believe(thing, Health::Up);
         }
         tale
@@ -96,6 +103,8 @@ impl Tale {
             asked: vec![],
             opens_incident: false,
             penalty: None,
+            session_lost: false,
+            sessions_lost: None,
         };
         self.say(Fact::Health(HealthSaid { kind: HealthKind::Changed, now }));
     }
@@ -358,4 +367,61 @@ fn roots_that_cut_off_the_same_thing_must_be_one_incident() {
     tale.open(4, 1);
     tale.tell(Audience::Engineers, Phase::Opened);
     assert_eq!(tale.wrong(), ["together"].into());
+}
+
+/// Five of nine subscribers break together; said and told as it should be.
+fn sessions_lost(tale: &mut Tale, said_count: u32) {
+    tale.wait_s(700);
+    for thing in 5..10 {
+        tale.step(thing, What::Break { power: true });
+    }
+    (5..10).for_each(|thing| tale.believe(thing, Health::Down));
+    let mut incident = sessions_of(tale, said_count);
+    incident.opened_at = tale.now();
+    tale.incident_said(IncidentKind::Opened, incident);
+    tale.tell(Audience::Technicians, Phase::Opened);
+}
+
+fn sessions_of(tale: &Tale, count: u32) -> Incident {
+    let node = tale.net.ids[SECTOR as usize];
+    let mut incident = toy::opened(node, "sector-2", Tier::Sector, EventId::default(), tale.now());
+    incident.class = IncidentClass::SessionsLost;
+    incident.roots[0].subscribers_below = Some(9);
+    incident.impact.subscribers = count;
+    incident
+}
+
+#[test]
+fn sessions_that_were_lost_and_not_told_or_told_and_not_lost_are_found() {
+    let mut right = Tale::with(8);
+    sessions_lost(&mut right, 5);
+    assert_eq!(right.wrong(), [].into());
+
+    let mut more = Tale::with(8);
+    sessions_lost(&mut more, 6);
+    assert_eq!(more.wrong(), ["sessions-false"].into());
+
+    let mut untold = Tale::with(8);
+    untold.wait_s(700);
+    for thing in 5..10 {
+        untold.step(thing, What::Break { power: true });
+    }
+    (5..10).for_each(|thing| untold.believe(thing, Health::Down));
+    assert_eq!(untold.wrong(), ["sessions-untold"].into());
+
+    let mut none = Tale::with(8);
+    let incident = sessions_of(&none, 5);
+    none.incident_said(IncidentKind::Opened, incident);
+    none.tell(Audience::Technicians, Phase::Opened);
+    assert_eq!(none.wrong(), ["roots", "sessions-end", "sessions-false"].into());
+}
+
+#[test]
+fn sessions_that_are_over_while_they_are_lost_are_found() {
+    let mut over = Tale::with(8);
+    sessions_lost(&mut over, 5);
+    over.wait_s(600);
+    over.resolve();
+    over.tell(Audience::Technicians, Phase::Resolved);
+    assert_eq!(over.wrong(), ["sessions-end"].into());
 }
