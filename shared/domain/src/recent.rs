@@ -371,20 +371,29 @@ impl NodeRecent {
     }
 
     /// The newest look that was not answered, if none later proves it alive.
-    pub fn silence(&self) -> Option<&Look> {
+    ///
+    /// Who is asked all the time always has a look that has only begun. It takes nothing from one that found
+    /// more silence and ended after it began: between the two there was no sign of life.
+    pub fn silence(&self) -> Option<Look> {
         // A silence is ended by a sign of life heard after it was asked for, whoever asked for that.
         let lives = self.looks.iter().filter(|l| l.seen.is_alive());
         let dated = |l: &Look| l.asked || l.seen == Seen::NetwatchUp;
         let alive = lives.map(|l| if dated(l) { l.asked_at } else { l.heard }).max();
-        self.looks
-            .iter()
-            .filter(|l| match l.seen {
+        let unanswered = || {
+            self.looks.iter().filter(|l| match l.seen {
                 Seen::Silent(..) | Seen::RouterSaysDown | Seen::NetwatchDown => {
                     alive.is_none_or(|at| l.asked_at > at)
                 }
                 Seen::Up | Seen::NetwatchUp | Seen::Nothing | Seen::Told => false,
             })
-            .max_by_key(|l| (l.asked_at, l.heard, strength(l.seen)))
+        };
+        let newest = *unanswered().max_by_key(|l| (l.asked_at, l.heard, strength(l.seen)))?;
+        let is_begun = matches!(newest.seen, Seen::Silent(_, false));
+        let beside = |l: &&Look| {
+            is_begun && l.asked && matches!(l.seen, Seen::Silent(..)) && l.heard >= newest.asked_at
+        };
+        let strongest = unanswered().filter(beside).max_by_key(|l| (strength(l.seen), l.asked_at));
+        Some(strongest.map_or(newest, |l| Look { seen: l.seen, event: l.event, ..newest }))
     }
 
     /// The newest look asked for at `from` or later that found it silent to the end, if none since proves it alive.
@@ -458,5 +467,24 @@ mod tests {
         assert_eq!(from_ms(&recent, Some(450)), 400, "it may have come before the third try left");
         assert_eq!(from_ms(&recent, Some(850)), 0);
         assert_eq!(from_ms(&recent, None), 400);
+    }
+
+    #[test]
+    fn a_look_that_has_only_begun_takes_nothing_from_one_that_ended_in_silence_beside_it() {
+        let later = |ms| start().plus_ms(ms);
+        let ended = Look { seen: Seen::Silent(3, true), ..silent(2_000, 3) };
+        let begun = |asked_at_ms| Look {
+            heard: later(asked_at_ms + 400),
+            asked_at: later(asked_at_ms),
+            ..silent(0, 1)
+        };
+        let mut recent = Recent::default();
+        recent.look(0, ended);
+        recent.look(0, begun(1_500));
+        let silence = recent.of(0).and_then(NodeRecent::silence);
+        assert_eq!(silence.map(|l| (l.seen, l.asked_at)), Some((Seen::Silent(3, true), later(1_500))));
+        // One that began after it had ended says for itself how silent it is.
+        recent.look(0, begun(2_100));
+        assert_eq!(recent.of(0).and_then(NodeRecent::silence).map(|l| l.seen), Some(Seen::Silent(1, false)));
     }
 }

@@ -80,7 +80,7 @@ impl Tenant {
                 r.looks.iter().rev().find(|l| !l.asked && l.seen == Seen::Up).map(|l| (l.heard, l.event))
             }),
             claim,
-            silence: recent.and_then(|r| r.silence()).copied(),
+            silence: recent.and_then(NodeRecent::silence),
         };
         // What a probe of our own found silent is not talked away; a router's old word about a session is.
         let infrastructure = watched || tier <= Tier::Sector;
