@@ -9,7 +9,7 @@ use crate::{
     judge::Fallen,
     network::Network,
     quota::Walks,
-    recent::{ClaimHeard, Look, Recent, Seen, UNASKED_SLACK_MS, try_sent_at},
+    recent::{ClaimHeard, Look, NodeRecent, Recent, Seen, UNASKED_SLACK_MS, try_sent_at},
     supply::{Own, Supply},
 };
 use events::{
@@ -336,7 +336,7 @@ impl Tenant {
                 && self
                     .recent
                     .of(above)
-                    .and_then(|r| r.silence())
+                    .and_then(NodeRecent::silence)
                     .is_some_and(|l| matches!(l.seen, Seen::Silent(..)));
             if half_silent {
                 self.soil(above);
@@ -422,8 +422,7 @@ impl Tenant {
         };
         let unasked_at = heard.heard.plus_ms(-UNASKED_SLACK_MS);
         // A router that was found silent meanwhile answered after that: the probe had to wait for its turn.
-        let silent =
-            router.and_then(|index| self.recent.of(index)).and_then(crate::recent::NodeRecent::silent_at);
+        let silent = router.and_then(|index| self.recent.of(index)).and_then(NodeRecent::silent_at);
         let router_at =
             answer.asked_at.map_or(unasked_at, |at| answered_from(router, at).max(silent.unwrap_or(at)));
         let alive_at = answer.asked_at.map_or(unasked_at, |at| answered_from(target, at).max(router_at));
