@@ -1,6 +1,8 @@
 //! The command line.
 
-use crate::{api, compose, doctor, generate, import, incidents, live_check, rebuild, show, status, up};
+use crate::{
+    api, compose, doctor, generate, import, incidents, live_check, nats_users, rebuild, show, status, up,
+};
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use kit::config::Settings;
@@ -49,6 +51,10 @@ enum Command {
     Generate(generate::GenerateArgs),
     /// The simulated ISP.
     Lab(lab::cli::LabArgs),
+    /// Print a user of nats-server for each service, with only the permissions it needs.
+    NatsUsers(nats_users::NatsUsersArgs),
+    /// Declare the streams, where the services' users may not (`declare_streams = false`).
+    Declare(nats_users::DeclareArgs),
     /// Look whether everything needed is there and works.
     Doctor,
 }
@@ -102,6 +108,8 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Rebuild(args) => rebuild::run(&args, &server.data, json).await?,
         Command::Generate(args) => generate::run(&args, json)?,
         Command::Lab(args) => args.run(interrupted()).await?,
+        Command::NatsUsers(args) => nats_users::run(&args, json),
+        Command::Declare(args) => nats_users::declare(&args, json).await?,
         Command::Doctor => return doctor::run(&server, json).await,
     }
     Ok(ExitCode::SUCCESS)

@@ -13,6 +13,7 @@ pub mod generate;
 pub mod import;
 pub mod incidents;
 pub mod live_check;
+pub mod nats_users;
 pub mod rebuild;
 pub mod servers;
 pub mod show;

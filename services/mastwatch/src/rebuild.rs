@@ -45,9 +45,7 @@ pub async fn run(args: &RebuildArgs, data: &Path, json: bool) -> anyhow::Result<
     let common = settings.common()?;
     let url = common.database_url.clone().context("finding Postgres: `database_url` is not given")?;
     let owner: Secret = common.database_owner_url.clone().unwrap_or_else(|| url.clone());
-    let log = Log::connect(LogConfig::new(common.nats_servers(), "rebuild"))
-        .await
-        .context("connecting to the log")?;
+    let log = Log::connect(LogConfig::of(&common, "rebuild")).await.context("connecting to the log")?;
     let pool = kit::postgres::pool(&url, "rebuild", 4)?;
     let before = projector::checksum(&pool).await.context("working out the checksum before")?;
     let service = kit::Service::alone("rebuild", common, log);

@@ -357,10 +357,11 @@ impl Nats {
         );
         if let Some(cluster) = &self.cluster {
             let others = cluster.all_ports.iter().filter(|port| **port != cluster.own_port);
+            // Clients are given all addresses; one that was given another way to a server stays on it.
             let routes: Vec<String> = others.map(|port| format!("\"nats://127.0.0.1:{port}\"")).collect();
             write!(
                 config,
-                "cluster {{\n  name: {}\n  listen: \"127.0.0.1:{}\"\n  routes: [{}]\n}}\n",
+                "cluster {{\n  name: {}\n  listen: \"127.0.0.1:{}\"\n  routes: [{}]\n  no_advertise: true\n}}\n",
                 quoted(&cluster.name),
                 cluster.own_port,
                 routes.join(", "),

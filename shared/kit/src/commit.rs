@@ -35,7 +35,7 @@ const OPEN_MAX: usize = 4;
 const PIPELINE: usize = 64;
 
 /// A subject nobody writes.
-const NEVER_SUBJECT: &str = "mw.0.all.cut.never";
+pub(crate) const NEVER_SUBJECT: &str = "mw.0.all.cut.never";
 
 static OPEN: Semaphore = Semaphore::const_new(OPEN_MAX);
 static BATCHES: AtomicU64 = AtomicU64::new(0);
@@ -252,7 +252,12 @@ async fn request(
         headers.insert(*name, value.as_str());
     }
     let request = Request::new().headers(headers).payload(member.message.body.clone()).timeout(Some(timeout));
-    match connection.client.send_request(member.message.subject.clone(), request).await {
+    let subject = &member.message.subject;
+    let answer = tokio::select! {
+        answer = connection.client.send_request(subject.clone(), request) => answer,
+        denial = connection.denies(subject) => return Outcome::Away(denial),
+    };
+    match answer {
         Ok(reply) => read(&reply.payload),
         Err(error) => match error.kind() {
             RequestErrorKind::TimedOut | RequestErrorKind::Other => Outcome::Unknown(chain(error)),

@@ -12,6 +12,7 @@ pub mod lease;
 pub mod log;
 pub mod message;
 mod nodes;
+pub mod permissions;
 pub mod personal;
 pub mod postgres;
 pub mod projection;

@@ -7,12 +7,13 @@
 //! stream's leader: a follower may lag.
 
 use crate::{
+    config::Common,
     message::Raw,
     publish::{PublishLimits, Publisher},
     read::{Tap, TapStats},
 };
 use async_nats::{
-    Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr,
+    Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr, ServerError,
     connection::State,
     jetstream::{
         Context, ErrorCode, context, kv,
@@ -35,6 +36,12 @@ const CONSUMERS_MAX: i32 = 4_000;
 
 /// How long the server remembers message ids (design: 2 min; 225 bytes each).
 pub(crate) const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
+
+/// For how long a denial is held against the connection: whoever is denied something it needs tries again sooner.
+const DENIED_FOR: Duration = Duration::from_secs(60);
+
+/// What the server says when a user may not publish or subscribe. Source: nats-server's `server/client.go`.
+const DENIAL: &str = "permissions violation";
 
 /// How long declaring a stream is tried while there is no leader.
 const ENSURE_WITHIN: Duration = Duration::from_secs(60);
@@ -59,9 +66,10 @@ impl fmt::Debug for Credentials {
 pub struct LogConfig {
     /// Addresses: `nats://host:port`, one or all of a cluster's.
     pub servers: Vec<String>,
-    /// As whom to connect; none when the server asks for none.
+    /// As whom to connect; none when the server asks for none. The inbox is named after the user, so that permissions
+    /// can keep others from it.
     pub credentials: Option<Credentials>,
-    /// Whose connection it is: the service's name. Part of its inbox, so that permissions can be per service.
+    /// Whose connection it is: the service's name. Names its inbox where there is no user to name it after.
     pub name: String,
     /// The point of presence that asks go to: the second half of an ask's subject.
     pub pop: String,
@@ -107,6 +115,21 @@ impl LogConfig {
             reads_together: false,
         }
     }
+
+    /// As the configuration of a process says, for the service `name`.
+    pub fn of(common: &Common, name: impl Into<String>) -> Self {
+        let user = common.nats_user.as_ref().zip(common.nats_password.as_ref());
+        Self {
+            credentials: user.map(|(user, password)| Credentials {
+                user: user.clone(),
+                password: password.reveal().to_owned(),
+            }),
+            pop: common.pop.clone(),
+            replicas: common.nats_replicas,
+            durability: common.durability.to_string(),
+            ..Self::new(common.nats_servers(), name)
+        }
+    }
 }
 
 /// Why there is no log to work with.
@@ -134,6 +157,14 @@ pub enum LogError {
     TooOld {
         /// Its version.
         found: String,
+    },
+    /// The server's permissions do not let this user declare a stream.
+    #[error("this user may not declare the stream `{stream}`: {denial}")]
+    MayNot {
+        /// Which stream.
+        stream: String,
+        /// What the server said.
+        denial: String,
     },
     /// A stream could not be declared.
     #[error("declaring the stream `{stream}`: {reason}")]
@@ -189,9 +220,36 @@ pub(crate) struct Inner {
 pub(crate) struct Connection {
     pub(crate) client: Client,
     breaks: watch::Receiver<u64>,
+    denials: watch::Receiver<Option<Denial>>,
+}
+
+/// Something that the server did not permit this user. What was tried is not answered otherwise.
+#[derive(Debug, Clone)]
+struct Denial {
+    text: String,
+    at: tokio::time::Instant,
 }
 
 impl Connection {
+    /// What the server denied this user last, in its words.
+    pub(crate) fn denial(&self, within: Duration) -> Option<String> {
+        let last = self.denials.borrow();
+        last.as_ref().filter(|denial| denial.at.elapsed() < within).map(|denial| denial.text.clone())
+    }
+
+    /// Resolves when the server denies this user to publish `subject`, after this call.
+    pub(crate) async fn denies(&self, subject: &str) -> String {
+        let mut denials = self.denials.clone();
+        denials.mark_unchanged();
+        let quoted = format!("\"{subject}\"");
+        let denied =
+            denials.wait_for(|last| last.as_ref().is_some_and(|denial| denial.text.contains(&quoted)));
+        match denied.await.map(|denial| denial.as_ref().map(|denial| denial.text.clone())) {
+            Ok(Some(text)) => text,
+            Ok(None) | Err(_) => std::future::pending().await,
+        }
+    }
+
     pub(crate) fn is_up(&self) -> bool {
         self.client.connection_state() == State::Connected
     }
@@ -217,6 +275,11 @@ impl fmt::Debug for Log {
     }
 }
 
+/// The prefix of a user's inbox: its own, so that permissions can keep others from its answers.
+pub(crate) fn inbox_of(user: &str) -> String {
+    format!("_INBOX_{user}")
+}
+
 fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }
@@ -240,7 +303,9 @@ impl Log {
             .map(|server| server.parse::<ServerAddr>().map_err(|_| LogError::Address(server.clone())))
             .collect::<Result<Vec<_>, _>>()?;
         let (broke, breaks) = watch::channel(0_u64);
-        let client = first_connection(&config, &servers, &Arc::new(broke)).await?;
+        let (denied, denials) = watch::channel(None);
+        let told = Arc::new(Told { broke, denied });
+        let client = first_connection(&config, &servers, &told).await?;
         let found = client.server_info().version;
         if version(&found) < SERVER_FLOOR {
             return Err(LogError::TooOld { found });
@@ -249,7 +314,7 @@ impl Log {
             .timeout(config.ack_timeout)
             .ack_timeout(config.ack_timeout)
             .build(client.clone());
-        let connection = Connection { client: client.clone(), breaks };
+        let connection = Connection { client: client.clone(), breaks, denials };
         let publisher = Publisher::start(connection.clone(), context.clone(), &config);
         let within = config.publish_within;
         let inner = Inner { client, context, config, publisher, connection, tap: Arc::default() };
@@ -270,6 +335,11 @@ impl Log {
     /// Whether the connection stands at this moment.
     pub fn is_connected(&self) -> bool {
         self.inner.connection.is_up()
+    }
+
+    /// What the server's permissions denied this user within the last minute, in the server's words.
+    pub fn denial(&self) -> Option<String> {
+        self.inner.connection.denial(DENIED_FOR)
     }
 
     /// What the server says its version is.
@@ -341,6 +411,9 @@ impl Log {
         loop {
             match attempt().await {
                 Ok(()) => return Ok(()),
+                Err(_) if let Some(denial) = self.inner.connection.denial(begun.elapsed()) => {
+                    return Err(LogError::MayNot { stream: what.to_owned(), denial });
+                }
                 Err(reason) if begun.elapsed() > ENSURE_WITHIN || is_final(&reason) => {
                     return Err(LogError::Declare { stream: what.to_owned(), reason });
                 }
@@ -358,9 +431,8 @@ impl Log {
     ///
     /// [`LogError::Read`]: no answer. Asking again is safe.
     pub async fn state(&self) -> Result<LogState, LogError> {
-        let fail = |reason: String| LogError::Read { what: "the state of the log".into(), reason };
         let stream = self.stream_handle(&self.inner.config.stream).await?;
-        let info = stream.get_info().await.map_err(|e| fail(chain(e)))?;
+        let info = stream.get_info().await.map_err(|e| self.unread("the state of the log", e))?;
         let made = info.created.unix_timestamp_nanos() / 1_000;
         Ok(LogState {
             first_seq: info.state.first_sequence,
@@ -381,13 +453,11 @@ impl Log {
     }
 
     pub(crate) async fn last_in(&self, stream: &str, subject: &str) -> Result<Option<Raw>, LogError> {
-        let fail =
-            |reason: String| LogError::Read { what: format!("the last message of `{subject}`"), reason };
         let stream = self.stream_handle(stream).await?;
         match stream.get_last_raw_message_by_subject(subject).await {
             Ok(message) => Ok(Some(Raw::from_read(message))),
             Err(e) if e.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
-            Err(e) => Err(fail(chain(e))),
+            Err(e) => Err(self.unread(format!("the last message of `{subject}`"), e)),
         }
     }
 
@@ -397,12 +467,11 @@ impl Log {
     ///
     /// [`LogError::Read`]: no answer. Asking again is safe.
     pub async fn at(&self, seq: u64) -> Result<Option<Raw>, LogError> {
-        let fail = |reason: String| LogError::Read { what: format!("message {seq}"), reason };
         let stream = self.stream_handle(&self.inner.config.stream).await?;
         match stream.raw_message_builder().sequence(seq).send().await {
             Ok(message) => Ok(Some(Raw::from_read(message))),
             Err(e) if e.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
-            Err(e) => Err(fail(chain(e))),
+            Err(e) => Err(self.unread(format!("message {seq}"), e)),
         }
     }
 
@@ -413,14 +482,22 @@ impl Log {
         filter: &str,
         seq: u64,
     ) -> Result<Option<u64>, LogError> {
-        let fail =
-            |reason: String| LogError::Read { what: format!("what follows {seq} in `{filter}`"), reason };
         let stream = self.stream_handle(stream).await?;
         match stream.raw_message_builder().sequence(seq).next_by_subject(filter).send().await {
             Ok(message) => Ok(Some(message.sequence)),
             Err(e) if e.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
-            Err(e) => Err(fail(chain(e))),
+            Err(e) => Err(self.unread(format!("what follows {seq} in `{filter}`"), e)),
         }
+    }
+
+    /// Why something was not answered; what the server denied meanwhile is the likeliest reason.
+    pub(crate) fn unread(&self, what: impl Into<String>, error: impl std::error::Error) -> LogError {
+        let denial = self.inner.connection.denial(self.inner.config.ack_timeout * 2);
+        let reason = match denial {
+            Some(denial) => format!("{}; the server says: {denial}", chain(error)),
+            None => chain(error),
+        };
+        LogError::Read { what: what.into(), reason }
     }
 
     async fn stream_handle(&self, name: &str) -> Result<stream::Stream<()>, LogError> {
@@ -428,19 +505,19 @@ impl Log {
             .context
             .get_stream_no_info(name)
             .await
-            .map_err(|e| LogError::Read { what: format!("the stream `{name}`"), reason: chain(e) })
+            .map_err(|e| self.unread(format!("the stream `{name}`"), e))
     }
 }
 
 async fn first_connection(
     config: &LogConfig,
     servers: &[ServerAddr],
-    broke: &Arc<watch::Sender<u64>>,
+    told: &Arc<Told>,
 ) -> Result<Client, LogError> {
     let begun = tokio::time::Instant::now();
     let mut wait = Duration::from_millis(50);
     loop {
-        let source = match options(config, broke.clone()).connect(servers).await {
+        let source = match options(config, told.clone()).connect(servers).await {
             Ok(client) => return Ok(client),
             Err(error) => error,
         };
@@ -461,10 +538,18 @@ async fn first_connection(
     }
 }
 
-fn options(config: &LogConfig, broke: Arc<watch::Sender<u64>>) -> ConnectOptions {
+/// Where what the connection tells goes.
+struct Told {
+    broke: watch::Sender<u64>,
+    denied: watch::Sender<Option<Denial>>,
+}
+
+fn options(config: &LogConfig, told: Arc<Told>) -> ConnectOptions {
+    let user = config.credentials.as_ref().map(|credentials| &credentials.user);
+    let whose = user.filter(|user| is_token(user)).unwrap_or(&config.name);
     let mut options = ConnectOptions::new()
         .name(&config.name)
-        .custom_inbox_prefix(format!("_INBOX_{}", config.name))
+        .custom_inbox_prefix(inbox_of(whose))
         .ping_interval(Duration::from_secs(5))
         .connection_timeout(Duration::from_secs(5))
         .request_timeout(Some(config.ack_timeout))
@@ -474,8 +559,8 @@ fn options(config: &LogConfig, broke: Arc<watch::Sender<u64>>) -> ConnectOptions
             base.mul_f64(0.5 + rand::random::<f64>() / 2.0)
         })
         .event_callback(move |event| {
-            let broke = broke.clone();
-            async move { note(&event, &broke) }
+            let told = told.clone();
+            async move { note(&event, &told) }
         });
     if let Some(Credentials { user, password }) = &config.credentials {
         options = options.user_and_password(user.clone(), password.clone());
@@ -483,11 +568,11 @@ fn options(config: &LogConfig, broke: Arc<watch::Sender<u64>>) -> ConnectOptions
     options
 }
 
-fn note(event: &Event, broke: &watch::Sender<u64>) {
+fn note(event: &Event, told: &Told) {
     match event {
         Event::Connected => tracing::info!("connected to the log"),
         Event::Disconnected => {
-            broke.send_modify(|n| *n += 1);
+            told.broke.send_modify(|n| *n += 1);
             tracing::warn!("the connection to the log broke");
         }
         Event::LameDuckMode | Event::Draining | Event::Closed => {
@@ -495,6 +580,11 @@ fn note(event: &Event, broke: &watch::Sender<u64>) {
         }
         Event::SlowConsumer(_) => tracing::warn!(%event, "messages were dropped, reading again"),
         // A denied publish is silent to its caller: this is the only place that knows.
+        Event::ServerError(ServerError::Other(text)) if text.to_lowercase().contains(DENIAL) => {
+            tracing::error!(denial = text, "the log's server does not permit this user what it needs");
+            let at = tokio::time::Instant::now();
+            told.denied.send_replace(Some(Denial { text: text.clone(), at }));
+        }
         Event::ServerError(_) | Event::ClientError(_) => tracing::warn!(%event, "the log's server says"),
     }
 }

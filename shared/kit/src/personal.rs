@@ -5,7 +5,7 @@
 
 use crate::{
     commit::{COMMIT_MESSAGES_MAX, Member, Outcome, write},
-    log::{Log, LogError, chain},
+    log::{Log, LogError},
     message::Encoded,
     publish::PublishError,
     read::{Filter, From},
@@ -16,7 +16,7 @@ use std::{collections::BTreeMap, time::Duration};
 use tokio::time::Instant;
 
 /// The stream of personal data.
-const STREAM: &str = "PERSONAL";
+pub(crate) const STREAM: &str = "PERSONAL";
 
 /// How long to wait before what was not stored is tried again.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -32,9 +32,9 @@ impl Log {
     ///
     /// [`LogError::Read`]: no answer. Asking again is safe.
     pub async fn personal(&self, tenant: TenantId) -> Result<BTreeMap<NodeId, Sealed>, LogError> {
-        let fail = |reason: String| LogError::Read { what: "personal data".into(), reason };
-        let stream = self.inner.context.get_stream(STREAM).await.map_err(|e| fail(chain(e)))?;
-        let end = stream.get_info().await.map_err(|e| fail(chain(e)))?.state.last_sequence;
+        let stream =
+            self.inner.context.get_stream(STREAM).await.map_err(|e| self.unread("personal data", e))?;
+        let end = stream.cached_info().state.last_sequence;
         let filter = format!("personal.{tenant}.>");
         let mut reader = self.read_stream(STREAM, vec![filter], From::LastPerSubject, Some(end));
         let mut found = BTreeMap::new();
@@ -113,8 +113,8 @@ impl Log {
     }
 
     async fn purge(&self, stream: &str, filter: String) -> Result<(), LogError> {
-        let fail = |reason: String| LogError::Read { what: format!("to purge `{filter}`"), reason };
-        let stream = self.inner.context.get_stream(stream).await.map_err(|e| fail(chain(e)))?;
-        stream.purge().filter(filter.clone()).await.map(|_| ()).map_err(|e| fail(chain(e)))
+        let what = || format!("to purge `{filter}`");
+        let stream = self.inner.context.get_stream(stream).await.map_err(|e| self.unread(what(), e))?;
+        stream.purge().filter(filter.clone()).await.map(|_| ()).map_err(|e| self.unread(what(), e))
     }
 }

@@ -185,7 +185,14 @@ impl Log {
         publisher.jobs.send(Job { items, deadline, answer, _room: room }).map_err(|_| gone())?;
         match tokio::time::timeout_at(deadline, answered).await {
             Ok(answer) => answer.map_err(|_| gone())?,
-            Err(_) => Err(PublishError::Unavailable(format!("not acknowledged within {:?}", self.within))),
+            Err(_) => {
+                let late = format!("not acknowledged within {:?}", self.within);
+                let denial = self.inner.connection.denial(self.within);
+                Err(PublishError::Unavailable(match denial {
+                    Some(denial) => format!("{late}; the server says: {denial}"),
+                    None => late,
+                }))
+            }
         }
     }
 

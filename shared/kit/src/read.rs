@@ -30,7 +30,8 @@ use async_nats::jetstream::{
     consumer::{AckPolicy, DeliverPolicy, ReplayPolicy, pull},
 };
 use events::Time;
-use filter::{lets_pass, whole_partition};
+pub(crate) use filter::lets_pass;
+use filter::whole_partition;
 use futures::{FutureExt, StreamExt};
 use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
 use tap::{Seat, Taken};

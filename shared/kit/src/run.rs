@@ -9,7 +9,7 @@ use crate::{
     admin::{self, Board, Build, Metrics, Readiness},
     config::Common,
     http::{self, Limits},
-    log::{Credentials, Log, LogConfig, LogError},
+    log::{Log, LogConfig, LogError},
     telemetry::Telemetry,
 };
 use anyhow::anyhow;
@@ -376,18 +376,8 @@ async fn connect(common: &Common, services: &[&'static str]) -> Result<Log, LogE
         [one] => *one,
         _ => "mastwatch",
     };
-    let credentials = match (&common.nats_user, &common.nats_password) {
-        (Some(user), Some(password)) => {
-            Some(Credentials { user: user.clone(), password: password.reveal().to_owned() })
-        }
-        _ => None,
-    };
-    let defaults = LogConfig::new(common.nats_servers(), name);
+    let defaults = LogConfig::of(common, name);
     let config = LogConfig {
-        credentials,
-        pop: common.pop.clone(),
-        replicas: common.nats_replicas,
-        durability: common.durability.to_string(),
         groups_max: if services.len() > 1 { GROUPS_BESIDE_DECIDERS } else { defaults.groups_max },
         reads_together: services.len() > 1,
         ..defaults
@@ -452,10 +442,13 @@ impl LogFigures {
 async fn watch(log: Log, stands: Readiness, figures: LogFigures, stop: CancellationToken) {
     loop {
         figures.note(&log);
-        if log.is_connected() {
-            stands.ready();
-        } else {
-            stands.not_ready("the connection to the log is broken");
+        match (log.is_connected(), log.denial()) {
+            (false, _) => stands.not_ready("the connection to the log is broken"),
+            (true, Some(denial)) => {
+                stands
+                    .not_ready(format!("the log's server does not permit this user what it needs: {denial}"));
+            }
+            (true, None) => stands.ready(),
         }
         tokio::select! {
             () = stop.cancelled() => return,

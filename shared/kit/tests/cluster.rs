@@ -4,41 +4,14 @@
 
 mod servers;
 
-use embedded::{Nats, NatsCluster, Temporary};
 use events::{EventId, Heard, Noun};
-use kit::{Decider, DeciderOptions, Filter, From, Leasing, Log, LogConfig};
+use kit::{Decider, DeciderOptions, Filter, From, Leasing, Log};
 use servers::{
-    claim, eventually, insist, tenant,
+    On, claim, eventually, insist, server, tenant,
     toy::{Habits, Toy, faults},
 };
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
-
-async fn cluster() -> (Temporary<NatsCluster>, Log) {
-    let cluster = NatsCluster::start_temporary(|_| {}).await.unwrap();
-    let config = LogConfig { replicas: 3, ..servers::config(&cluster.urls()) };
-    let log = Log::connect(config).await.unwrap();
-    log.ensure().await.unwrap();
-    (cluster, log)
-}
-
-/// Whoever leads the log now.
-async fn leader<'a>(cluster: &'a NatsCluster, log: &Log) -> &'a Nats {
-    for _ in 0..100 {
-        let servers: Vec<async_nats::ServerAddr> =
-            log.config().servers.iter().map(|server| server.parse().unwrap()).collect();
-        let client = async_nats::connect(servers).await;
-        if let Ok(client) = client
-            && let Ok(stream) = async_nats::jetstream::new(client).get_stream("LOG").await
-            && let Some(name) = stream.cached_info().cluster.as_ref().and_then(|c| c.leader.clone())
-            && let Some(member) = cluster.members().iter().find(|member| member.server_name() == name)
-        {
-            return member;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    panic!("nobody leads the log");
-}
 
 async fn everything(log: &Log, noun: Noun) -> (Vec<Heard>, Vec<Option<EventId>>) {
     let Ok(state) = log.state().await else { return (vec![], vec![]) };
@@ -58,7 +31,7 @@ async fn everything(log: &Log, noun: Noun) -> (Vec<Heard>, Vec<Option<EventId>>)
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_leader_killed_and_then_frozen_costs_time_and_nothing_else() {
-    let (cluster, log) = cluster().await;
+    let (servers, log) = server(On::Three).await;
     let t = tenant("hillside");
     let stop = CancellationToken::new();
     let mut replicas = Vec::new();
@@ -82,11 +55,11 @@ async fn the_leader_killed_and_then_frozen_costs_time_and_nothing_else() {
         sent as usize
     });
     tokio::time::sleep(Duration::from_millis(400)).await;
-    let killed = leader(&cluster, &log).await;
+    let killed = servers.leader().await;
     killed.kill();
     tokio::time::sleep(Duration::from_millis(6_000)).await;
     killed.restart().await.unwrap();
-    let frozen = leader(&cluster, &log).await;
+    let frozen = servers.leader().await;
     frozen.freeze().unwrap();
     tokio::time::sleep(Duration::from_millis(6_000)).await;
     frozen.thaw().unwrap();

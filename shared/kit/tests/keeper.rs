@@ -6,7 +6,7 @@ mod servers;
 
 use events::{Ask, AskId, DeviceClass, EventId, Fact, NodeId, NodeKind, Question, Say, Time, slot_of};
 use kit::{Asked, Keeper, KeeperEvent, KeeperOptions, Log, Outgoing};
-use servers::{connect, eventually, server, tenant};
+use servers::{On, connect, eventually, nats::on_one_and_on_three, server, tenant};
 use std::{
     collections::BTreeSet,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -41,6 +41,8 @@ fn options(name: &str) -> KeeperOptions {
     }
 }
 
+on_one_and_on_three![two_share_and_the_heir_of_a_dead_one_is_handed_its_asks,];
+
 /// Gathers until nothing has come for `silence`.
 async fn gather(keeper: &mut Keeper, silence: Duration) -> (BTreeSet<u16>, BTreeSet<u16>, Vec<Asked>) {
     let (mut gained, mut lost, mut asked) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
@@ -60,7 +62,7 @@ async fn publish_asks(log: &Log, names: impl Iterator<Item = String>, lives_ms: 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_alone_keeps_every_slot_and_is_handed_what_still_lives() {
-    let (_nats, log) = server().await;
+    let (_nats, log) = server(On::One).await;
     publish_asks(&log, (0..5).map(|n| format!("late-{n}")), -1_000).await;
     publish_asks(&log, (0..20).map(|n| format!("early-{n}")), 10_000).await;
     let begun = tokio::time::Instant::now();
@@ -75,13 +77,12 @@ async fn one_alone_keeps_every_slot_and_is_handed_what_still_lives() {
     keeper.stop().await.unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_share_and_the_heir_of_a_dead_one_is_handed_its_asks() {
-    let (nats, log) = server().await;
+async fn two_share_and_the_heir_of_a_dead_one_is_handed_its_asks(on: On) {
+    let (nats, log) = server(on).await;
     let mut first = Keeper::start(&log, "poller", options("first"));
     let (gained, _, _) = gather(&mut first, Duration::from_millis(700)).await;
     assert_eq!(gained.len(), 64);
-    let other = connect(&[nats.url()]).await;
+    let other = connect(&nats.urls()).await;
     let mut second = Keeper::start(&other, "poller", options("second"));
     let slots = (first.slots(), second.slots());
     eventually("they share", Duration::from_secs(5), || async {
@@ -110,27 +111,26 @@ async fn two_share_and_the_heir_of_a_dead_one_is_handed_its_asks() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_keeper_that_is_cut_off_stops_before_the_others_take_over() {
-    let (nats, log) = server().await;
+    let (nats, log) = server(On::One).await;
     let mut keeper = Keeper::start(&log, "poller", options("only"));
     let (gained, _, _) = gather(&mut keeper, Duration::from_millis(700)).await;
     assert_eq!(gained.len(), 64);
     let slots = keeper.slots();
-    nats.freeze().unwrap();
+    nats.leader().await.freeze().unwrap();
     let begun = tokio::time::Instant::now();
     eventually("it has stopped", Duration::from_secs(3), || async { slots.borrow().count() == 0 }).await;
     assert!(begun.elapsed() < Duration::from_millis(1_300), "{:?}", begun.elapsed());
-    nats.thaw().unwrap();
+    nats.leader().await.thaw().unwrap();
     eventually("it works again", Duration::from_secs(10), || async { slots.borrow().count() == 64 }).await;
     // The bucket of leases lies in memory: a restart of the server loses it.
-    nats.kill();
-    nats.restart().await.unwrap();
+    nats.strike_all().await;
     gather(&mut keeper, Duration::from_millis(1_500)).await;
     eventually("it works again", Duration::from_secs(15), || async { slots.borrow().count() == 64 }).await;
     servers::insist(&log, vec![ask("after", 10_000)]).await;
     let (_, _, asked) = gather(&mut keeper, Duration::from_millis(2_500)).await;
     assert_eq!(asked.len(), 1);
     // Its share is in the new table: another one that comes gets half of it, not all.
-    let other = connect(&[nats.url()]).await;
+    let other = connect(&nats.urls()).await;
     let second = Keeper::start(&other, "poller", options("second"));
     let theirs = second.slots();
     eventually("they share", Duration::from_secs(5), || async {

@@ -6,7 +6,7 @@ mod ground;
 
 use embedded::{Postgres, Temporary};
 use events::{Fact, Noun, TenantId, partition_of};
-use ground::{Ground, ground, until};
+use ground::{Ground, On, ground, nats::on_one_and_on_three, until};
 use kit::{
     Service,
     config::Secret,
@@ -109,9 +109,14 @@ async fn stop((stop, run): Running) {
     run.await.unwrap().unwrap();
 }
 
+on_one_and_on_three![
+    two_that_write_the_same_model_write_every_event_once,
+    while_the_log_is_away_nothing_is_lost,
+];
+
 #[tokio::test]
 async fn what_was_said_before_and_after_the_start_becomes_rows_each_once() {
-    let (ground, rows) = (ground().await, rows().await);
+    let (ground, rows) = (ground(On::One).await, rows().await);
     let (a, b) = (TenantId::of("a"), TenantId::of("b"));
     assert_ne!(partition_of(a), partition_of(b));
     for n in 0..3 {
@@ -135,9 +140,8 @@ async fn what_was_said_before_and_after_the_start_becomes_rows_each_once() {
     assert_eq!(ground.figure("mastwatch_claims_retries_total"), Some(0.0));
 }
 
-#[tokio::test]
-async fn two_that_write_the_same_model_write_every_event_once() {
-    let (ground, rows) = (ground().await, rows().await);
+async fn two_that_write_the_same_model_write_every_event_once(on: On) {
+    let (ground, rows) = (ground(on).await, rows().await);
     let a = TenantId::of("a");
     let running: Vec<Running> = (0..2)
         .map(|_| start_with(ground.service(), rows.pool.clone(), Projection::new(Claims).chunk_max(20)))
@@ -155,7 +159,7 @@ async fn two_that_write_the_same_model_write_every_event_once() {
 
 #[tokio::test]
 async fn poison_harms_itself_only() {
-    let (ground, rows) = (ground().await, rows().await);
+    let (ground, rows) = (ground(On::One).await, rows().await);
     let a = TenantId::of("a");
     let mut bad = vec![];
     let mut good = vec![];
@@ -190,7 +194,7 @@ async fn poison_harms_itself_only() {
 
 #[tokio::test]
 async fn while_postgres_is_away_nothing_is_lost_and_readiness_says_so() {
-    let (ground, rows) = (ground().await, rows().await);
+    let (ground, rows) = (ground(On::One).await, rows().await);
     let a = TenantId::of("a");
     let running = start(&ground, &rows);
     ground.say_all(a, 0..10, "x").await;
@@ -211,15 +215,13 @@ async fn while_postgres_is_away_nothing_is_lost_and_readiness_says_so() {
     assert_eq!(ground.figure("mastwatch_claims_dead_total"), Some(0.0));
 }
 
-#[tokio::test]
-async fn while_the_log_is_away_nothing_is_lost() {
-    let (ground, rows) = (ground().await, rows().await);
+async fn while_the_log_is_away_nothing_is_lost(on: On) {
+    let (ground, rows) = (ground(on).await, rows().await);
     let a = TenantId::of("a");
     let running = start(&ground, &rows);
     ground.say_all(a, 0..10, "x").await;
     until("ten are written", async || rows.written(a).await.len() == 10).await;
-    ground.nats.kill();
-    ground.nats.restart().await.unwrap();
+    ground.nats.strike_the_leader().await;
     ground.say_all(a, 10..20, "x").await;
     until("all are written", async || rows.written(a).await.len() == 20).await;
     stop(running).await;
@@ -227,7 +229,7 @@ async fn while_the_log_is_away_nothing_is_lost() {
 
 #[tokio::test]
 async fn an_emptied_model_is_told_again_while_it_runs_and_the_rows_are_the_same() {
-    let (ground, rows) = (ground().await, rows().await);
+    let (ground, rows) = (ground(On::One).await, rows().await);
     let a = TenantId::of("a");
     let running = start(&ground, &rows);
     ground.say_all(a, 0..300, "x").await;
@@ -243,7 +245,7 @@ async fn an_emptied_model_is_told_again_while_it_runs_and_the_rows_are_the_same(
 
 #[tokio::test]
 async fn a_partition_that_cannot_keep_up_catches_up_by_itself_and_holds_up_nobody() {
-    let (ground, rows) = (ground().await, rows().await);
+    let (ground, rows) = (ground(On::One).await, rows().await);
     let (slow, quick) = (TenantId::of("a"), TenantId::of("b"));
     let running = start(&ground, &rows);
     until("it is ready", async || ground.holds("test/claims") && ground.holds("test/claims/postgres")).await;
@@ -269,7 +271,7 @@ async fn a_partition_that_cannot_keep_up_catches_up_by_itself_and_holds_up_nobod
 
 #[tokio::test]
 async fn rows_made_from_another_log_are_not_gone_on_with() {
-    let (ground, rows) = (ground().await, rows().await);
+    let (ground, rows) = (ground(On::One).await, rows().await);
     postgres::positions(&rows.pool, "claims").await.unwrap();
     let owner = PgPool::connect(rows.owner.reveal()).await.unwrap();
     owner.execute("UPDATE projection_position SET seq = 1000000 WHERE part = 5").await.unwrap();

@@ -7,8 +7,14 @@ mod servers;
 use events::{Noun, Retention, TenantId};
 use futures::FutureExt;
 use kit::{Filter, From, Log, LogConfig, LogError, Outgoing, Reader};
-use servers::{claim, insist, server, tenant, two_tenants, wire::Wire};
+use servers::{On, claim, insist, nats::on_one_and_on_three, server, tenant, two_tenants, wire::Wire};
 use std::{sync::atomic::Ordering, time::Duration};
+
+on_one_and_on_three![
+    a_reader_goes_on_where_it_was_whatever_happens_to_its_consumer,
+    what_was_lost_with_a_connection_is_read_again_though_nothing_follows,
+    who_reads_together_hears_what_it_would_hear_alone_whatever_happens_to_the_connection,
+];
 
 async fn seqs(log: &Log, from: From, to: Option<u64>) -> Vec<u64> {
     let mut reader = log.read(&[Filter::noun(Noun::Signal)], from, to);
@@ -25,7 +31,7 @@ fn claims(tenant: TenantId, from: u64, to: u64) -> Vec<Outgoing> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bounded_reader_ends_where_it_should() {
-    let (_nats, log) = server().await;
+    let (_nats, log) = server(On::One).await;
     let (a, b) = two_tenants();
     assert_eq!(seqs(&log, From::Start, Some(0)).await, Vec::<u64>::new());
     log.publish_all(claims(a, 0, 10)).await.unwrap();
@@ -53,7 +59,7 @@ async fn a_bounded_reader_ends_where_it_should() {
 /// A decider that owes something does not wait: it looks whether anything is there and goes on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_stops_waiting_for_a_chunk_half_way_loses_nothing() {
-    let (_nats, log) = server().await;
+    let (_nats, log) = server(On::One).await;
     let t = tenant("hillside");
     for n in 0..4 {
         log.publish_all(claims(t, n * 800, (n + 1) * 800)).await.unwrap();
@@ -71,7 +77,7 @@ async fn who_stops_waiting_for_a_chunk_half_way_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_expires_while_it_is_waited_for_holds_nobody_up() {
-    let (_nats, log) = server().await;
+    let (_nats, log) = server(On::One).await;
     let t = tenant("hillside");
     let brief = claims(t, 0, 1_200).into_iter().map(|out| out.kept(Retention::Seconds(1)));
     log.publish_all(brief.clone().take(600).collect()).await.unwrap();
@@ -83,9 +89,8 @@ async fn what_expires_while_it_is_waited_for_holds_nobody_up() {
     tokio::time::timeout(Duration::from_secs(5), rest).await.unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reader_goes_on_where_it_was_whatever_happens_to_its_consumer() {
-    let (nats, log) = server().await;
+async fn a_reader_goes_on_where_it_was_whatever_happens_to_its_consumer(on: On) {
+    let (nats, log) = server(on).await;
     let wire = Wire::to(&nats.url()).await;
     let far = servers::connect(&[wire.url()]).await;
     let t = tenant("hillside");
@@ -104,8 +109,7 @@ async fn a_reader_goes_on_where_it_was_whatever_happens_to_its_consumer() {
     wire.cut();
     insist(&log, claims(t, 120, 140)).await;
     tokio::time::sleep(Duration::from_millis(300)).await;
-    nats.kill();
-    nats.restart().await.unwrap();
+    nats.strike_the_leader().await;
     insist(&log, claims(t, 140, 160)).await;
     let seen = tokio::time::timeout(Duration::from_secs(20), reading).await.unwrap().unwrap();
     assert_eq!(seen, (101..=160).collect::<Vec<_>>());
@@ -114,7 +118,7 @@ async fn a_reader_goes_on_where_it_was_whatever_happens_to_its_consumer() {
 /// A reader without a filter's help must hand out the same.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_much_before_it_a_reader_hands_out_the_same() {
-    let (_nats, log) = server().await;
+    let (_nats, log) = server(On::One).await;
     let (a, b) = two_tenants();
     for round in 0..6_u64 {
         log.publish_all(claims(a, round * 900, round * 900 + 900)).await.unwrap();
@@ -147,9 +151,8 @@ async fn with_much_before_it_a_reader_hands_out_the_same() {
 }
 
 /// What was on its way when the connection broke is not sent again by the server, and nothing follows it.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_lost_with_a_connection_is_read_again_though_nothing_follows() {
-    let (nats, log) = server().await;
+async fn what_was_lost_with_a_connection_is_read_again_though_nothing_follows(on: On) {
+    let (nats, log) = server(on).await;
     let wire = Wire::to(&nats.url()).await;
     let far = servers::connect(&[wire.url()]).await;
     let t = tenant("hillside");
@@ -189,7 +192,7 @@ async fn a_log_that_is_not_there_is_said_to_be_missing() {
 /// Whoever reads beside something else stops waiting at any moment, and asks again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_that_is_no_longer_waited_for_loses_nothing() {
-    let (_nats, log) = server().await;
+    let (_nats, log) = server(On::One).await;
     let t = tenant("hillside");
     for round in 0..6_u64 {
         log.publish_all(claims(t, round * 900, round * 900 + 900)).await.unwrap();
@@ -234,9 +237,8 @@ async fn some(reader: &mut Reader, count: usize) -> Vec<u64> {
     seqs
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_reads_together_hears_what_it_would_hear_alone_whatever_happens_to_the_connection() {
-    let (nats, log) = server().await;
+async fn who_reads_together_hears_what_it_would_hear_alone_whatever_happens_to_the_connection(on: On) {
+    let (nats, log) = server(on).await;
     let wire = Wire::to(&nats.url()).await;
     let far = together(&[wire.url()]).await;
     let (a, b) = two_tenants();
@@ -261,8 +263,7 @@ async fn who_reads_together_hears_what_it_would_hear_alone_whatever_happens_to_t
     wire.cut();
     insist(&log, claims(b, 500, 560)).await;
     tokio::time::sleep(Duration::from_millis(300)).await;
-    nats.kill();
-    nats.restart().await.unwrap();
+    nats.strike_the_leader().await;
     insist(&log, claims(a, 550, 600)).await;
     for (n, read) in reading.into_iter().enumerate() {
         let (seqs, first) = read.await.unwrap();
@@ -280,7 +281,7 @@ async fn who_reads_together_hears_what_it_would_hear_alone_whatever_happens_to_t
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_is_too_slow_for_the_others_reads_on_alone_and_misses_nothing() {
-    let (nats, log) = server().await;
+    let (nats, log) = server(On::One).await;
     let far = together(&[nats.url()]).await;
     let t = tenant("hillside");
     let (mut slow, mut quick) =

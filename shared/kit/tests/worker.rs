@@ -5,7 +5,7 @@
 mod ground;
 
 use events::{Fact, Noun, TenantId};
-use ground::{ground, until};
+use ground::{On, ground, nats::on_one_and_on_three, until};
 use kit::worker::{Job, Verdict, Worker};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,9 +23,8 @@ fn worker() -> Worker {
     Worker::new("hands").hears(&[Noun::Signal]).ack_wait(Duration::from_secs(1))
 }
 
-#[tokio::test]
-async fn replicas_share_the_work_and_each_job_is_done_once() {
-    let ground = ground().await;
+async fn replicas_share_the_work_and_each_job_is_done_once(on: On) {
+    let ground = ground(on).await;
     let tenant = TenantId::of("a");
     ground.say_all(tenant, 0..500, "x").await;
     let seen = Seen::default();
@@ -51,9 +50,14 @@ async fn replicas_share_the_work_and_each_job_is_done_once() {
     assert_eq!(ground.figure("mastwatch_hands_unconfirmed_total"), Some(0.0));
 }
 
+on_one_and_on_three![
+    replicas_share_the_work_and_each_job_is_done_once,
+    a_replica_that_dies_loses_nothing_and_a_server_that_dies_neither,
+];
+
 #[tokio::test]
 async fn no_more_jobs_run_at_once_than_there_are_places() {
-    let ground = ground().await;
+    let ground = ground(On::One).await;
     ground.say_all(TenantId::of("a"), 0..40, "x").await;
     let service = ground.service();
     let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
@@ -79,7 +83,7 @@ async fn no_more_jobs_run_at_once_than_there_are_places() {
 
 #[tokio::test]
 async fn what_is_put_off_comes_again_then_and_long_work_is_not_handed_out_twice() {
-    let ground = ground().await;
+    let ground = ground(On::One).await;
     ground.say_all(TenantId::of("a"), 0..2, "x").await;
     let service = ground.service();
     let (seen, began) = (Seen::default(), std::time::Instant::now());
@@ -112,7 +116,7 @@ async fn what_is_put_off_comes_again_then_and_long_work_is_not_handed_out_twice(
 
 #[tokio::test]
 async fn poison_and_what_is_no_fact_go_whole_to_the_dead_letters_and_the_rest_flows_on() {
-    let ground = ground().await;
+    let ground = ground(On::One).await;
     let tenant = TenantId::of("a");
     ground.say_all(tenant, 0..3, "x").await;
     ground.lay_nonsense(tenant).await;
@@ -139,7 +143,7 @@ async fn poison_and_what_is_no_fact_go_whole_to_the_dead_letters_and_the_rest_fl
 
 #[tokio::test]
 async fn a_job_that_panics_is_tried_again() {
-    let ground = ground().await;
+    let ground = ground(On::One).await;
     ground.say(TenantId::of("a"), 0, "x").await;
     let service = ground.service();
     let stop = service.stop.clone();
@@ -156,9 +160,8 @@ async fn a_job_that_panics_is_tried_again() {
     run.await.unwrap().unwrap();
 }
 
-#[tokio::test]
-async fn a_replica_that_dies_loses_nothing_and_a_server_that_dies_neither() {
-    let ground = ground().await;
+async fn a_replica_that_dies_loses_nothing_and_a_server_that_dies_neither(on: On) {
+    let ground = ground(on).await;
     let tenant = TenantId::of("a");
     ground.say_all(tenant, 0..20, "x").await;
     // The first takes all of it and dies with it.
@@ -187,8 +190,7 @@ async fn a_replica_that_dies_loses_nothing_and_a_server_that_dies_neither() {
         worker().run(&service, work).await
     });
     until("some are done", async || !done.lock().unwrap().is_empty()).await;
-    ground.nats.kill();
-    ground.nats.restart().await.unwrap();
+    ground.nats.strike_the_leader().await;
     ground.say_all(tenant, 20..40, "x").await;
     until("all are done", async || done.lock().unwrap().len() == 40).await;
     stop.cancel();

@@ -16,12 +16,16 @@ pub use sink::{Call, Sink};
 use anyhow::{Context, bail};
 use embedded::{Nats, Postgres, Temporary};
 use events::Audience;
-use kit::{Log, LogConfig};
+use kit::{
+    Credentials, Log, LogConfig,
+    permissions::{self, User},
+};
 use mastwatch::api::Api;
 use network_file::{ChannelEntry, NetworkFile, Position, Secret, Via};
 use reqwest::Method;
 use serde_json::Value;
 use std::{
+    collections::BTreeMap,
     fs::File,
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
@@ -53,6 +57,16 @@ pub struct Stack {
     dir: TempDir,
     config: PathBuf,
     administrator: String,
+    /// As which user of the log's server each service connects; nobody is asked where there is none.
+    users: BTreeMap<&'static str, String>,
+}
+
+/// The user of the log's server that may do everything, where there are users: the test itself.
+pub const TESTER: &str = "tester";
+
+/// The password of a user of the log's server.
+pub fn password_of(user: &str) -> String {
+    format!("of-{user}-alone")
 }
 
 /// A running process of ours.
@@ -67,7 +81,38 @@ pub fn narrate(line: impl std::fmt::Display) {
     println!("{line}");
 }
 
-fn free_port() -> anyhow::Result<SocketAddr> {
+/// A log of one's own, as a user.
+pub fn as_user(nats: &Nats, user: &str) -> LogConfig {
+    let credentials = Credentials { user: user.to_owned(), password: password_of(user) };
+    LogConfig { credentials: Some(credentials), ..LogConfig::new([nats.url()], "stack") }
+}
+
+fn as_user_of<'a>(command: &'a mut Command, user: &str) -> &'a mut Command {
+    let is_setup = user == permissions::SETUP;
+    command
+        .env("MASTWATCH_NATS_USER", user)
+        .env("MASTWATCH_NATS_PASSWORD", password_of(user))
+        .env("MASTWATCH_DECLARE_STREAMS", is_setup.to_string())
+}
+
+/// The users as an operator would have them, and the tester. The passwords stand where the server would look
+/// for its own variables, which it does not have here.
+fn with_passwords(users: &[User]) -> String {
+    let everything = vec![">".to_owned()];
+    let tester = User { name: TESTER.into(), publish: everything.clone(), subscribe: everything };
+    let all: Vec<User> = users.iter().cloned().chain([tester]).collect();
+    all.iter().fold(permissions::configuration(&all), |text, user| {
+        let variable = format!("password: ${}\n", user.password_variable());
+        text.replace(&variable, &format!("password: \"{}\"\n", password_of(&user.name)))
+    })
+}
+
+/// A port of this machine that is free now.
+///
+/// # Errors
+///
+/// When there is none.
+pub fn free_port() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0").context("finding a free port")?.local_addr()?)
 }
 
@@ -97,8 +142,31 @@ impl Stack {
     ///
     /// When a server does not start.
     pub async fn start() -> anyhow::Result<Self> {
+        Self::begin(&[], BTreeMap::new()).await
+    }
+
+    /// The same where the log's server asks who it is: it knows `users` and the [`TESTER`], and each service
+    /// connects as its user of `services`. The streams are declared by the program, as the user for that.
+    ///
+    /// # Errors
+    ///
+    /// As [`Stack::start`].
+    pub async fn start_with_users(
+        users: &[User],
+        services: impl IntoIterator<Item = (&'static str, String)>,
+    ) -> anyhow::Result<Self> {
+        Self::begin(users, services.into_iter().collect()).await
+    }
+
+    async fn begin(users: &[User], services: BTreeMap<&'static str, String>) -> anyhow::Result<Self> {
         kit::telemetry::use_ring();
-        let nats = Nats::start_temporary(|_| {}).await.context("starting nats-server")?;
+        let nats = Nats::start_temporary(|options| {
+            if !users.is_empty() {
+                options.extra_config = with_passwords(users);
+            }
+        })
+        .await
+        .context("starting nats-server")?;
         let postgres = Postgres::start_temporary(|_| {}).await.context("starting Postgres")?;
         let dir = TempDir::new().context("making a directory")?;
         let (console, ingest) = (free_port()?, free_port()?);
@@ -124,14 +192,40 @@ impl Stack {
             postgres.superuser_url()
         );
         std::fs::write(&config, format!("{common}\n{tables}"))?;
-        let log =
-            Log::connect(LogConfig::new([nats.url()], "stack")).await.context("connecting to the log")?;
-        log.ensure().await.context("declaring the log")?;
+        let own = match users {
+            [] => LogConfig::new([nats.url()], "stack"),
+            [..] => as_user(&nats, TESTER),
+        };
+        if users.is_empty() {
+            let log = Log::connect(own.clone()).await.context("connecting to the log")?;
+            log.ensure().await.context("declaring the log")?;
+        } else {
+            let mut declare = Command::new(binary()?);
+            declare.args(["declare", "--config"]).arg(&config);
+            let declared =
+                as_user_of(&mut declare, permissions::SETUP).output().context("declaring the log")?;
+            if !declared.status.success() {
+                bail!("declaring the log: {}", String::from_utf8_lossy(&declared.stderr));
+            }
+        }
+        let log = Log::connect(own).await.context("connecting to the log")?;
         let token = console::first_administrator(&log).await?.context("making an administrator")?;
         let administrator = token.to_string();
         let api = Api::new(format!("http://{console}"), administrator.clone(), None);
         let sink = Sink::open().await?;
-        Ok(Self { nats, postgres, log, api, ingest, console, sink, dir, config, administrator })
+        Ok(Self {
+            nats,
+            postgres,
+            log,
+            api,
+            ingest,
+            console,
+            sink,
+            dir,
+            config,
+            administrator,
+            users: services,
+        })
     }
 
     /// Starts a process with these services.
@@ -140,9 +234,28 @@ impl Stack {
     ///
     /// When the binary is missing.
     pub fn run(&self, services: &[&str]) -> anyhow::Result<Running> {
+        let user = services.first().and_then(|service| self.users.get(service));
+        self.run_as(services, user.map(String::as_str), &[])
+    }
+
+    /// The same as a certain user of the log's server, and with more variables.
+    ///
+    /// # Errors
+    ///
+    /// When the binary is missing.
+    pub fn run_as(
+        &self,
+        services: &[&str],
+        user: Option<&str>,
+        variables: &[(&str, &str)],
+    ) -> anyhow::Result<Running> {
         let log = self.dir.path().join(format!("{}-{}.log", services.join("-"), std::process::id()));
         let out = File::options().create(true).append(true).open(&log)?;
-        let child = Command::new(binary()?)
+        let mut command = Command::new(binary()?);
+        if let Some(user) = user {
+            as_user_of(&mut command, user);
+        }
+        let child = command
             .arg("run")
             .args(services)
             .arg("--config")
@@ -151,6 +264,7 @@ impl Stack {
             .env_remove("MASTWATCH_SEED")
             .env_remove("MASTWATCH_ONLY")
             .env_remove("MASTWATCH_SOAK")
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(out.try_clone()?)
             .stderr(out)
@@ -167,6 +281,21 @@ impl Stack {
     /// The configuration that every process reads.
     pub fn config(&self) -> &Path {
         &self.config
+    }
+
+    /// Sets a key of the configuration, for what is started from here on.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written.
+    pub fn configure(&self, key: &str, value: &str) -> anyhow::Result<()> {
+        let text = std::fs::read_to_string(&self.config)?;
+        Ok(std::fs::write(&self.config, format!("{key} = \"{value}\"\n{text}"))?)
+    }
+
+    /// A place for a file of the test's, gone with the stack.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
     }
 
     /// Imports a network, waiting until the console is there.
@@ -271,9 +400,14 @@ impl Running {
         self.child.try_wait().ok().flatten()
     }
 
+    /// Everything that it, and whoever ran before with the same services, wrote so far.
+    pub fn said_in_all(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
     /// What it wrote so far, the last lines.
     pub fn said(&self) -> String {
-        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let text = self.said_in_all();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(40)..].join("\n")
     }

@@ -76,7 +76,7 @@ impl fmt::Display for Filter {
 }
 
 /// Whether a subject is one that the filter names, as the server would say.
-pub(super) fn lets_pass(filter: &str, subject: &str) -> bool {
+pub(crate) fn lets_pass(filter: &str, subject: &str) -> bool {
     let mut tokens = subject.split('.');
     for wanted in filter.split('.') {
         match (wanted, tokens.next()) {

@@ -2,27 +2,31 @@
 
 #![allow(clippy::unwrap_used, dead_code, reason = "a test fails by panicking, and each uses its part")]
 
-use embedded::{Nats, Temporary};
+#[path = "../nats/mod.rs"]
+pub(crate) mod nats;
+
 use events::{About, Claim, EventId, Fact, NodeId, Say, Signal, SignalSource, TenantId, Time};
 use kit::{
     Log, LogConfig, Outgoing, Service, Stored,
     admin::{Board, Build, Metrics},
     config::{Common, Durability},
 };
+pub(crate) use nats::{On, Servers};
 use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 /// A log of its own, and the context a service would be given.
 pub(crate) struct Ground {
-    pub(crate) nats: Temporary<Nats>,
+    pub(crate) nats: Servers,
     pub(crate) log: Log,
     pub(crate) board: Board,
     pub(crate) metrics: Metrics,
 }
 
-pub(crate) async fn ground() -> Ground {
-    let nats = Nats::start_temporary(|_| {}).await.unwrap();
-    let log = Log::connect(LogConfig::new([nats.url()], "test")).await.unwrap();
+pub(crate) async fn ground(on: On) -> Ground {
+    let nats = Servers::start(on, |_| {}).await;
+    let config = LogConfig { replicas: nats.replicas(), ..LogConfig::new(nats.urls(), "test") };
+    let log = Log::connect(config).await.unwrap();
     log.ensure().await.unwrap();
     let metrics = Metrics::of_process(Build { version: "0", revision: "test" });
     Ground { nats, log, board: Board::default(), metrics }

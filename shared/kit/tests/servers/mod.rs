@@ -4,30 +4,34 @@
 #![allow(dead_code, reason = "each test program uses its own part of it")]
 #![allow(unreachable_pub)]
 
+#[path = "../nats/mod.rs"]
+pub mod nats;
 pub mod toy;
 pub mod wire;
 
-use embedded::{Nats, NatsOptions, Temporary};
+use embedded::{NatsCluster, NatsOptions};
 use events::{
     About, Claim, EventId, Fact, Heard, NodeId, Noun, Say, Signal, SignalSource, TenantId, Time, partition_of,
 };
 use kit::{Filter, From, Log, LogConfig, Outgoing};
+pub use nats::{On, Servers};
 use std::{future::Future, time::Duration};
 
-/// A private server and a log on it, declared.
-pub async fn server() -> (Temporary<Nats>, Log) {
-    server_with(|_| {}).await
+/// Private servers and a log on them, declared.
+pub async fn server(on: On) -> (Servers, Log) {
+    server_with(on, |_| {}).await
 }
 
-pub async fn server_with(change: impl FnOnce(&mut NatsOptions)) -> (Temporary<Nats>, Log) {
-    let nats = Nats::start_temporary(change).await.unwrap();
-    let log = connect(&[nats.url()]).await;
+pub async fn server_with(on: On, change: impl FnOnce(&mut NatsOptions)) -> (Servers, Log) {
+    let nats = Servers::start(on, change).await;
+    let log = connect(&nats.urls()).await;
     log.ensure().await.unwrap();
     (nats, log)
 }
 
 pub fn config(urls: &[String]) -> LogConfig {
     LogConfig {
+        replicas: if urls.len() == NatsCluster::MEMBERS { NatsCluster::MEMBERS } else { 1 },
         connect_within: Some(Duration::from_secs(20)),
         ack_timeout: Duration::from_secs(2),
         ..LogConfig::new(urls.to_vec(), "test")
