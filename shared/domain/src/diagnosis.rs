@@ -54,6 +54,8 @@ impl Decide for Diagnosis {
             | Fact::Incident(_)
             | Fact::Notice(_)
             | Fact::Delivery(_)
+            | Fact::Repair(_)
+            | Fact::Plan(_)
             | Fact::Cut(_) => {}
         }
     }
@@ -116,6 +118,8 @@ impl Decide for Diagnosis {
             | Fact::Notice(_)
             | Fact::Delivery(_)
             | Fact::Due(_)
+            | Fact::Repair(_)
+            | Fact::Plan(_)
             | Fact::Cut(_) => None, // It says none of these, or they need not be remembered.
         }
     }
@@ -571,6 +575,8 @@ impl Tenant {
             | Fact::Notice(_)
             | Fact::Delivery(_)
             | Fact::Due(_)
+            | Fact::Repair(_)
+            | Fact::Plan(_)
             | Fact::Cut(_) => {}
         }
     }
