@@ -14,6 +14,7 @@ pub mod import;
 pub mod incidents;
 pub mod live_check;
 pub mod rebuild;
+pub mod router;
 pub mod servers;
 pub mod show;
 pub mod status;
