@@ -26,6 +26,8 @@ use vault::{Field, MasterKeys, SessionKind, TenantKeys, Zeroizing};
 const CHUNK_MAX: usize = 500;
 /// From the first packet to a router to being logged in.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// How often a session that is not used is tried: so soon a reboot is noticed.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// After how long without a word that it owes, a router's session is replaced.
 const SILENT_AFTER: Duration = Duration::from_secs(30);
 
@@ -197,6 +199,7 @@ impl Book {
         let options = Options {
             connect_within: CONNECT_WITHIN,
             silent_after: SILENT_AFTER,
+            keep_alive: KEEP_ALIVE,
             tls: login.tls.then(|| self.tls.clone()),
             ..Options::default()
         };

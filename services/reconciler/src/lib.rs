@@ -33,6 +33,8 @@ use tokio::{task::JoinSet, time::Instant};
 
 /// How often it is looked who is due.
 const TICK: Duration = Duration::from_millis(250);
+/// How long looks that are under way have to end.
+const END_WITHIN: Duration = Duration::from_secs(5);
 /// How long a slot is quiet after it was taken over: the longest that its former holder goes on without looking.
 const QUIET: Duration = Duration::from_secs(2);
 
@@ -118,8 +120,11 @@ pub async fn run(config: Config, service: Service) -> anyhow::Result<()> {
     };
     service.readiness.not_ready("ending");
     stop.cancel();
-    // Each ends before its next change.
-    while desk.running.join_next().await.is_some() {}
+    // Each ends before its next change; one that waits for a router that does not answer is left where it is.
+    let ending = async { while desk.running.join_next().await.is_some() {} };
+    if tokio::time::timeout(END_WITHIN, ending).await.is_err() {
+        desk.running.shutdown().await;
+    }
     let released = keeper.stop().await.context("keeping the slots of this point of presence");
     desk.visitor.pool.retain(|_| false);
     outcome.and(released)

@@ -10,7 +10,9 @@ use events::{EventId, NodeId, TenantId};
 use std::{collections::HashMap, time::Duration};
 use tokio::time::Instant;
 
-/// Within what part of the interval the routers of a slot that was just gained are looked at first.
+/// How much time each router of slots that were just gained adds to the time in which they are looked at first.
+const FIRST_EACH: Duration = Duration::from_millis(250);
+/// Within what part of the interval that is at most.
 const FIRST_WITHIN: u32 = 10;
 /// And within what time at most.
 const FIRST_WITHIN_MAX: Duration = Duration::from_secs(300);
@@ -62,7 +64,9 @@ impl Schedule {
         now: Instant,
     ) {
         self.turns.retain(|router, turn| routers.contains_key(router) || turn.is_running);
-        let first_within = (self.pace.every / FIRST_WITHIN).min(FIRST_WITHIN_MAX);
+        let count = u32::try_from(routers.len()).unwrap_or(u32::MAX);
+        let first_within =
+            (FIRST_EACH.saturating_mul(count)).min(self.pace.every / FIRST_WITHIN).min(FIRST_WITHIN_MAX);
         for (router, tenant) in routers {
             self.turns.entry(*router).or_insert_with(|| {
                 let wait = if is_known(*router) { Duration::ZERO } else { first_within };
@@ -138,6 +142,8 @@ impl Schedule {
         let (wait, why) = match ended {
             Ended::Looked { again_in } => {
                 turn.failures = 0;
+                // It was a moment ago; if it is not any more, the next look at all sessions tells.
+                turn.was_connected = true;
                 let again_in = again_in.map(|again_in| again_in + pace.retry_first.mul_f64(share(router, 0)));
                 (again_in.unwrap_or(regular).min(regular), Why::Schedule)
             }
@@ -272,8 +278,6 @@ mod tests {
         for (job, _) in schedule.due(now, 9) {
             schedule.ended(job.router, Ended::Looked { again_in: None }, now);
         }
-        schedule.connected(|_| true, now);
-        assert!(schedule.due(now + LOST_WITHIN, 9).is_empty());
         schedule.connected(|id| id != router(0), now);
         let due = schedule.due(now + LOST_WITHIN, 9);
         assert_eq!(

@@ -30,6 +30,8 @@ use uuid::Uuid;
 const ANNOUNCED_BYTES_MAX: usize = 40 * 1024;
 /// In how many pieces a plan is made at most; what is left is made at the next look.
 const PIECES_MAX: usize = 100;
+/// The most characters of a sentence for people.
+const TEXT_CHARS_MAX: usize = 300;
 /// The most obstacles that are told.
 const OBSTACLES_MAX: usize = 50;
 /// How long a probe of a watched host waits, milliseconds.
@@ -104,6 +106,11 @@ impl From<RouterError> for Broken {
     }
 }
 
+/// Not more of a text than people read, and no token in it.
+fn brief(text: &str) -> String {
+    hidden(text).chars().take(TEXT_CHARS_MAX).collect()
+}
+
 /// What went wrong and why, without tokens.
 fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
@@ -115,7 +122,7 @@ fn chain(error: &dyn Error) -> String {
         }
         source = cause.source();
     }
-    hidden(&text)
+    brief(&text)
 }
 
 /// Looks at routers.
@@ -279,7 +286,7 @@ impl Visitor {
                     .obstacles
                     .iter()
                     .take(OBSTACLES_MAX)
-                    .map(|o| hidden(&o.to_string()))
+                    .map(|o| brief(&o.to_string()))
                     .collect(),
                 change_count: u32::try_from(planned.changes.len()).unwrap_or(u32::MAX),
                 changes: announced.clone(),
@@ -310,7 +317,7 @@ impl Visitor {
                 let (outcome, error) = match &made {
                     Ok(()) => (RepairOutcome::Made, None),
                     Err(RouterError::Call(CallError::Trap(trap))) => {
-                        (RepairOutcome::Refused, Some(hidden(&trap.to_string())))
+                        (RepairOutcome::Refused, Some(brief(&trap.to_string())))
                     }
                     Err(error) => (RepairOutcome::Unknown, Some(chain(error))),
                 };

@@ -10,7 +10,7 @@ use ground::{Ground, until, writes};
 use lab::network::{DeviceMode, Habits};
 use lab::{Lab, Settings};
 use routeros_api::{Command, Router};
-use routers::{Collector, PATIENCE, TOKEN, apply, network_of, print, session, started};
+use routers::{Collector, PATIENCE, ROUTER, TOKEN, apply, network_of, print, session, started};
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 const VERSION: &str = "7.16.2 (stable)";
@@ -252,6 +252,22 @@ async fn a_router_that_is_away_is_said_to_be_once_and_put_right_when_it_is_back(
     tokio::time::sleep(Duration::from_secs(4)).await;
     assert_eq!(ground.plans().await.len(), 1);
     ground.import(&lab, true).await;
+    ground.stands(PlanState::AsDesired).await;
+    running.stop().await;
+    lab.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_router_that_was_rebooted_is_looked_at_as_soon_as_it_is_back() {
+    let lab = started(VERSION, lived_in()).await.unwrap();
+    let ground = Ground::lay().await;
+    ground.import(&lab, true).await;
+    let running = ground.start(NOWHERE).await;
+    ground.stands(PlanState::AsDesired).await;
+    let looks = || ground.figure("mastwatch_reconciler_visits_total", "why=\"reconnect\"");
+    assert_eq!(looks(), 0.0);
+    lab.with(|state| state.reboot(&[ROUTER]));
+    until("it is looked at again", async || looks() >= 1.0).await;
     ground.stands(PlanState::AsDesired).await;
     running.stop().await;
     lab.stop().await;

@@ -200,8 +200,7 @@ impl Ground {
             ("PUSH_URL", push_url),
             ("TAKEOVER_AFTER_MS", "500"),
             ("RETRY_FIRST_S", "1"),
-            // The first look comes within a tenth of it.
-            ("EVERY_S", "60"),
+            ("EVERY_S", "600"),
         ];
         let pairs = pairs.map(|(key, value)| (format!("MASTWATCH_RECONCILER__{key}"), value.to_owned()));
         let config: reconciler::Config = Settings::from_parts(None, pairs).unwrap().section().unwrap();
@@ -276,6 +275,13 @@ impl Ground {
         let all = self.heard(Noun::Signal).await.into_iter();
         all.filter_map(|heard| if let Fact::Signal(signal) = heard.fact { Some(signal) } else { None })
             .collect()
+    }
+
+    /// The sum of what a figure counts under this label.
+    pub(crate) fn figure(&self, name: &str, label: &str) -> f64 {
+        let text = self.metrics.text().unwrap();
+        let shown = text.lines().filter(|line| line.starts_with(name) && line.contains(label));
+        shown.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
 
     /// Waits until the router stands so.
