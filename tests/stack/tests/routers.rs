@@ -5,10 +5,12 @@
 use events::{About, Claim, Fact, NodeId, Noun, SignalSource};
 use kit::{Filter, From};
 use lab::Lab;
+use mastwatch::api::Api;
 use network_file::{Concentrators, LabHints, NetworkFile, Shape};
 use serde_json::Value;
 use stack::{Running, Stack, binary, ledger};
 use std::{
+    collections::BTreeSet,
     net::TcpListener,
     process::{Command, Stdio},
     time::Duration,
@@ -32,12 +34,12 @@ fn writes(lab: &Lab) -> u64 {
     all.calls.iter().filter(|(path, _)| is_write(&path.as_str())).map(|(_, count)| count).sum()
 }
 
-/// Three routers whose operator has lived with them and lets us change them; nothing of ours is there.
-fn network(stack: &Stack) -> NetworkFile {
+/// Routers whose operator has lived with them and lets us change them; nothing of ours is there.
+fn network(stack: &Stack, towers: u32, sectors: u32, clients: u32) -> NetworkFile {
     let shape = Shape {
-        towers: 2,
-        sectors: 4,
-        clients: 2,
+        towers,
+        sectors,
+        clients,
         heartbeat_s: 5,
         // Another test may be playing its own ISP at the usual one.
         api_port: TcpListener::bind("127.20.0.1:0").unwrap().local_addr().unwrap().port(),
@@ -91,13 +93,23 @@ async fn facts(stack: &Stack, noun: Noun) -> Vec<Fact> {
     all
 }
 
-/// Requirements, R3, R7 and R11: killed again and again while it installs, the reconciler has everything in place
+async fn are_installed(api: &Api, routers: &[String], reconciler: &Running) {
+    for router in routers {
+        until(&format!("{router} is as it should be"), reconciler, async || {
+            let plan = api.find(&format!("/api/v1/routers/{router}/plan")).await.ok()??;
+            (plan["state"] == "as_desired").then_some(())
+        })
+        .await;
+    }
+}
+
+/// Requirements, R7 and R11: killed again and again while it installs, the reconciler has everything in place
 /// in the end, each write on record once; what is installed tells of everything; and a claim that is lost on its
 /// way is made good.
 #[tokio::test(flavor = "multi_thread")]
 async fn routers_are_installed_however_often_the_reconciler_is_killed_and_a_lost_claim_is_made_good() {
     let stack = Stack::start().await.unwrap();
-    let network = network(&stack);
+    let network = network(&stack, 2, 4, 2);
     let (tenant, routers) = (network.tenant.slug.clone(), routers(&network));
     let others = ["ingest", "poller", "diagnostician", "correlator", "notifier", "projector", "console"];
     let running = stack.run(&others).unwrap();
@@ -110,13 +122,7 @@ async fn routers_are_installed_however_often_the_reconciler_is_killed_and_a_lost
         reconciler.kill();
     }
     let reconciler = stack.run(&["reconciler"]).unwrap();
-    for router in &routers {
-        until(&format!("{router} is as it should be"), &reconciler, async || {
-            let plan = api.find(&format!("/api/v1/routers/{router}/plan")).await.ok()??;
-            (plan["state"] == "as_desired").then_some(())
-        })
-        .await;
-    }
+    are_installed(&api, &routers, &reconciler).await;
     let mut repairs: Vec<Value> = Vec::new();
     for router in &routers {
         let page = api.get(&format!("/api/v1/routers/{router}/repairs?limit=1000")).await.unwrap();
@@ -187,5 +193,63 @@ async fn routers_are_installed_however_often_the_reconciler_is_killed_and_a_lost
     drop(reconciler);
     ledger::quiet(&stack.log, Duration::from_secs(60)).await.unwrap();
     ledger::rebuilt(&stack).await.unwrap();
+    lab.stop().await;
+}
+
+/// Requirements, R3: of twenty that fail while every webhook is lost, one look at each router makes good what was
+/// missed, each by a claim of source `reconcile`; people are told exactly what they are told when nothing is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn people_are_told_the_same_whether_claims_are_pushed_or_made_good_by_the_next_look() {
+    let stack = Stack::start().await.unwrap();
+    let network = network(&stack, 5, 4, 1);
+    let (tenant, routers) = (network.tenant.slug.clone(), routers(&network));
+    let running = stack.run(&["all"]).unwrap();
+    let lab = stack.play(&network).await.unwrap();
+    stack.import(&network).await.unwrap();
+    are_installed(&stack.api_of(&tenant), &routers, &running).await;
+    stack.settled(&tenant, Duration::from_secs(90)).await.unwrap();
+    let sectors: Vec<&str> =
+        network.nodes.iter().map(|node| node.id.as_str()).filter(|id| id.contains("-sector-")).collect();
+    assert_eq!(sectors.len(), 20);
+    let places: Vec<_> = sectors.iter().map(|id| lab.network().find(id).unwrap()).collect();
+    let by_reconciler = async |wanted: Claim| {
+        let signals = facts(&stack, Noun::Signal).await.into_iter();
+        let claimed = signals.filter_map(|fact| match fact {
+            Fact::Signal(s) if s.source == SignalSource::Reconcile && s.says == wanted => Some(s.about),
+            _ => None,
+        });
+        let is_sector = |about: &About| {
+            sectors.iter().any(|id| *about == About::Node(NodeId::of(network.tenant_id(), id)))
+        };
+        claimed.filter(is_sector).collect::<BTreeSet<_>>().len()
+    };
+    let mut told: Vec<BTreeSet<(String, String)>> = Vec::new();
+    for lost in [false, true] {
+        lab.with(|state| state.faults.drop = if lost { 1.0 } else { 0.0 });
+        let before = stack.sink.told().len();
+        for is_broken in [true, false] {
+            lab.set_broken(&places, is_broken);
+            if lost {
+                // As long as it takes until every netwatch entry has looked: 30 s of the routers' time.
+                tokio::time::sleep(Duration::from_secs(8)).await;
+                assert_eq!(stack.sink.told().len(), before + if is_broken { 0 } else { 20 });
+                for router in &routers {
+                    types(&stack, &tenant, &["router", "plan", router]);
+                }
+            }
+            let wanted = before + if is_broken { 20 } else { 40 };
+            until(&format!("{wanted} are told, lost: {lost}"), &running, async || {
+                (stack.sink.told().len() >= wanted).then_some(())
+            })
+            .await;
+        }
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let all = stack.sink.told();
+        assert_eq!(all.len(), before + 40, "{:?}", &all[before..]);
+        told.push(all[before..].iter().map(|(what, title)| (what.clone(), title.clone())).collect());
+        let claimed = [by_reconciler(Claim::Down).await, by_reconciler(Claim::Up).await];
+        assert_eq!(claimed, if lost { [20, 20] } else { [0, 0] }, "lost: {lost}");
+    }
+    assert_eq!(told[0], told[1]);
     lab.stop().await;
 }
