@@ -388,6 +388,8 @@ fn roots_of(fact: &Fact) -> Vec<NodeId> {
         | Fact::Health(_)
         | Fact::Notice(_)
         | Fact::Delivery(_)
+        | Fact::Repair(_)
+        | Fact::Plan(_)
         | Fact::Due(_)
         | Fact::Cut(_) => vec![],
     }
@@ -415,6 +417,8 @@ fn evidence_of(fact: &Fact) -> impl Iterator<Item = EventId> {
         | Fact::Ask(_)
         | Fact::Notice(_)
         | Fact::Delivery(_)
+        | Fact::Repair(_)
+        | Fact::Plan(_)
         | Fact::Due(_)
         | Fact::Cut(_) => vec![],
     };
@@ -463,6 +467,11 @@ fn what(fact: &Fact) -> String {
             )
         }
         Fact::Order(said) => format!("ordered by {}", said.by),
+        Fact::Repair(repair) => {
+            let change = &repair.change;
+            format!("{} of {} `{}` at the router", word(&change.change), change.menu, change.called)
+        }
+        Fact::Plan(plan) => format!("the router is {}", word(&plan.state)),
         Fact::Due(due) => format!("a timer of {} fired", due.service),
         Fact::Revision(revision) => {
             format!("revision {} of the inventory, by {}", revision.number, revision.by)

@@ -138,6 +138,8 @@ impl Laid {
             | Fact::Notice(_)
             | Fact::Delivery(_)
             | Fact::Due(_)
+            | Fact::Repair(_)
+            | Fact::Plan(_)
             | Fact::Cut(_) => {}
         }
     }

@@ -8,6 +8,7 @@ mod incidents;
 mod inventory;
 mod list;
 mod live_check;
+mod routers;
 mod tenants;
 mod tokens;
 
@@ -67,6 +68,9 @@ fn api() -> OpenApiRouter<Desk> {
         .routes(routes!(incidents::acknowledge))
         .routes(routes!(incidents::close_as_wrong))
         .routes(routes!(live_check::live_check))
+        .routes(routes!(routers::plan, routers::draw))
+        .routes(routes!(routers::repair))
+        .routes(routes!(routers::repairs))
         .routes(routes!(events::follow))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .merge(

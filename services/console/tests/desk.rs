@@ -17,7 +17,7 @@ fn pager(host: &str) -> Value {
 }
 
 /// The routes there are, by method. A route that is added here without need is one too many.
-const ROUTES: [&str; 22] = [
+const ROUTES: [&str; 26] = [
     "delete /api/v1/channels/{name}",
     "delete /api/v1/tokens/{prefix}",
     "get /api/v1/channels",
@@ -30,6 +30,8 @@ const ROUTES: [&str; 22] = [
     "get /api/v1/inventory/nodes",
     "get /api/v1/inventory/nodes/{node}",
     "get /api/v1/inventory/sites",
+    "get /api/v1/routers/{router}/plan",
+    "get /api/v1/routers/{router}/repairs",
     "get /api/v1/tenants",
     "get /api/v1/tenants/{slug}",
     "get /api/v1/tokens",
@@ -37,6 +39,8 @@ const ROUTES: [&str; 22] = [
     "post /api/v1/incidents/{incident}/acknowledge",
     "post /api/v1/incidents/{incident}/close-as-wrong",
     "post /api/v1/nodes/{node}/live-check",
+    "post /api/v1/routers/{router}/plan",
+    "post /api/v1/routers/{router}/repair",
     "post /api/v1/tenants",
     "post /api/v1/tokens",
     "put /api/v1/channels/{name}",
@@ -193,6 +197,7 @@ async fn other(g: &Ground) -> Other {
     let node = NodeId::of(tenant, "zulucore-1");
     let below = [NodeId::of(tenant, "zulu-1"), NodeId::of(tenant, "zulu-2")];
     let story = g.outage(tenant, node, &below, "Zulu is down").await;
+    g.repaired(tenant, node, "zulu").await;
     g.settled(tenant).await;
     let (_, tokens) = read(g.get(&g.admin, "/api/v1/tokens?tenant=valley")).await;
     let prefix = tokens[0]["prefix"].as_str().unwrap().to_owned();
@@ -220,6 +225,7 @@ async fn with_the_ids_of_another_tenant_nothing_of_it_is_seen_or_changed() {
                 .replace("{prefix}", &b.prefix)
                 .replace("{name}", "pager")
                 .replace("{node}", &node)
+                .replace("{router}", &node)
                 .replace("{incident}", &b.incident);
             let router = json!({"name": "x", "opens": "router", "router": node});
             for (named, queried) in [(None, ""), (Some("valley"), ""), (None, "?tenant=valley")] {

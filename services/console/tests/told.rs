@@ -426,3 +426,48 @@ async fn the_status_page_needs_nothing_from_elsewhere_and_hides_its_token_from_s
     assert_eq!(away.status(), 503);
     g.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn how_a_router_stands_and_what_was_changed_is_told_and_a_look_at_it_can_be_ordered() {
+    let g = ground().await;
+    let file = small(SLUG);
+    let at = file.find("password: ").unwrap();
+    let end = at + file[at..].find(['}', ',', '\n']).unwrap();
+    g.imported(&format!("{}, manage: on{}", &file[..end], &file[end..])).await;
+    let token = g.token(SLUG).await;
+    let core = "/api/v1/routers/core-1";
+    assert_eq!(read(g.get(&token, &format!("{core}/plan"))).await.0, 404, "nobody has looked yet");
+    g.repaired(tenant(), node("core-1"), "mastwatch:ap-1").await;
+    g.repaired(tenant(), node("core-1"), "mastwatch:ap-2").await;
+    g.settled(tenant()).await;
+    let (status, plan) = read(g.get(&token, &format!("{core}/plan"))).await;
+    assert_eq!(
+        (status.as_u16(), &plan["state"], &plan["file_id"]),
+        (200, &json!("as_desired"), &json!("core-1"))
+    );
+    let (_, page) = read(g.get(&token, &format!("{core}/repairs?limit=1"))).await;
+    assert_eq!(page["items"][0]["words"], "/tool netwatch set *1 interval=30s # mastwatch:ap-2", "{page:#}");
+    let next = page["next"].as_str().unwrap();
+    let (_, page) = read(g.get(&token, &format!("{core}/repairs?limit=1&cursor={next}"))).await;
+    assert_eq!((&page["items"][0]["called"], &page["next"]), (&json!("mastwatch:ap-1"), &Value::Null));
+
+    for (what, expected) in [("plan", "draw_plan"), ("repair", "repair")] {
+        let (status, stored) = read(g.post(&token, &format!("{core}/{what}"))).await;
+        assert_eq!(status, 202, "{stored:#}");
+        let raw = g.log.at(stored["seq"].as_u64().unwrap()).await.unwrap().unwrap();
+        let Fact::Order(said) = raw.decode().unwrap().fact else { panic!("it is an order") };
+        assert_eq!(
+            serde_json::to_value(&said.order).unwrap(),
+            json!({"order": expected, "router": node("core-1")})
+        );
+        assert_eq!(said.by, "noc of hillside");
+    }
+    // Who has not allowed it to be changed may only have it looked at; what is no router, not even that.
+    assert_eq!(read(g.post(&token, "/api/v1/routers/tower-1/plan")).await.0, 202);
+    let (status, why) = read(g.post(&token, "/api/v1/routers/tower-1/repair")).await;
+    assert!(status == 422 && why.to_string().contains("manage: on"), "{why:#}");
+    assert_eq!(read(g.post(&token, "/api/v1/routers/tower-1-sector-1/plan")).await.0, 422);
+    assert_eq!(read(g.post(&token, "/api/v1/routers/nothing/plan")).await.0, 404);
+    assert_eq!(read(g.get(&token, "/api/v1/routers/nothing/repairs")).await.0, 404);
+    g.end().await;
+}

@@ -9,8 +9,8 @@ use kit::{
 };
 
 /// Every service, in the order in which a reader meets them.
-pub const SERVICES: [&str; 7] =
-    ["ingest", "poller", "diagnostician", "correlator", "notifier", "projector", "console"];
+pub const SERVICES: [&str; 8] =
+    ["ingest", "poller", "diagnostician", "correlator", "notifier", "reconciler", "projector", "console"];
 
 /// What the program says of itself in `mastwatch_build_info`.
 pub fn build() -> Build {
@@ -61,6 +61,10 @@ fn add(process: Process, settings: &Settings, name: &str) -> anyhow::Result<Proc
         "notifier" => {
             let config: notifier::Config = section(settings)?;
             process.service("notifier", move |service| notifier::run(config.clone(), service))
+        }
+        "reconciler" => {
+            let config: reconciler::Config = section(settings)?;
+            process.service("reconciler", move |service| reconciler::run(config.clone(), service))
         }
         "projector" => {
             let config: projector::Config = section(settings)?;

@@ -15,6 +15,7 @@ pub mod incidents;
 pub mod live_check;
 pub mod nats_users;
 pub mod rebuild;
+pub mod router;
 pub mod servers;
 pub mod show;
 pub mod status;

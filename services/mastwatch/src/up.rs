@@ -202,7 +202,7 @@ fn with_keys(settings: Settings, data: &Path) -> anyhow::Result<Settings> {
 }
 
 fn keyed(settings: Settings, keys: &str) -> Settings {
-    ["ingest", "poller", "notifier", "console"].iter().fold(settings, |settings, service| {
+    ["ingest", "poller", "notifier", "reconciler", "console"].iter().fold(settings, |settings, service| {
         settings.with(&format!("{service}.master_keys"), keys, "the master key of the data directory")
     })
 }
@@ -212,10 +212,14 @@ fn doors(settings: Settings) -> anyhow::Result<(Settings, Doors)> {
     let console = port_for("MASTWATCH_CONSOLE__LISTEN", 8080)?;
     let ingest = port_for("MASTWATCH_INGEST__LISTEN", 8081)?;
     let admin = port_for("MASTWATCH_ADMIN_ADDRESS", 9090)?;
+    let config: reconciler::Config = settings.section().context("reading the table `reconciler`")?;
+    // Played routers are on this machine; real ones need an address that they can reach.
+    let push_url = config.push_url.unwrap_or_else(|| format!("http://{ingest}"));
     let settings = settings
         .with("console.listen", console.to_string(), "mastwatch up")
         .with("ingest.listen", ingest.to_string(), "mastwatch up")
         .with("admin_address", admin.to_string(), "mastwatch up")
+        .with("reconciler.push_url", push_url, "mastwatch up")
         // A small installation sends to its own machines; a provider's notifier keeps the default.
         .with("notifier.allow_private_targets", true, "mastwatch up");
     Ok((settings, Doors { console, ingest }))

@@ -116,6 +116,8 @@ impl Directory {
             | Fact::Notice(_)
             | Fact::Delivery(_)
             | Fact::Due(_)
+            | Fact::Repair(_)
+            | Fact::Plan(_)
             | Fact::Cut(_) => {}
         }
     }

@@ -152,6 +152,8 @@ impl Known {
                 | Fact::Notice(_)
                 | Fact::Delivery(_)
                 | Fact::Due(_)
+                | Fact::Repair(_)
+                | Fact::Plan(_)
                 | Fact::Cut(_) => {}
             }
         }

@@ -1,6 +1,6 @@
 //! Roll calls: what a router knows of those it sees, told whole or as what has changed.
 //!
-//! A netwatch entry belongs to the child that its comment names (`nms:<file id>`), else to the one
+//! A netwatch entry belongs to the child that its comment names (`mastwatch:<file id>` or `nms:<file id>`), else to the one
 //! with its address, else to the one it is called after. An entry that has not been tested yet says nothing,
 //! neither up nor down. Of two entries for one child the one that says up counts: another may
 //! watch a service that is down on a host that is not.
@@ -10,8 +10,8 @@ use events::{ClaimKey, NodeId, RollCall};
 use routeros_api::question::{Watch, WatchStatus};
 use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
-/// What a comment of ours begins with.
-const MARK: &str = "nms:";
+/// What a comment of ours begins with, or that of another monitor.
+const MARKS: [&str; 2] = ["mastwatch:", "nms:"];
 
 /// How many ids one chunk holds: 40 bytes each, so that it stays far below the 64 KiB of an event.
 pub(crate) const CHUNK_IDS_MAX: usize = 700;
@@ -101,7 +101,7 @@ fn child_of(watch: &Watch, children: &Children) -> Option<NodeId> {
     let marked = watch
         .comment
         .as_deref()
-        .and_then(|comment| comment.trim().strip_prefix(MARK))
+        .and_then(|comment| MARKS.iter().find_map(|mark| comment.trim().strip_prefix(mark)))
         .and_then(|rest| rest.split_whitespace().next())
         .and_then(|file_id| children.called(file_id));
     let by_address = || address_of(&watch.host).and_then(|address| children.at(address));
@@ -164,8 +164,10 @@ mod tests {
     fn an_entry_belongs_to_whom_its_comment_address_or_name_says() {
         let nodes = [node("ap-1", Some("10.0.0.1")), node("ap-2", None), node("ap-3", None)];
         let children = Children::of(&nodes);
-        let marked =
-            Watch { comment: Some("nms:ap-2 do not touch".into()), ..entry("10.0.0.1", WatchStatus::Down) };
+        let marked = Watch {
+            comment: Some("mastwatch:ap-2 do not touch".into()),
+            ..entry("10.0.0.1", WatchStatus::Down)
+        };
         let addressed = entry("10.0.0.1@vrf-main", WatchStatus::Up);
         let named = Watch { name: Some("ap-3".into()), ..entry("ap3.example", WatchStatus::Down) };
         let foreign = entry("8.8.8.8", WatchStatus::Down);

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 /// Every table that holds answers, and what its rows are told apart by.
 ///
 /// `projection_position` and `projected_tenant` say where the projector is, not what it found.
-pub const TABLES: [(&str, &str); 19] = [
+pub const TABLES: [(&str, &str); 21] = [
     ("tenant", "tenant"),
     ("policy", "tenant"),
     ("site", "id"),
@@ -29,6 +29,8 @@ pub const TABLES: [(&str, &str); 19] = [
     ("notice", "id"),
     ("delivery", "notice"),
     ("audit", "seq"),
+    ("router_plan", "router"),
+    ("repair", "seq"),
 ];
 
 /// A digest of every column of every row of every tenant, in order of keys: lower-case hex.

@@ -8,12 +8,14 @@ use kit::postgres::as_tenant;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-const STATEMENTS: [&str; 5] = [
+const STATEMENTS: [&str; 7] = [
     "delete from session_claim where tenant = $1 and kept_until < $2",
     "delete from suspicion where tenant = $1 and kept_until < $2",
     "delete from health where tenant = $1 and kept_until < $2",
     "delete from downtime where tenant = $1 and kept_until < $2",
     "delete from audit where tenant = $1 and kept_until < $2",
+    "delete from router_plan where tenant = $1 and kept_until < $2",
+    "delete from repair where tenant = $1 and kept_until < $2",
 ];
 
 /// Every tenant that has rows, in order. What follows in the transaction is about none of them yet.

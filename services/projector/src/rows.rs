@@ -10,6 +10,7 @@ mod belief;
 mod downtime;
 mod incident;
 mod inventory;
+mod repair;
 mod telling;
 
 use crate::value::{at, number};
@@ -31,6 +32,8 @@ pub(crate) const HEARS: &[Noun] = &[
     Noun::Incident,
     Noun::Notice,
     Noun::Delivery,
+    Noun::Repair,
+    Noun::Plan,
 ];
 
 /// Columns of one table as arrays, and the statement that writes them all at once.
@@ -84,6 +87,7 @@ pub fn statements() -> Vec<&'static str> {
         incident::STATEMENTS,
         telling::STATEMENTS,
         audit::STATEMENTS,
+        repair::STATEMENTS,
     ]
     .concat()
 }
@@ -97,6 +101,7 @@ pub(crate) struct Rows<'a> {
     incidents: incident::Rows<'a>,
     telling: telling::Rows<'a>,
     audit: audit::Rows<'a>,
+    repairs: repair::Rows<'a>,
     last: Option<&'a Told>,
 }
 
@@ -124,6 +129,8 @@ impl<'a> Rows<'a> {
             Fact::Incident(said) => self.incidents.take(told, said),
             Fact::Notice(said) => self.telling.address(told, said),
             Fact::Delivery(said) => self.telling.deliver(told, said),
+            Fact::Repair(repair) => self.repairs.repaired(told, repair),
+            Fact::Plan(plan) => self.repairs.planned(told, plan),
             Fact::Part(_) => {} // Without effect until a revision names it.
             Fact::Ask(_) | Fact::Answer(_) | Fact::Due(_) | Fact::Cut(_) => {} // No rows.
         }
@@ -147,6 +154,7 @@ impl<'a> Rows<'a> {
         self.incidents.write(id, tx).await?;
         self.telling.write(id, tx).await?;
         self.audit.write(id, tx).await?;
+        self.repairs.write(id, tx).await?;
         let Some(last) = self.last else { return Ok(()) };
         sqlx::query(PROJECTED)
             .bind(id)

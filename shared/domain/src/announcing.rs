@@ -63,6 +63,8 @@ impl Decide for Announcing {
             | Fact::Suspicion(_)
             | Fact::Health(_)
             | Fact::Notice(_)
+            | Fact::Repair(_)
+            | Fact::Plan(_)
             | Fact::Cut(_) => {}
         }
     }

@@ -56,7 +56,7 @@ impl Decide for Correlation {
                     tenant.orders.insert(*incident, given);
                     tenant.ordered.insert(*incident);
                 }
-                Order::LiveCheck { .. } => {}
+                Order::LiveCheck { .. } | Order::DrawPlan { .. } | Order::Repair { .. } => {}
             },
             Fact::Due(due) if due.service == Self::NAME => tenant.armed = None,
             Fact::Due(_)
@@ -68,6 +68,8 @@ impl Decide for Correlation {
             | Fact::Incident(_)
             | Fact::Notice(_)
             | Fact::Delivery(_)
+            | Fact::Repair(_)
+            | Fact::Plan(_)
             | Fact::Cut(_) => {}
         }
     }

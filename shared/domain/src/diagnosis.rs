@@ -55,6 +55,8 @@ impl Decide for Diagnosis {
             | Fact::Incident(_)
             | Fact::Notice(_)
             | Fact::Delivery(_)
+            | Fact::Repair(_)
+            | Fact::Plan(_)
             | Fact::Cut(_) => {}
         }
     }
@@ -117,6 +119,8 @@ impl Decide for Diagnosis {
             | Fact::Notice(_)
             | Fact::Delivery(_)
             | Fact::Due(_)
+            | Fact::Repair(_)
+            | Fact::Plan(_)
             | Fact::Cut(_) => None, // It says none of these, or they need not be remembered.
         }
     }
@@ -582,6 +586,8 @@ impl Tenant {
             | Fact::Notice(_)
             | Fact::Delivery(_)
             | Fact::Due(_)
+            | Fact::Repair(_)
+            | Fact::Plan(_)
             | Fact::Cut(_) => {}
         }
     }

@@ -19,6 +19,7 @@ pub mod network;
 pub mod plan;
 mod quota;
 pub mod recent;
+pub mod reporter;
 pub mod route;
 pub mod supply;
 

@@ -100,6 +100,8 @@ impl Network {
             | Fact::Notice(_)
             | Fact::Delivery(_)
             | Fact::Due(_)
+            | Fact::Repair(_)
+            | Fact::Plan(_)
             | Fact::Cut(_) => {}
         }
     }

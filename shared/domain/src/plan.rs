@@ -17,6 +17,7 @@ pub mod script;
 mod service;
 mod snitch;
 mod token;
+mod told;
 mod value;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +27,8 @@ pub use self::change::Change;
 pub use self::fitness::{Finding, Fitness, Told, fitness};
 pub use self::service::{Cut, Service, Standing, services, services_menus};
 pub use self::snitch::{Snitches, Watched, snitch_menus, without_snitches};
+pub use self::token::hidden;
+pub use self::told::words;
 
 /// A menu of a router that plans read and change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

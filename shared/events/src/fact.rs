@@ -2,7 +2,7 @@
 
 use crate::{
     AccessSaid, Answer, Ask, Cut, DeliverySaid, Due, EventId, HealthSaid, IncidentSaid, Inventory,
-    NoticeSaid, Noun, OrderSaid, Part, Revision, Signal, SuspicionSaid, TenantId, Time, upcast,
+    NoticeSaid, Noun, OrderSaid, Part, Plan, Repair, Revision, Signal, SuspicionSaid, TenantId, Time, upcast,
 };
 use serde::Serialize;
 
@@ -24,6 +24,8 @@ pub enum Fact {
     Incident(IncidentSaid),
     Notice(NoticeSaid),
     Delivery(DeliverySaid),
+    Repair(Repair),
+    Plan(Plan),
     Due(Due),
     Cut(Cut),
 }
@@ -94,7 +96,9 @@ impl Fact {
             Noun::Delivery => Fact::Delivery(read(body)?),
             Noun::Due => Fact::Due(read(body)?),
             Noun::Cut => Fact::Cut(read(body)?),
-            Noun::Repair | Noun::Plan | Noun::Timer => return Err(None),
+            Noun::Repair => Fact::Repair(read(body)?),
+            Noun::Plan => Fact::Plan(read(body)?),
+            Noun::Timer => return Err(None),
         })
     }
 
@@ -114,6 +118,8 @@ impl Fact {
             Fact::Incident(_) => Noun::Incident,
             Fact::Notice(_) => Noun::Notice,
             Fact::Delivery(_) => Noun::Delivery,
+            Fact::Repair(_) => Noun::Repair,
+            Fact::Plan(_) => Noun::Plan,
             Fact::Due(_) => Noun::Due,
             Fact::Cut(_) => Noun::Cut,
         }
@@ -135,6 +141,8 @@ impl Fact {
             Fact::Incident(said) => said.now.id.to_string(),
             Fact::Notice(said) => said.now.id.to_string(),
             Fact::Delivery(said) => said.now.notice.to_string(),
+            Fact::Repair(repair) => repair.router.to_string(),
+            Fact::Plan(plan) => plan.router.to_string(),
             Fact::Due(due) => format!("{}.{}", due.service, due.key),
             Fact::Cut(_) => "cut".into(),
         }

@@ -226,6 +226,12 @@ pub struct Login {
     pub tls: bool,
     /// User and password, sealed together.
     pub secret: Sealed,
+    /// Whether mastwatch may change the router: without it nothing is ever written there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub manage: bool,
+    /// The token that the router's scripts carry, sealed; of routers that are managed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<Sealed>,
 }
 
 /// Whose a thing is, for the people who are told about it.

@@ -21,6 +21,7 @@ pub mod inventory;
 pub mod log;
 pub mod notice;
 pub mod order;
+pub mod repair;
 pub mod schema;
 pub mod signal;
 pub mod subject;
@@ -51,6 +52,7 @@ pub use inventory::{
 pub use log::{Noun, Retention};
 pub use notice::{Audience, Notice, NoticeKind, NoticeSaid, Phase};
 pub use order::{Order, OrderSaid};
+pub use repair::{ChangeKind, Plan, PlanState, Property, Repair, RepairOutcome, RouterChange};
 pub use signal::{About, Claim, Signal, SignalSource};
 pub use subject::{PARTITIONS, Subject, SubjectError, partition_of, slot_of};
 pub use time::Time;

@@ -25,6 +25,16 @@ pub enum Order {
         /// What was asked, hop by hop, root first.
         hops: Vec<Asked>,
     },
+    /// Look at a router now, and say what would be changed on it.
+    DrawPlan {
+        /// Which router.
+        router: NodeId,
+    },
+    /// Look at a router now, and change what is not as it should be.
+    Repair {
+        /// Which router.
+        router: NodeId,
+    },
 }
 
 /// An order and who gave it. Subject key: the order's id.

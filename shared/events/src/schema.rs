@@ -21,7 +21,9 @@ pub fn of(noun: Noun) -> Option<Schema> {
         Noun::Delivery => schema_for!(crate::DeliverySaid),
         Noun::Due => schema_for!(crate::Due),
         Noun::Cut => schema_for!(crate::Cut),
-        Noun::Repair | Noun::Plan | Noun::Timer => return None,
+        Noun::Repair => schema_for!(crate::Repair),
+        Noun::Plan => schema_for!(crate::Plan),
+        Noun::Timer => return None,
     };
     let (verb, version) = noun.verb_and_version();
     schema.insert("$id".into(), format!("urn:mastwatch:{}.{verb}:{version}", noun.token()).into());

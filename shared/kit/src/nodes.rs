@@ -56,6 +56,8 @@ pub(crate) fn share(fact: &mut Fact) {
         | Fact::Notice(_)
         | Fact::Delivery(_)
         | Fact::Due(_)
+        | Fact::Repair(_)
+        | Fact::Plan(_)
         | Fact::Cut(_) => return,
     };
     let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);

@@ -252,6 +252,7 @@ impl Maker {
             password: Secret::new(self.random.letters(16)),
             port: self.api_port,
             tls: false,
+            manage: false,
         });
         let token = format!("mw_{}_{}", self.random.letters(12), self.random.letters(32));
         node.webhook = Some(WebhookEntry { token: Secret::new(token), from: vec![format!("{address}/32")] });

@@ -122,16 +122,16 @@ impl NetworkFile {
         things.extend(self.channels.iter().map(|channel| Inventory::Channel(channel_of(channel, keys))));
 
         let routers = self.nodes.iter().filter_map(|node| {
-            let webhook = node.webhook.as_ref()?;
+            let (token, from) = router_token(node, keys)?;
             let grant = Grant::Router { router: NodeId::of(tenant, &node.id) };
-            Some(token_of(&webhook.token, grant, &webhook.from, &node.name))
+            Some(token_of(&token, grant, from, &node.name))
         });
         let others = self.tokens.iter().map(|token| {
             let grant = match token.opens {
                 Opens::Signals => Grant::Signals,
                 Opens::Console => Grant::Console,
             };
-            token_of(&token.token, grant, &token.from, &token.name)
+            token_of(token.token.reveal(), grant, &token.from, &token.name)
         });
         let persons = self.subscribers.iter().filter_map(|subscriber| sealed_person(subscriber, keys));
         Ok(Import { things, tokens: routers.chain(others).collect(), persons: persons.collect() })
@@ -156,6 +156,11 @@ impl NetworkFile {
                 port: login.port,
                 tls: login.tls,
                 secret: keys.seal_login(Field::Login(id), login.user.reveal(), login.password.reveal()),
+                manage: login.manage,
+                // Who is to write a router's scripts must know what they carry.
+                token: router_token(node, keys)
+                    .filter(|_| login.manage)
+                    .map(|(token, _)| keys.seal(Field::RouterToken(id), token.as_bytes())),
             }),
             plan: None,
             owner: node.owner.clone(),
@@ -237,12 +242,21 @@ fn channel_of(channel: &ChannelEntry, keys: &TenantKeys) -> Channel {
     Channel { id, name: channel.name.clone(), audience: channel.audience, kind }
 }
 
-fn token_of(token: &Secret, grant: Grant, from: &[String], name: &str) -> Token {
+/// The token of a router and from where it may be used. One that is managed has one in any case.
+fn router_token<'a>(node: &'a NodeEntry, keys: &TenantKeys) -> Option<(Zeroizing<String>, &'a [String])> {
+    if let Some(webhook) = &node.webhook {
+        return Some((Zeroizing::new(webhook.token.reveal().to_owned()), &webhook.from));
+    }
+    let is_managed = node.login.as_ref().is_some_and(|login| login.manage);
+    is_managed.then(|| (keys.router_token(NodeId::of(keys.tenant(), &node.id)), &[][..]))
+}
+
+fn token_of(token: &str, grant: Grant, from: &[String], name: &str) -> Token {
     Token {
-        prefix: vault::prefix_of(token.reveal())
+        prefix: vault::prefix_of(token)
             .expect("the form of a token is checked when the file is read")
             .to_owned(),
-        sha256: vault::sha256_hex(token.reveal().as_bytes()),
+        sha256: vault::sha256_hex(token.as_bytes()),
         grant,
         networks: from.to_vec(),
         name: name.to_owned(),

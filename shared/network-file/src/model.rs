@@ -152,6 +152,8 @@ pub struct LoginEntry {
     pub port: u16,
     /// Whether over TLS.
     pub tls: bool,
+    /// Whether mastwatch may change the router.
+    pub manage: bool,
 }
 
 /// The token of a router's webhooks.

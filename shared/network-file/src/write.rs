@@ -253,6 +253,9 @@ fn node(node: &NodeEntry) -> String {
         if login.tls {
             inner = inner.raw("tls", "on");
         }
+        if login.manage {
+            inner = inner.raw("manage", "on");
+        }
         flow = flow.raw("login", inner.done());
     }
     if let Some(webhook) = &node.webhook {

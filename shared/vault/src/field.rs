@@ -8,6 +8,8 @@ use std::fmt;
 pub enum Field {
     /// User and password of a router: see [`crate::TenantKeys::seal_login`].
     Login(NodeId),
+    /// The token that a router's scripts carry.
+    RouterToken(NodeId),
     /// The signing secret of a webhook channel.
     ChannelSecret(ChannelId),
     /// User and password of a mail server: see [`crate::TenantKeys::seal_login`].
@@ -22,6 +24,7 @@ impl fmt::Display for Field {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Field::Login(node) => write!(f, "login/{node}"),
+            Field::RouterToken(node) => write!(f, "router-token/{node}"),
             Field::ChannelSecret(channel) => write!(f, "channel-secret/{channel}"),
             Field::ChannelLogin(channel) => write!(f, "channel-login/{channel}"),
             Field::Person(node) => write!(f, "person/{node}"),

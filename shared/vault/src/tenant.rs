@@ -2,7 +2,7 @@
 
 use crate::{
     Field, SessionKind,
-    digest::keyed,
+    digest::{hex, keyed},
     seal::{OpenError, SealKey},
 };
 use events::{ClaimKey, NodeId, Sealed, TenantId};
@@ -109,6 +109,18 @@ impl TenantKeys {
         ClaimKey(uuid::Uuid::from_bytes(half))
     }
 
+    /// The token of a router whose operator has not chosen one: always the same, and nobody can work it out
+    /// who does not have the tenant's keys.
+    pub fn router_token(&self, router: NodeId) -> Zeroizing<String> {
+        const LETTERS: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
+        let part =
+            |what: &str| keyed(&self.look_up.0, &[b"router token", what.as_bytes(), router.0.as_bytes()]);
+        let letter = |byte: &u8| char::from(LETTERS[usize::from(byte % 36)]);
+        let prefix: String = part("public").iter().take(crate::token::PREFIX_LEN).map(letter).collect();
+        let secret = Zeroizing::new(hex(&*Zeroizing::new(part("secret"))));
+        Zeroizing::new(format!("mw_{prefix}_{}", secret.as_str()))
+    }
+
     fn context(&self, field: Field) -> Vec<u8> {
         format!("mastwatch seal v1/{}/{field}", self.tenant).into_bytes()
     }
@@ -168,6 +180,19 @@ mod tests {
         let all = ["D4:CA:6D:00:00:01", "d4-ca-6d-00-00-01", "d4ca.6d00.0001", "d4ca6d000001"]
             .map(|mac| keys.look_up(router, SessionKind::Mac, mac));
         assert!(all.iter().all(|key| *key == all[0]));
+    }
+
+    #[test]
+    fn a_router_has_one_token_and_no_other_has_the_same() {
+        let keys = keys("hillside");
+        let token = |file_id| keys.router_token(NodeId::of(keys.tenant(), file_id));
+        assert_eq!(token("core-1"), token("core-1"));
+        let (one, other) = (token("core-1"), token("core-2"));
+        let (one_prefix, other_prefix) = (crate::prefix_of(&one).unwrap(), crate::prefix_of(&other).unwrap());
+        assert_ne!(one_prefix, other_prefix);
+        assert_ne!(one.rsplit('_').next(), other.rsplit('_').next());
+        let drawn = TenantKeys::of(keys.tenant(), &[1; 32], &[3; 32]);
+        assert_ne!(drawn.router_token(NodeId::of(keys.tenant(), "core-1")), one);
     }
 
     #[test]

@@ -1,9 +1,7 @@
 //! A router of a small ISP, played by the lab, and what plans are applied to it with.
 //!
-//! The lab simulates, `routeros-api` speaks, `domain` plans: none of them knows the others, and here
-//! they meet. Whoever collects webhooks is a server of the test's own.
+//! The lab simulates, `reconciler` speaks, `domain` plans; here they meet. Whoever collects webhooks is a server of the test's own.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,11 +10,10 @@ use anyhow::Context;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use domain::plan::script::Pusher;
-use domain::plan::{Actual, Change, Desired, Menu, Plan, Row, Snitches, Watched, plan};
+use domain::plan::{Actual, Change, Desired, Menu, Plan, Snitches, Watched, plan};
 use lab::network::{Group, Habits, Kind, Network, Node, NodeIndex, RouterIndex, RouterPlan, Sight};
 use lab::{Lab, Settings};
-use routeros_api::session::{Options, Session};
-use routeros_api::{Command, Credentials};
+use routeros_api::{Command, Credentials, Options, Policy, Router, Target};
 
 /// The only router that is played.
 pub const ROUTER: RouterIndex = RouterIndex(0);
@@ -34,6 +31,15 @@ const WITHIN: Duration = Duration::from_secs(10);
 ///
 /// When `version` is none.
 pub fn network(version: &str, habits: Habits) -> Network {
+    network_of(version, habits, 3)
+}
+
+/// The same with so many access points.
+///
+/// # Panics
+///
+/// When `version` is none.
+pub fn network_of(version: &str, habits: Habits, aps: u8) -> Network {
     let mut nodes = vec![Node { address: Some([127, 22, 0, 1].into()), ..Node::new("core", Kind::Device) }];
     let below = |id: &str, kind, address: Option<[u8; 4]>, sight| Node {
         address: address.map(IpAddr::from),
@@ -41,7 +47,7 @@ pub fn network(version: &str, habits: Habits) -> Network {
         seen_by: Some((ROUTER, sight)),
         ..Node::new(id, kind)
     };
-    for n in 0..3 {
+    for n in 0..aps {
         nodes.push(below(&format!("ap-{n}"), Kind::Device, Some([10, 0, 0, n]), Sight::Netwatch));
     }
     for user in ["ada", "ben \"the\\first\""] {
@@ -81,9 +87,16 @@ pub async fn started(version: &str, habits: Habits) -> anyhow::Result<Arc<Lab>> 
 /// # Errors
 ///
 /// When the router refuses.
-pub async fn session(lab: &Lab) -> anyhow::Result<Session> {
-    let credentials = Credentials::new("nms", "s3cret");
-    Ok(Session::connect(lab.api_address(ROUTER), None, &credentials, &Options::default()).await?)
+pub async fn session(lab: &Lab) -> anyhow::Result<Router> {
+    let target = Target {
+        address: lab.api_address(ROUTER),
+        source: None,
+        credentials: Credentials::new("nms", "s3cret"),
+        options: Options::default(),
+    };
+    let router = Router::new(target, Policy::default());
+    router.knock(WITHIN).await?;
+    Ok(router)
 }
 
 /// Reads what a plan for `desired` looks at.
@@ -91,23 +104,8 @@ pub async fn session(lab: &Lab) -> anyhow::Result<Session> {
 /// # Errors
 ///
 /// When the router does not answer.
-pub async fn read(session: &Session, desired: &Desired) -> anyhow::Result<Actual> {
-    let mut actual = Actual::default();
-    for menu in desired.menus() {
-        let command = Command::new(&format!("{}/print", menu.path())).proplist(menu.properties());
-        let reply =
-            session.call(&command, WITHIN).await.with_context(|| format!("reading {}", menu.path()))?;
-        let row = |row: &routeros_api::Row| {
-            let values: BTreeMap<String, String> = menu
-                .properties()
-                .iter()
-                .filter_map(|name| Some(((*name).to_owned(), row.text(name)?.into_owned())))
-                .collect();
-            Row { id: values.get(".id").cloned().unwrap_or_default(), values }
-        };
-        actual.told(menu, reply.rows.iter().map(row).collect());
-    }
-    Ok(actual)
+pub async fn read(session: &Router, desired: &Desired) -> anyhow::Result<Actual> {
+    Ok(reconciler::router::read(session, desired, WITHIN).await?)
 }
 
 /// Makes one change.
@@ -115,13 +113,8 @@ pub async fn read(session: &Session, desired: &Desired) -> anyhow::Result<Actual
 /// # Errors
 ///
 /// When the router refuses it.
-pub async fn make(session: &Session, change: &Change) -> anyhow::Result<()> {
-    let command = change
-        .attributes()
-        .into_iter()
-        .fold(Command::new(&change.command()), |command, (name, value)| command.with(name, value));
-    session.call(&command, WITHIN).await.with_context(|| change.to_string())?;
-    Ok(())
+pub async fn make(session: &Router, change: &Change) -> anyhow::Result<()> {
+    reconciler::router::make(session, change, WITHIN).await.with_context(|| change.to_string())
 }
 
 /// Reads, plans, and makes every change. Gives the plan.
@@ -129,7 +122,7 @@ pub async fn make(session: &Session, change: &Change) -> anyhow::Result<()> {
 /// # Errors
 ///
 /// When the router refuses.
-pub async fn apply(session: &Session, desired: &Desired) -> anyhow::Result<Plan> {
+pub async fn apply(session: &Router, desired: &Desired) -> anyhow::Result<Plan> {
     let planned = plan(&read(session, desired).await?, desired)?;
     for change in &planned.changes {
         make(session, change).await?;
@@ -143,7 +136,7 @@ pub async fn apply(session: &Session, desired: &Desired) -> anyhow::Result<Plan>
 /// # Errors
 ///
 /// When the router does not answer.
-pub async fn print(session: &Session) -> anyhow::Result<Vec<Vec<String>>> {
+pub async fn print(session: &Router) -> anyhow::Result<Vec<Vec<String>>> {
     let menus = [
         Menu::Scripts,
         Menu::Tasks,

@@ -4,11 +4,10 @@
 
 use std::time::Duration;
 
-use domain::plan::{Finding, Service, Standing, Told, fitness, plan, services, without_snitches};
+use domain::plan::{Finding, Service, Standing, fitness, plan, services, without_snitches};
 use lab::Lab;
 use lab::network::{DeviceMode, Habits};
-use routeros_api::session::Session;
-use routeros_api::{CallError, Command};
+use routeros_api::{CallError, Command, Router, RouterError};
 use routers::{Collector, PATIENCE, ROUTER, apply, make, print, read, session, snitches, started};
 
 const VERSIONS: [&str; 3] = ["6.49.10 (long-term)", "7.16.2 (stable)", "7.20.8 (stable)"];
@@ -24,12 +23,12 @@ fn writes(lab: &Lab) -> u64 {
     all.calls.iter().filter(|(path, _)| is_write(&path.as_str())).map(|(_, count)| count).sum()
 }
 
-async fn rows(session: &Session, command: Command) -> Vec<routeros_api::Row> {
+async fn rows(session: &Router, command: Command) -> Vec<routeros_api::Row> {
     session.call(&command, Duration::from_secs(10)).await.unwrap().rows
 }
 
 /// Waits until a menu shows so many rows that a query chooses.
-async fn shows(session: &Session, path: &str, query: &str, count: usize) {
+async fn shows(session: &Router, path: &str, query: &str, count: usize) {
     let there = async {
         while rows(session, Command::new(path).query(query)).await.len() != count {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -88,7 +87,7 @@ async fn a_router_that_was_lived_in_is_left_as_it_was_found() {
 }
 
 /// What a router prints, without the ids that it drew, when it was told and what it could not send.
-async fn shape(session: &Session) -> Vec<String> {
+async fn shape(session: &Router) -> Vec<String> {
     let differs = [".id=", "start-date=", "start-time=", "creation-time=", "source=,{"];
     let printed = print(session).await.unwrap();
     let alike = |row: Vec<String>| -> String {
@@ -261,22 +260,6 @@ async fn of_a_user_in_radius_the_session_ends_and_that_his_secret_is_not_here_is
     lab.stop().await;
 }
 
-/// What a router tells of itself before anything is written there.
-async fn told(session: &Session) -> Told {
-    let version =
-        rows(session, Command::new("/system/resource/print")).await[0].text("version").unwrap().into_owned();
-    let mode = session.call(&Command::new("/system/device-mode/print"), PATIENCE).await.ok();
-    let allows = |name| {
-        let allowed = mode.as_ref()?.rows.first()?.text(name)?;
-        routeros_api::value::truth(&allowed).ok()
-    };
-    let user = rows(session, Command::new("/user/print").equal("name", "nms")).await;
-    let group = user[0].text("group").unwrap().into_owned();
-    let group = rows(session, Command::new("/user/group/print").equal("name", group)).await;
-    let policies = group[0].text("policy").map(std::borrow::Cow::into_owned);
-    Told { version, fetch: allows("fetch"), scheduler: allows("scheduler"), policies }
-}
-
 #[tokio::test]
 async fn what_a_router_allows_is_known_before_anything_is_written() {
     let at_home = Habits { device_mode: DeviceMode::Home, ..Habits::default() };
@@ -290,7 +273,8 @@ async fn what_a_router_allows_is_known_before_anything_is_written() {
     ];
     for (version, habits, findings, can_push) in cases {
         let lab = started(version, habits).await.unwrap();
-        let fit = fitness(&told(&session(&lab).await.unwrap()).await);
+        let (told, _) = reconciler::router::told(&session(&lab).await.unwrap(), PATIENCE).await.unwrap();
+        let fit = fitness(&told);
         assert_eq!(
             (fit.findings.into_iter().collect::<Vec<_>>(), fit.can_push),
             (findings, can_push),
@@ -307,7 +291,9 @@ async fn who_may_only_read_changes_nothing_and_a_board_at_home_pushes_nothing() 
     let before = print(&reader).await.unwrap();
     let desired = snitches("127.0.0.1:9".parse().unwrap(), "7").desired();
     let refused = apply(&reader, &desired).await.unwrap_err();
-    let Some(CallError::Trap(trap)) = refused.downcast_ref::<CallError>() else { panic!("{refused:?}") };
+    let Some(RouterError::Call(CallError::Trap(trap))) = refused.downcast_ref::<RouterError>() else {
+        panic!("{refused:?}")
+    };
     assert!(trap.to_string().contains("not enough permissions (9)"), "{trap}");
     assert_eq!(print(&reader).await.unwrap(), before);
     lab.stop().await;

@@ -81,6 +81,8 @@ fn key_of(tenant: TenantId, fact: &Fact) -> Option<Key> {
         | Fact::Signal(_)
         | Fact::Answer(_)
         | Fact::Due(_)
+        | Fact::Repair(_)
+        | Fact::Plan(_)
         | Fact::Cut(_) => return None,
     };
     Some((tenant, fact.noun(), thing.as_u128()))

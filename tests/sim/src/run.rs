@@ -62,6 +62,8 @@ fn is_news(fact: &Fact) -> bool {
         | Fact::Ask(_)
         | Fact::Delivery(_)
         | Fact::Due(_)
+        | Fact::Repair(_)
+        | Fact::Plan(_)
         | Fact::Cut(_) => false,
     }
 }

@@ -399,6 +399,8 @@ impl World {
                 port: 8728,
                 tls: false,
                 secret: Sealed("x".into()),
+                manage: false,
+                token: None,
             }),
             plan: session.then(|| if i.is_multiple_of(3) { "50M".to_owned() } else { "20M".to_owned() }),
             owner: None,

@@ -14,7 +14,7 @@ pub struct Fleet {
 
 impl Fleet {
     /// The services, in the order in which a reader meets them.
-    pub const SERVICES: [&'static str; 7] = mastwatch::compose::SERVICES;
+    pub const SERVICES: [&'static str; 8] = mastwatch::compose::SERVICES;
 
     /// Starts them all.
     ///

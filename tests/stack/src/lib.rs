@@ -173,12 +173,15 @@ impl Stack {
         let keys = dir.path().join("master.key");
         vault::MasterKeys::create_file(&keys).context("making a master key")?;
         let keys = std::fs::read_to_string(&keys)?;
-        let tables = ["ingest", "poller", "notifier", "console"]
+        let tables = ["ingest", "poller", "notifier", "reconciler", "console"]
             .map(|table| {
                 let more = match table {
                     "ingest" => format!("listen = \"{ingest}\"\n"),
                     "console" => format!("listen = \"{console}\"\n"),
                     "notifier" => "allow_private_targets = true\n".to_owned(),
+                    "reconciler" => format!(
+                        "push_url = \"http://{ingest}\"\ntakeover_after_ms = 1000\nretry_first_s = 1\n"
+                    ),
                     _ => String::new(),
                 };
                 format!("[{table}]\nmaster_keys = \"{}\"\n{more}", keys.trim())

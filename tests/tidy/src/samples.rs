@@ -87,7 +87,9 @@ fn kind_path(noun: Noun) -> &'static [&'static str] {
         Noun::Answer => &["outcome"],
         Noun::Ask => &["question", "what"],
         Noun::Suspicion | Noun::Health | Noun::Incident | Noun::Notice | Noun::Delivery => &["kind"],
-        Noun::Part | Noun::Due | Noun::Cut | Noun::Repair | Noun::Plan | Noun::Timer => &[],
+        Noun::Repair => &["outcome"],
+        Noun::Plan => &["state"],
+        Noun::Part | Noun::Due | Noun::Cut | Noun::Timer => &[],
     }
 }
 

@@ -130,6 +130,8 @@ fn told(raw: &Raw) -> Option<Event> {
         | Fact::Notice(_)
         | Fact::Delivery(_)
         | Fact::Due(_)
+        | Fact::Repair(_)
+        | Fact::Plan(_)
         | Fact::Cut(_) => return None,
     };
     let data = json!({ "seq": heard.seq, "event": heard.id, "heard": heard.heard, "said": said });

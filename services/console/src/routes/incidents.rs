@@ -47,9 +47,9 @@ pub(crate) struct Ordered {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct OrderStored {
     /// Its id.
-    order: Uuid,
+    pub(crate) order: Uuid,
     /// Its place in the log.
-    seq: u64,
+    pub(crate) seq: u64,
 }
 
 /// Incidents, the newest first.
@@ -142,20 +142,11 @@ async fn order(
     headers: &HeaderMap,
     body: &[u8],
 ) -> Answer<(StatusCode, Json<OrderStored>)> {
-    let ordered: Ordered = if body.is_empty() {
-        Ordered::default()
-    } else {
-        serde_json::from_slice(body).map_err(|error| Problem::malformed(error.to_string()))?
-    };
-    if ordered.by.as_ref().is_some_and(|by| by.is_empty() || by.len() > NAME_MAX) {
-        return Err(Problem::malformed(format!("`by` is 1 to {NAME_MAX} bytes")).into());
-    }
+    let by = by_whom(within, body)?;
     // The log is asked, not the read models: orders are taken while Postgres is down.
     let subject = Subject::new(within.tenant, Noun::Incident, incident.to_string());
     let subject = subject.expect("an id is a token").to_string();
     desk.log.last(&subject).await?.ok_or_else(no_incident)?;
-    let name = &within.who.name;
-    let by = ordered.by.map_or_else(|| name.clone(), |person| format!("{person} ({name})"));
     let request = request_id(&within.who, headers)?;
     let said = OrderSaid { id: OrderId::of(request), order, by };
     let id = said.id;
@@ -164,6 +155,20 @@ async fn order(
     let out = Outgoing::new(say, crate::SOURCE).traced(kit::telemetry::current_traceparent());
     let stored = desk.log.publish(out).await?;
     Ok((StatusCode::ACCEPTED, Json(OrderStored { order: id.0, seq: stored.seq })))
+}
+
+/// Who orders it: the person that the body names, with the token's name.
+pub(crate) fn by_whom(within: &Within, body: &[u8]) -> Answer<String> {
+    let ordered: Ordered = if body.is_empty() {
+        Ordered::default()
+    } else {
+        serde_json::from_slice(body).map_err(|error| Problem::malformed(error.to_string()))?
+    };
+    if ordered.by.as_ref().is_some_and(|by| by.is_empty() || by.len() > NAME_MAX) {
+        return Err(Problem::malformed(format!("`by` is 1 to {NAME_MAX} bytes")).into());
+    }
+    let name = &within.who.name;
+    Ok(ordered.by.map_or_else(|| name.clone(), |person| format!("{person} ({name})")))
 }
 
 pub(crate) fn incident_id(text: &str) -> Answer<IncidentId> {

@@ -2,11 +2,11 @@
 
 use super::Ground;
 use events::{
-    About, Answer, AskId, Audience, ChannelId, Claim, EventId, Evidence, EvidenceKind, Fact, Health,
-    HealthKind, HealthSaid, Impact, Incident, IncidentClass, IncidentId, IncidentKind, IncidentSaid,
-    IncidentState, NodeHealth, NodeId, Notice, NoticeId, NoticeKind, NoticeSaid, Outcome, Phase, RootCause,
-    Signal, SignalSource, Suspicion, SuspicionKind, SuspicionSaid, TenantId, Tier, Time, TimelineEntry,
-    Urgency, Vantage,
+    About, Answer, AskId, Audience, ChangeKind, ChannelId, Claim, EventId, Evidence, EvidenceKind, Fact,
+    Health, HealthKind, HealthSaid, Impact, Incident, IncidentClass, IncidentId, IncidentKind, IncidentSaid,
+    IncidentState, NodeHealth, NodeId, Notice, NoticeId, NoticeKind, NoticeSaid, Outcome, Phase, Plan,
+    PlanState, Property, Repair, RepairOutcome, RootCause, RouterChange, Signal, SignalSource, Suspicion,
+    SuspicionKind, SuspicionSaid, TenantId, Tier, Time, TimelineEntry, Urgency, Vantage,
 };
 
 /// What was said, by name.
@@ -41,6 +41,38 @@ fn health(node: NodeId, health: Health, roots: Vec<NodeId>, evidence: Vec<Eviden
 }
 
 impl Ground {
+    /// Says that something called `called` was changed on a router, which is as it should be since.
+    pub(crate) async fn repaired(&self, tenant: TenantId, router: NodeId, called: &str) {
+        let change = RouterChange {
+            menu: "/tool/netwatch".into(),
+            change: ChangeKind::Set,
+            row: Some("*1".into()),
+            called: called.into(),
+            before: vec![Property { name: "interval".into(), value: "10s".into() }],
+            after: vec![Property { name: "interval".into(), value: "30s".into() }],
+        };
+        let plan = |state, changes: Vec<RouterChange>| {
+            Fact::Plan(Plan {
+                router,
+                state,
+                managed: true,
+                since: Time::from_us(chrono::Utc::now().timestamp_micros()),
+                version: Some("7.16.2 (stable)".into()),
+                findings: vec![],
+                obstacles: vec![],
+                change_count: u32::try_from(changes.len()).unwrap(),
+                changes,
+                error: None,
+            })
+        };
+        let (begun, _) =
+            self.say(tenant, "reconciler", None, plan(PlanState::Begun, vec![change.clone()])).await;
+        let outcome = RepairOutcome::Made;
+        let repair = Repair { router, outcome, plan: begun, number: 0, change, error: None };
+        self.say(tenant, "reconciler", Some(begun), Fact::Repair(repair)).await;
+        self.say(tenant, "reconciler", None, plan(PlanState::AsDesired, vec![])).await;
+    }
+
     /// Says that `root` is down, that `below` are cut off by it, and that somebody was told.
     pub(crate) async fn outage(
         &self,

@@ -52,6 +52,8 @@ impl<'a> Rows<'a> {
             Order::CloseAsWrong { incident } => {
                 ("close_as_wrong", incident.to_string(), serde_json::json!({}))
             }
+            Order::DrawPlan { router } => ("draw_plan", router.to_string(), serde_json::json!({})),
+            Order::Repair { router } => ("repair", router.to_string(), serde_json::json!({})),
             Order::LiveCheck { node, hops } => {
                 ("live_check", node.to_string(), serde_json::json!({ "hops": hops.len() }))
             }

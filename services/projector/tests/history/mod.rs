@@ -148,7 +148,7 @@ fn fact(
     now: Time,
     number: &mut BTreeMap<TenantId, u64>,
 ) -> Fact {
-    match d.below(12) {
+    match d.below(14) {
         0 | 1 => Fact::Inventory(thing(d, now)),
         2 => {
             let number = number.entry(tenant).or_default();
@@ -188,9 +188,11 @@ fn fact(
         }
         4 => {
             let incident = d.uuid(3, 8, IncidentId);
-            let order = match d.below(3) {
+            let order = match d.below(5) {
                 0 => Order::Acknowledge { incident },
                 1 => Order::CloseAsWrong { incident },
+                2 => Order::DrawPlan { router: d.node() },
+                3 => Order::Repair { router: d.node() },
                 _ => Order::LiveCheck { node: d.node(), hops: d.several(3, |d| asked(d, now)) },
             };
             Fact::Order(OrderSaid { id: d.uuid(4, 99, OrderId), order, by: d.text() })
@@ -253,6 +255,26 @@ fn fact(
                 },
             })
         }
+        11 => Fact::Repair(Repair {
+            router: d.node(),
+            outcome: d.pick(&[RepairOutcome::Made, RepairOutcome::Refused, RepairOutcome::Found]),
+            plan: d.event(),
+            number: d.below(99) as u32,
+            change: change(d),
+            error: d.some(Dice::text),
+        }),
+        12 => Fact::Plan(Plan {
+            router: d.node(),
+            state: d.pick(&[PlanState::Proposed, PlanState::AsDesired, PlanState::Unreachable]),
+            managed: d.chance(50),
+            since: d.time(now),
+            version: d.some(Dice::text),
+            findings: d.several(2, Dice::text),
+            obstacles: d.several(2, Dice::text),
+            changes: d.several(3, change),
+            change_count: u32::MAX,
+            error: d.some(Dice::text),
+        }),
         _ => Fact::Delivery(DeliverySaid {
             kind: d.pick(&[DeliveryKind::Attempted, DeliveryKind::Delivered, DeliveryKind::Unknown]),
             now: Delivery {
@@ -262,6 +284,18 @@ fn fact(
                 possibly_repeated: d.chance(20),
             },
         }),
+    }
+}
+
+fn change(d: &mut Dice) -> RouterChange {
+    let property = |d: &mut Dice| Property { name: d.text(), value: d.text() };
+    RouterChange {
+        menu: d.text(),
+        change: d.pick(&[ChangeKind::Add, ChangeKind::Set, ChangeKind::Remove]),
+        row: d.some(Dice::text),
+        called: d.text(),
+        before: d.several(2, property),
+        after: d.several(2, property),
     }
 }
 
@@ -441,7 +475,13 @@ fn node(d: &mut Dice, now: Time) -> Node {
         }),
         seen_by: d.some(Dice::node),
         claims,
-        login: d.some(|_| Login { port: 8729, tls: true, secret: Sealed("secret-key".into()) }),
+        login: d.some(|_| Login {
+            port: 8729,
+            tls: true,
+            secret: Sealed("secret-key".into()),
+            manage: true,
+            token: Some(Sealed("secret-key".into())),
+        }),
         plan: d.some(Dice::text),
         owner: d.some(owner),
         maintenance: d.several(2, |d| Window { from: now, until: now.plus_ms(60_000), reason: d.text() }),

@@ -45,6 +45,19 @@ pub(super) fn taken(script: &str) -> String {
     before + &after
 }
 
+/// Our lines, and how many there are of others: what may be told of a script that is somebody else's.
+pub(super) fn shown(script: &str) -> String {
+    let (before, ours, after, _) = parts(script);
+    let others = |text: &str| match text.trim_end().lines().count() {
+        0 => None,
+        1 => Some("(1 line of others)".to_owned()),
+        n => Some(format!("({n} lines of others)")),
+    };
+    let ours = ours.map(|ours| ours.trim_end().to_owned());
+    let all = [others(&before), ours, others(&after)];
+    all.into_iter().flatten().collect::<Vec<_>>().join("\n")
+}
+
 /// Whether this is not a script but the name of one.
 pub(super) fn is_name(script: &str) -> bool {
     let script = script.trim();

@@ -9,7 +9,7 @@ const START: &str = "mw_";
 const PREFIX_LEN: usize = 12;
 
 /// The text with the secret part of every token left out: `mw_abcdefghijkl_…`.
-pub(super) fn hidden(text: &str) -> String {
+pub fn hidden(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find(START) {

@@ -1,0 +1,194 @@
+//! `mastwatch router`: what would be changed on a router, what was, and having it done.
+
+use crate::{
+    api::{Api, Cursor},
+    show::{self, clock},
+};
+use anyhow::{Context, bail};
+use reqwest::{Method, Url};
+use serde_json::Value;
+use std::{
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+/// How long a look at a router is waited for.
+const WITHIN: Duration = Duration::from_secs(120);
+/// How often it is asked whether it has ended.
+const ASK_EVERY: Duration = Duration::from_millis(200);
+/// How many changes of one look are shown at most.
+const REPAIRS_SHOWN_MAX: usize = 1_000;
+
+/// What `mastwatch router` can be told.
+#[derive(Debug, clap::Args)]
+pub struct RouterArgs {
+    #[command(subcommand)]
+    command: RouterCommand,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum RouterCommand {
+    /// Look at a router now, and show what would be changed on it, as it would be typed there. Nothing is written.
+    /// Exit code 3: something would be.
+    Plan {
+        /// The router's id in the network file.
+        router: String,
+        /// Show what was found at the last look, without looking again.
+        #[arg(long)]
+        last: bool,
+    },
+    /// Look at a router now, and change what is not as it should be. Its `login` in the network file must say
+    /// `manage: on`. Exit code 3: it is not as it should be even so.
+    Repair {
+        /// The router's id in the network file.
+        router: String,
+    },
+    /// Show what was changed on a router, the newest first.
+    Repairs {
+        /// The router's id in the network file.
+        router: String,
+        /// How many at most.
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+    },
+}
+
+/// Does what was asked of a router.
+///
+/// # Errors
+///
+/// When the console is not reached, knows no such router or refuses, or when nobody looks at the router in time.
+pub async fn run(args: &RouterArgs, api: &Api, json: bool) -> anyhow::Result<ExitCode> {
+    match &args.command {
+        RouterCommand::Plan { router, last: true } => {
+            let path = path_of(router, "plan")?;
+            let plan = api.find(&path).await?;
+            let plan = plan.with_context(|| format!("nothing was said of a router `{router}` yet"))?;
+            Ok(shown_plan(&plan, json))
+        }
+        RouterCommand::Plan { router, last: false } => {
+            Ok(shown_plan(&ordered(router, "plan", api).await?.0, json))
+        }
+        RouterCommand::Repair { router } => {
+            let (plan, since) = ordered(router, "repair", api).await?;
+            if !json {
+                for repair in repairs(router, REPAIRS_SHOWN_MAX, api).await?.iter().rev() {
+                    if repair["seq"].as_i64().is_some_and(|seq| seq > since) {
+                        show_repair(repair);
+                    }
+                }
+            }
+            Ok(shown_plan(&plan, json))
+        }
+        RouterCommand::Repairs { router, limit } => {
+            let found = repairs(router, *limit, api).await?;
+            if json {
+                found.iter().for_each(show::json);
+            } else if found.is_empty() {
+                show::line("Nothing was changed on it yet.");
+            } else {
+                found.iter().for_each(show_repair);
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// Orders a look, and waits until it has ended: how the router stands then, and the order's place in the log.
+async fn ordered(router: &str, what: &str, api: &Api) -> anyhow::Result<(Value, i64)> {
+    let order = api.call(Method::POST, &path_of(router, what)?, None).await;
+    let order = order.with_context(|| format!("ordering a look at `{router}`"))?;
+    let since = order["seq"].as_i64().context("the console gave the order no place in the log")?;
+    let (path, began) = (path_of(router, "plan")?, Instant::now());
+    loop {
+        if let Some(plan) = api.find(&path).await?
+            && plan["seq"].as_i64().is_some_and(|seq| seq > since)
+            && plan["state"] != "begun"
+        {
+            return Ok((plan, since));
+        }
+        if began.elapsed() > WITHIN {
+            bail!(
+                "nobody has looked at `{router}` within {} s: does the service `reconciler` run?",
+                WITHIN.as_secs()
+            );
+        }
+        tokio::time::sleep(ASK_EVERY).await;
+    }
+}
+
+fn shown_plan(plan: &Value, json: bool) -> ExitCode {
+    if json {
+        show::json(plan);
+    } else {
+        let text = |key: &str| plan[key].as_str().unwrap_or_default();
+        let count = plan["change_count"].as_i64().unwrap_or_default();
+        let name = plan["name"].as_str().unwrap_or(text("router"));
+        let version = plan["version"].as_str().map(|version| format!(" ({version})")).unwrap_or_default();
+        show::line(format!("{name}{version}: {}", sentence(text("state"), count)));
+        for said in ["findings", "obstacles"].iter().filter_map(|key| plan[*key].as_array()).flatten() {
+            show::line(format!("  ! {}", said.as_str().unwrap_or_default()));
+        }
+        if let Some(error) = plan["error"].as_str() {
+            show::line(format!("  ! {error}"));
+        }
+        let words: Vec<&str> =
+            plan["words"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        words.iter().for_each(|line| show::line(format!("  {line}")));
+        let more = count - i64::try_from(words.len()).unwrap_or(i64::MAX);
+        if more > 0 {
+            show::line(format!("  and {more} more"));
+        }
+        if plan["state"] == "proposed" && plan["is_managed"] == false {
+            show::line(
+                "Nothing was written. To have it done: `manage: on` in the router's `login`, and import.",
+            );
+        }
+    }
+    if plan["state"] == "as_desired" { ExitCode::SUCCESS } else { ExitCode::from(3) }
+}
+
+/// How a router stands, for people.
+fn sentence(state: &str, count: i64) -> String {
+    match state {
+        "as_desired" => "is as it should be".into(),
+        "proposed" => format!("{count} changes would be made"),
+        "begun" => format!("{count} changes are being made"),
+        "incomplete" => format!("{count} changes could not be made"),
+        "unfit" => "cannot push, and is polled".into(),
+        "unreachable" => "cannot be looked at".into(),
+        other => other.into(),
+    }
+}
+
+/// What was changed on a router, the newest first.
+async fn repairs(router: &str, limit: usize, api: &Api) -> anyhow::Result<Vec<Value>> {
+    let path = format!("{}?limit={}", path_of(router, "repairs")?, limit.clamp(1, 1_000));
+    let (mut cursor, mut found) = (Cursor::default(), Vec::new());
+    while found.len() < limit
+        && let Some(mut page) = api.page(&path, &mut cursor).await?
+    {
+        match page["items"].take() {
+            Value::Array(items) => found.extend(items),
+            _ => bail!("reading the repairs: the console sent none"),
+        }
+    }
+    found.truncate(limit);
+    Ok(found)
+}
+
+fn show_repair(repair: &Value) {
+    let text = |key: &str| repair[key].as_str().unwrap_or_default();
+    let why = repair["error"].as_str().map(|why| format!(": {why}")).unwrap_or_default();
+    show::line(format!("{}  {:<8} {}{why}", clock(text("heard_at")), text("outcome"), text("words")));
+}
+
+/// A path about a router: what the file calls a thing may hold anything.
+fn path_of(router: &str, what: &str) -> anyhow::Result<String> {
+    let mut url = Url::parse("http://console/api/v1/routers").context("making the path")?;
+    match url.path_segments_mut() {
+        Ok(mut path) => path.push(router).push(what),
+        Err(()) => bail!("making the path of `{router}`"),
+    };
+    Ok(url.path().to_owned())
+}

@@ -1,0 +1,133 @@
+//! What the keeper is told before it starts: the table `reconciler`.
+
+use kit::config::{Check, Secret, Section};
+use serde::Deserialize;
+use std::time::Duration;
+use vault::{KeyError, MasterKeys};
+
+/// The table `reconciler`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The master keys that tenants' keys are wrapped under: base64, newest first, parted by commas.
+    pub master_keys: Option<Secret>,
+    /// The authorities that sign routers' certificates, PEM. Without them any certificate is taken.
+    pub router_authority: Option<String>,
+    /// Where routers reach ingest: `http://…` or `https://…`, without a slash at its end. Without it nothing is
+    /// installed on them.
+    pub push_url: Option<String>,
+    /// Whether routers look at ingest's certificate: their trust store must hold its issuer.
+    pub check_certificate: bool,
+    /// How often each router is looked at, seconds: the time between two looks is two thirds to four thirds
+    /// of it. The default makes that 30 to 60 minutes.
+    pub every_s: u64,
+    /// How often a router probes those it watches, seconds.
+    pub netwatch_every_s: u32,
+    /// Routers that are looked at or changed at once.
+    pub routers_at_once: usize,
+    /// After how long a router that could not be looked at is tried again, seconds; doubled each time.
+    pub retry_first_s: u64,
+    /// The most it is doubled to.
+    pub retry_most_s: u64,
+    /// How long one command may take, seconds.
+    pub command_within_s: u64,
+    /// After how long without a sign of life a replica's slots are taken over, milliseconds.
+    pub takeover_after_ms: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            master_keys: None,
+            router_authority: None,
+            push_url: None,
+            check_certificate: false,
+            every_s: 2_700,
+            netwatch_every_s: 30,
+            routers_at_once: 64,
+            retry_first_s: 10,
+            retry_most_s: 600,
+            command_within_s: 30,
+            takeover_after_ms: 3_000,
+        }
+    }
+}
+
+impl Section for Config {
+    const NAME: &'static str = "reconciler";
+
+    fn check(&self, check: &mut Check) {
+        check.given("master_keys", self.master_keys.as_ref());
+        if self.master_keys.is_some()
+            && let Err(error) = self.keys()
+        {
+            check.holds(false, "master_keys", error.to_string());
+        }
+        let is_url = |url: &String| {
+            (url.starts_with("http://") || url.starts_with("https://"))
+                && !url.ends_with('/')
+                && url.len() <= 200
+                && url.bytes().all(|c| c.is_ascii_graphic() && !matches!(c, b'"' | b'\\' | b'$'))
+        };
+        let is_good = self.push_url.as_ref().is_none_or(is_url);
+        check.holds(is_good, "push_url", "is like `http://10.0.0.5:8081`, without a slash at its end");
+        let mut within = |key: &str, value: u64, least: u64, most: u64| {
+            let good = (least..=most).contains(&value);
+            check.holds(good, key, format!("must lie between {least} and {most}"));
+        };
+        within("every_s", self.every_s, 1, 86_400);
+        within("netwatch_every_s", u64::from(self.netwatch_every_s), 1, 3_600);
+        within("routers_at_once", self.routers_at_once as u64, 1, 64);
+        within("retry_first_s", self.retry_first_s, 1, 3_600);
+        within("retry_most_s", self.retry_most_s, self.retry_first_s, 86_400);
+        within("command_within_s", self.command_within_s, 1, 600);
+        within("takeover_after_ms", self.takeover_after_ms, 500, 60_000);
+    }
+}
+
+impl Config {
+    /// The master keys.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError`]: they are missing or malformed. Never shows them.
+    pub(crate) fn keys(&self) -> Result<MasterKeys, KeyError> {
+        MasterKeys::parse(self.master_keys.as_ref().map_or("", Secret::reveal))
+    }
+
+    pub(crate) fn command_within(&self) -> Duration {
+        Duration::from_secs(self.command_within_s)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kit::config::Settings;
+    use vault::MasterKey;
+
+    fn given(pairs: &[(&str, &str)]) -> Result<Config, String> {
+        let key = MasterKey::random().to_base64().to_string();
+        let own = [("MASTWATCH_RECONCILER__MASTER_KEYS", key.as_str())];
+        let all = own.iter().chain(pairs).map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        let settings = Settings::from_parts(None, all).map_err(|error| error.to_string())?;
+        settings.section().map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_would_not_serve_is_named() {
+        assert!(given(&[]).is_ok());
+        for (key, value) in [
+            ("PUSH_URL", "10.0.0.5:8081"),
+            ("PUSH_URL", "http://10.0.0.5:8081/"),
+            ("PUSH_URL", "http://x\"$y"),
+            ("EVERY_S", "0"),
+            ("ROUTERS_AT_ONCE", "65"),
+            ("RETRY_MOST_S", "1"),
+        ] {
+            let wrong = given(&[(&format!("MASTWATCH_RECONCILER__{key}"), value)]).unwrap_err();
+            assert!(wrong.contains(key), "{wrong}");
+        }
+        assert!(given(&[("MASTWATCH_RECONCILER__PUSH_URL", "https://push.example.net")]).is_ok());
+    }
+}

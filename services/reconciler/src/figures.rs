@@ -1,0 +1,73 @@
+//! What the keeper counts.
+
+use kit::admin::Metrics;
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+};
+
+/// How a look at a router ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct VisitEnded {
+    /// `proposed`, `as_desired`, `incomplete`, `unfit`, `unreachable`, `taken` or `failed`.
+    pub(crate) outcome: &'static str,
+    /// `schedule`, `order` or `reconnect`.
+    pub(crate) why: &'static str,
+}
+
+/// What became of a change.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct RepairEnded {
+    /// `made`, `refused`, `unknown` or `found`.
+    pub(crate) outcome: &'static str,
+}
+
+/// Everything the keeper counts.
+#[derive(Debug, Clone)]
+pub(crate) struct Figures {
+    /// Slots that are worked on.
+    pub(crate) slots: Gauge,
+    /// Routers that are looked at by turns.
+    pub(crate) routers: Gauge,
+    /// Routers with a standing session.
+    pub(crate) sessions: Gauge,
+    /// Logins for those sessions.
+    pub(crate) logins: Counter,
+    /// Looks that are under way.
+    pub(crate) running: Gauge,
+    /// Looks that have ended.
+    pub(crate) visits: Family<VisitEnded, Counter>,
+    /// How long a look takes.
+    pub(crate) took: Histogram,
+    /// How much later than planned a look begins.
+    pub(crate) lateness: Histogram,
+    /// Changes of routers.
+    pub(crate) repairs: Family<RepairEnded, Counter>,
+    /// Claims of what nobody had heard of: pushes that were missed.
+    pub(crate) differences: Counter,
+    /// Orders that wait for their router.
+    pub(crate) orders: Gauge,
+    /// Orders that were dropped because too many waited, or nobody could carry them out in time.
+    pub(crate) orders_dropped: Counter,
+}
+
+impl Figures {
+    /// Registers them.
+    pub(crate) fn new(metrics: &Metrics) -> Self {
+        Self {
+            slots: metrics.gauge("slots", "Slots that are worked on"),
+            routers: metrics.gauge("routers", "Routers that are looked at by turns"),
+            sessions: metrics.gauge("router_sessions", "Routers with a standing session"),
+            logins: metrics.counter("router_logins", "Logins for sessions with routers"),
+            running: metrics.gauge("visits_running", "Looks at routers that are under way"),
+            visits: metrics.counters("visits", "Looks at routers that have ended"),
+            took: metrics.seconds("visit", "How long a look at a router takes"),
+            lateness: metrics.seconds("visit_lateness", "How much later than planned a look begins"),
+            repairs: metrics.counters("repairs", "Changes of routers that were made or tried"),
+            differences: metrics
+                .counter("differences", "Claims of what a router knew and nobody had heard of"),
+            orders: metrics.gauge("orders_waiting", "Orders that wait for their router"),
+            orders_dropped: metrics.counter("orders_dropped", "Orders that nobody could carry out in time"),
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! The reconciler: makes routers what they should be, and says what they know that nobody has heard of.
+//!
+//! A keeper: of the 64 slots of its point of presence it works on those that are leased to this replica. Every
+//! router there is looked at by turns, when somebody orders it, and when it is back after its session was lost.
+//! What would be changed is said; it is changed only where the operator has allowed it.
+//!
+//! It decides nothing: what follows from what a router is, is worked out by `domain`.
+
+mod config;
+mod figures;
+mod known;
+mod orders;
+mod record;
+pub mod router;
+mod schedule;
+mod visit;
+
+pub use crate::config::Config;
+use crate::{
+    figures::Figures,
+    known::Book,
+    orders::Orders,
+    record::Record,
+    schedule::{Pace, Schedule},
+    visit::{Ended, Visitor},
+};
+use anyhow::Context;
+use events::{NodeId, slot_of};
+use kit::{Filter, From, Keeper, KeeperEvent, KeeperOptions, Service, Slots};
+use routeros_api::{Policy, Pool};
+use std::{sync::Arc, time::Duration};
+use tokio::{task::JoinSet, time::Instant};
+
+/// How often it is looked who is due.
+const TICK: Duration = Duration::from_millis(250);
+/// How long looks that are under way have to end.
+const END_WITHIN: Duration = Duration::from_secs(5);
+/// How long a slot is quiet after it was taken over: the longest that its former holder goes on without looking.
+const QUIET: Duration = Duration::from_secs(2);
+
+/// Runs until the process is told to stop.
+///
+/// # Errors
+///
+/// When the log cannot be read, or the configuration does not serve.
+pub async fn run(config: Config, service: Service) -> anyhow::Result<()> {
+    let stop = service.stop.child_token();
+    let _stops_all = stop.clone().drop_guard();
+    let master = config.keys().context("reading the master keys")?;
+    let book = Book::new(master, config.router_authority.as_deref()).context("reading `router_authority`")?;
+    let book = Arc::new(book);
+    let mut following = book.follow(&service.log, stop.clone()).await?;
+    let figures = Figures::new(&service.metrics);
+    let options = KeeperOptions {
+        expiry: Duration::from_millis(config.takeover_after_ms),
+        probe_deadline: QUIET,
+        ask_lifetime: Duration::ZERO,
+        ..KeeperOptions::default()
+    };
+    let mut keeper = Keeper::start(&service.log, "reconciler", options);
+    let config = Arc::new(config);
+    let visitor = Visitor {
+        book: Arc::clone(&book),
+        pool: Arc::new(Pool::new(Policy::default())),
+        record: Record::new(&service.log, figures.clone()),
+        config: Arc::clone(&config),
+        figures: figures.clone(),
+        slots: keeper.slots(),
+        stop: stop.clone(),
+    };
+    let mut desk = Desk {
+        schedule: Schedule::new(Pace {
+            every: Duration::from_secs(config.every_s),
+            retry_first: Duration::from_secs(config.retry_first_s),
+            retry_most: Duration::from_secs(config.retry_most_s),
+        }),
+        visitor,
+        orders: Orders::new(figures.clone()),
+        running: JoinSet::new(),
+        held: Slots::NONE,
+        figures,
+        at_once: config.routers_at_once,
+    };
+    let since = record::now().plus_ms(-orders::KEPT_MS);
+    let mut orders = service.log.read(&[Filter::noun(events::Noun::Order)], From::Time(since), None);
+    let mut version = book.version();
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    service.readiness.ready();
+    let outcome = loop {
+        tokio::select! {
+            () = stop.cancelled() => break Ok(()),
+            event = keeper.next() => match event {
+                // Nobody asks it anything: what it is to do is ordered.
+                Some(KeeperEvent::Asked(_)) => {}
+                Some(KeeperEvent::Gained(_) | KeeperEvent::Lost(_)) => desk.plan(),
+                None => break Err(anyhow::anyhow!("the keeper has ended")),
+            },
+            changed = version.changed() => match changed {
+                Ok(()) => desk.plan(),
+                Err(_) => break Ok(()),
+            },
+            raw = orders.next() => match raw.context("reading orders")? {
+                Some(raw) => match raw.decode() {
+                    Ok(heard) => desk.orders.hear(&heard),
+                    Err(error) => service.log.bury("reconciler", &raw, &error.to_string()).await,
+                },
+                None => break Ok(()),
+            },
+            Some(ended) = desk.running.join_next() => match ended {
+                Ok((router, ended)) => desk.ended(router, ended),
+                Err(error) => break Err(error).context("looking at a router"),
+            },
+            ended = &mut following => break match ended {
+                Ok(outcome) => outcome,
+                Err(error) => Err(error).context("following the inventory"),
+            },
+            _ = tick.tick() => desk.tick(),
+        }
+    };
+    service.readiness.not_ready("ending");
+    stop.cancel();
+    // Each ends before its next change; one that waits for a router that does not answer is left where it is.
+    let ending = async { while desk.running.join_next().await.is_some() {} };
+    if tokio::time::timeout(END_WITHIN, ending).await.is_err() {
+        desk.running.shutdown().await;
+    }
+    let released = keeper.stop().await.context("keeping the slots of this point of presence");
+    desk.visitor.pool.retain(|_| false);
+    outcome.and(released)
+}
+
+/// What is under way.
+struct Desk {
+    schedule: Schedule,
+    visitor: Visitor,
+    orders: Orders,
+    /// Dropped with it, they end where they are.
+    running: JoinSet<(NodeId, Ended)>,
+    held: Slots,
+    figures: Figures,
+    at_once: usize,
+}
+
+impl Desk {
+    /// Works out who is looked at, and ends sessions with routers that are not ours any more.
+    fn plan(&mut self) {
+        let slots = *self.visitor.slots.borrow();
+        let routers = self.visitor.book.routers(slots);
+        let before = std::mem::replace(&mut self.held, slots);
+        self.schedule.keep(&routers, |router| before.has(slot_of(router)), Instant::now());
+        self.visitor.pool.retain(|router| routers.contains_key(router));
+        self.figures.slots.set(i64::from(slots.count()));
+        self.figures.routers.set(i64::try_from(self.schedule.len()).unwrap_or(i64::MAX));
+    }
+
+    /// Begins what is due.
+    fn tick(&mut self) {
+        let now = Instant::now();
+        let schedule = &mut self.schedule;
+        self.orders.hand_out(record::now(), |order| schedule.order(order.router, order.event, order.writes));
+        let pool = &self.visitor.pool;
+        let is_connected = |router| pool.get(&router).is_some_and(|router| router.standing().is_connected);
+        schedule.connected(is_connected, now);
+        let room = self.at_once.saturating_sub(self.running.len());
+        for (job, late) in schedule.due(now, room) {
+            self.figures.lateness.observe(late.as_secs_f64());
+            let visitor = self.visitor.clone();
+            self.running.spawn(async move { (job.router, visitor.visit(job).await) });
+        }
+        self.count();
+    }
+
+    fn ended(&mut self, router: NodeId, ended: Ended) {
+        self.schedule.ended(router, ended, Instant::now());
+        self.count();
+    }
+
+    fn count(&self) {
+        let pool = &self.visitor.pool;
+        self.figures.running.set(i64::try_from(self.running.len()).unwrap_or(i64::MAX));
+        self.figures.sessions.set(i64::try_from(pool.len()).unwrap_or(i64::MAX));
+        self.figures.logins.inc_by(pool.logins_count().saturating_sub(self.figures.logins.get()));
+    }
+}

@@ -1,0 +1,413 @@
+//! One look at one router: is it as it should be, and does it know something that nobody has heard of?
+//!
+//! It is read, held against what is desired, changed if the operator allows it, and read again. Every
+//! change is announced before it is made and recorded after it. Ended anywhere, the next look goes on from
+//! what is there then; a change that was made and not recorded is recorded as found.
+//!
+//! Then the router's word about its children is held against what is believed of them. That writes
+//! nothing to the router.
+
+use crate::{
+    Config,
+    figures::{Figures, VisitEnded},
+    known::{Book, Known},
+    record::{Record, RecordError, Standing, now},
+    router,
+};
+use domain::{
+    plan::{Desired, Fitness, Snitches, fitness, hidden, plan, script::Pusher},
+    reporter::differences,
+};
+use events::{EventId, NodeId, Plan, PlanState, Repair, RepairOutcome, RouterChange, TenantId, slot_of};
+use kit::Slots;
+use routeros_api::{CallError, ConnectError, Pool, Router, RouterError};
+use std::{collections::BTreeSet, error::Error, sync::Arc, time::Duration};
+use tokio::{sync::watch, time::Instant};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// The most that announced changes take in an event, bytes.
+const ANNOUNCED_BYTES_MAX: usize = 40 * 1024;
+/// In how many pieces a plan is made at most; what is left is made at the next look.
+const PIECES_MAX: usize = 100;
+/// The most characters of a sentence for people.
+const TEXT_CHARS_MAX: usize = 300;
+/// The most obstacles that are told.
+const OBSTACLES_MAX: usize = 50;
+/// How long a probe of a watched host waits, milliseconds.
+const NETWATCH_TIMEOUT_MS: u32 = 2_000;
+/// Stands in a plan for the token of a router that has none because it is not managed.
+const NO_TOKEN: &str = "mw_notissuedyet_none";
+
+/// Why a router is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// It is its turn.
+    Schedule,
+    /// Somebody ordered it.
+    Order,
+    /// Its session was lost, or the last look failed.
+    Reconnect,
+}
+
+impl Why {
+    fn name(self) -> &'static str {
+        match self {
+            Why::Schedule => "schedule",
+            Why::Order => "order",
+            Why::Reconnect => "reconnect",
+        }
+    }
+}
+
+/// One look that is to be taken.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Job {
+    pub(crate) tenant: TenantId,
+    pub(crate) router: NodeId,
+    pub(crate) why: Why,
+    /// The order it follows from.
+    pub(crate) cause: Option<EventId>,
+    /// Whether the router may be changed, if its operator allows it.
+    pub(crate) writes: bool,
+}
+
+/// How a look ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// It was looked at; a router that is blind is to be looked at again when it sees.
+    Looked {
+        /// In how long.
+        again_in: Option<Duration>,
+    },
+    /// It is to be tried again.
+    Failed,
+    /// Its login was rejected: trying again soon would fill its log.
+    Rejected,
+}
+
+/// Why a look was broken off.
+#[derive(Debug, thiserror::Error)]
+enum Broken {
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// The router does not answer, or what is known of it does not suffice.
+    #[error("{why}")]
+    Router { why: String, is_rejected: bool, incomplete: Option<Box<Plan>> },
+    /// The process ends, or the slot is another replica's.
+    #[error("it is to end")]
+    Stopped,
+}
+
+impl From<RouterError> for Broken {
+    fn from(error: RouterError) -> Self {
+        let is_rejected = matches!(&error, RouterError::Connect(why) if matches!(**why, ConnectError::LoginRejected { .. }));
+        Broken::Router { why: chain(&error), is_rejected, incomplete: None }
+    }
+}
+
+/// Not more of a text than people read, and no token in it.
+fn brief(text: &str) -> String {
+    hidden(text).chars().take(TEXT_CHARS_MAX).collect()
+}
+
+/// What went wrong and why, without tokens.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    brief(&text)
+}
+
+/// Looks at routers.
+#[derive(Clone)]
+pub(crate) struct Visitor {
+    pub(crate) book: Arc<Book>,
+    pub(crate) pool: Arc<Pool<NodeId>>,
+    pub(crate) record: Record,
+    pub(crate) config: Arc<Config>,
+    pub(crate) figures: Figures,
+    pub(crate) slots: watch::Receiver<Slots>,
+    pub(crate) stop: CancellationToken,
+}
+
+impl Visitor {
+    /// Looks at a router.
+    pub(crate) async fn visit(&self, job: Job) -> Ended {
+        let began = Instant::now();
+        let run = EventId(Uuid::now_v7());
+        let mut standing = Standing::default();
+        let (ended, outcome) = match self.look(&job, run, &mut standing).await {
+            Ok(again_in) => {
+                let outcome = standing.plan.as_ref().map_or("as_desired", |plan| plan.state.name());
+                (Ended::Looked { again_in }, outcome)
+            }
+            Err(Broken::Stopped) => (Ended::Failed, "stopped"),
+            Err(Broken::Record(RecordError::Taken)) => (Ended::Failed, "taken"),
+            Err(Broken::Record(error)) => {
+                tracing::warn!(router = %job.router, error = chain(&error), "a look at a router was broken off");
+                (Ended::Failed, "failed")
+            }
+            Err(Broken::Router { why, is_rejected, incomplete }) => {
+                tracing::info!(router = %job.router, why, "a router cannot be looked at");
+                let outcome = if incomplete.is_some() { "incomplete" } else { "unreachable" };
+                self.say_failed(&job, run, &mut standing, why, incomplete).await;
+                (if is_rejected { Ended::Rejected } else { Ended::Failed }, outcome)
+            }
+        };
+        self.figures.visits.get_or_create(&VisitEnded { outcome, why: job.why.name() }).inc();
+        self.figures.took.observe(began.elapsed().as_secs_f64());
+        ended
+    }
+
+    async fn say_failed(
+        &self,
+        job: &Job,
+        run: EventId,
+        standing: &mut Standing,
+        why: String,
+        incomplete: Option<Box<Plan>>,
+    ) {
+        let managed = standing.plan.as_ref().is_some_and(|plan| plan.managed);
+        let plan = match incomplete {
+            Some(plan) => *plan,
+            // What was begun stays so until it is known what became of it.
+            None if standing.plan.as_ref().is_some_and(|plan| plan.state == PlanState::Begun) => return,
+            None => Plan {
+                error: Some(why),
+                ..blank(job.router, self.book.is_managed(job.tenant, job.router).unwrap_or(managed))
+            },
+        };
+        if let Err(error) =
+            self.record.stands(job.tenant, standing, plan, (run, job.cause, job.cause.is_some())).await
+        {
+            tracing::warn!(router = %job.router, error = chain(&error), "that a router cannot be looked at was not said");
+        }
+    }
+
+    /// Fails when it is to go no further.
+    fn goes_on(&self, router: NodeId) -> Result<(), Broken> {
+        let is_ours = self.slots.borrow().has(slot_of(router));
+        if self.stop.is_cancelled() || !is_ours { Err(Broken::Stopped) } else { Ok(()) }
+    }
+
+    async fn look(
+        &self,
+        job: &Job,
+        run: EventId,
+        standing: &mut Standing,
+    ) -> Result<Option<Duration>, Broken> {
+        *standing = self.record.standing(job.tenant, job.router).await?;
+        let known = self.book.router(job.tenant, job.router).map_err(|why| Broken::Router {
+            why,
+            is_rejected: false,
+            incomplete: None,
+        })?;
+        let within = self.config.command_within();
+        let router = self.pool.router(job.router, &known.target);
+        router.knock(within).await?;
+        let (told, uptime) = router::told(&router, within).await?;
+        let fit = fitness(&told);
+        let mut plan = Plan {
+            version: Some(told.version.chars().take(100).collect()),
+            findings: fit.findings.iter().map(ToString::to_string).collect(),
+            ..blank(job.router, known.managed)
+        };
+        match self.snitches(&known, &fit) {
+            Ok(snitches) => self.settle(job, run, &router, &snitches.desired(), plan, standing).await?,
+            Err(why) => {
+                plan.state = PlanState::Unfit;
+                plan.findings.extend(why.map(str::to_owned));
+                self.record.stands(job.tenant, standing, plan, (run, job.cause, job.cause.is_some())).await?;
+            }
+        }
+        self.goes_on(job.router)?;
+        let blind_for = Duration::from_millis(u64::from(known.blind_after_boot_ms)).saturating_sub(uptime);
+        if !blind_for.is_zero() {
+            return Ok(Some(blind_for));
+        }
+        self.report(job, run, &router, &known, uptime).await?;
+        Ok(None)
+    }
+
+    /// What the router is to tell, or what stands in the way beside what it told itself.
+    fn snitches(&self, known: &Known, fit: &Fitness) -> Result<Snitches, Option<&'static str>> {
+        if !fit.can_push {
+            return Err(None);
+        }
+        let Some(url) = self.config.push_url.clone() else {
+            return Err(Some("nobody has said where routers reach us: set `reconciler.push_url`"));
+        };
+        let token = match &known.token {
+            Some(token) => token.as_str().to_owned(),
+            None if known.managed => return Err(Some("the router has no token: import the network again")),
+            None => NO_TOKEN.to_owned(),
+        };
+        Ok(Snitches {
+            pusher: Pusher { url, token, checks_certificate: self.config.check_certificate },
+            sessions: true,
+            leases: true,
+            scheduler: fit.can_park,
+            watched: known.watched(),
+            interval_s: self.config.netwatch_every_s,
+            timeout_ms: NETWATCH_TIMEOUT_MS,
+            has_types: fit.has_types,
+        })
+    }
+
+    /// Makes the router as it is desired, piece by piece, if that is allowed; says how it stands.
+    async fn settle(
+        &self,
+        job: &Job,
+        run: EventId,
+        router: &Router,
+        desired: &Desired,
+        told: Plan,
+        standing: &mut Standing,
+    ) -> Result<(), Broken> {
+        let (tenant, within) = (job.tenant, self.config.command_within());
+        let ordered = job.cause.is_some();
+        let mut left = usize::MAX;
+        let mut refused: Option<String> = None;
+        for _ in 0..PIECES_MAX {
+            self.goes_on(job.router)?;
+            let actual = router::read(router, desired, within).await?;
+            let planned = plan(&actual, desired).expect("every menu that is desired was read");
+            let announced = planned.announced(ANNOUNCED_BYTES_MAX);
+            self.find_begun(job, standing, &announced).await?;
+            let now_planned = Plan {
+                obstacles: planned
+                    .obstacles
+                    .iter()
+                    .take(OBSTACLES_MAX)
+                    .map(|o| brief(&o.to_string()))
+                    .collect(),
+                change_count: u32::try_from(planned.changes.len()).unwrap_or(u32::MAX),
+                changes: announced.clone(),
+                ..told.clone()
+            };
+            let state = if planned.is_empty() {
+                PlanState::AsDesired
+            } else if !(told.managed && job.writes) {
+                PlanState::Proposed
+            } else if refused.is_some() || planned.changes.len() >= left {
+                PlanState::Incomplete
+            } else {
+                PlanState::Begun
+            };
+            if state != PlanState::Begun {
+                let strange = || "the router shows something else than it was told".to_owned();
+                let error = (state == PlanState::Incomplete).then(|| refused.unwrap_or_else(strange));
+                let plan = Plan { state, error, ..now_planned };
+                self.record.stands(tenant, standing, plan, (run, job.cause, ordered)).await?;
+                return Ok(());
+            }
+            left = planned.changes.len();
+            let begun = Plan { state, ..now_planned };
+            self.record.stands(tenant, standing, begun.clone(), (run, job.cause, true)).await?;
+            for (number, (change, told)) in (0..).zip(planned.changes.iter().zip(announced)) {
+                self.goes_on(job.router)?;
+                let made = router::make(router, change, within).await;
+                let (outcome, error) = match &made {
+                    Ok(()) => (RepairOutcome::Made, None),
+                    Err(RouterError::Call(CallError::Trap(trap))) => {
+                        (RepairOutcome::Refused, Some(brief(&trap.to_string())))
+                    }
+                    Err(error) => (RepairOutcome::Unknown, Some(chain(error))),
+                };
+                let repair = Repair {
+                    router: job.router,
+                    outcome,
+                    plan: standing.event,
+                    number,
+                    change: told,
+                    error: error.clone(),
+                };
+                self.record.repaired(tenant, repair).await?;
+                match (outcome, error) {
+                    (RepairOutcome::Refused, why) => refused = refused.or(why),
+                    (RepairOutcome::Unknown, Some(why)) => {
+                        let plan = Plan { state: PlanState::Incomplete, error: Some(why.clone()), ..begun };
+                        let incomplete = Some(Box::new(plan));
+                        return Err(Broken::Router { why, is_rejected: false, incomplete });
+                    }
+                    (RepairOutcome::Made | RepairOutcome::Found | RepairOutcome::Unknown, _) => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Records what somebody had begun, who ended before saying how it went: of the changes that he announced
+    /// those that are not needed any more.
+    async fn find_begun(
+        &self,
+        job: &Job,
+        standing: &Standing,
+        needed: &[RouterChange],
+    ) -> Result<(), Broken> {
+        let Some(begun) = standing.plan.as_ref().filter(|plan| plan.state == PlanState::Begun) else {
+            return Ok(());
+        };
+        let settled: BTreeSet<u32> = self.record.settled(job.tenant, job.router, standing).await?;
+        let unsettled = (0..).zip(&begun.changes).filter(|(number, _)| !settled.contains(number));
+        for (number, change) in unsettled.filter(|(_, change)| !needed.contains(change)) {
+            let repair = Repair {
+                router: job.router,
+                outcome: RepairOutcome::Found,
+                plan: standing.event,
+                number,
+                change: change.clone(),
+                error: None,
+            };
+            self.record.repaired(job.tenant, repair).await?;
+        }
+        Ok(())
+    }
+
+    /// Claims what the router knows of its children and nobody has heard of.
+    async fn report(
+        &self,
+        job: &Job,
+        run: EventId,
+        router: &Router,
+        known: &Known,
+        uptime: Duration,
+    ) -> Result<(), Broken> {
+        // Before the router is asked: so what it says is the newer.
+        let children = self.record.believed(job.tenant, &known.children).await?;
+        let has_sessions = children.iter().any(|child| !child.keys.is_empty());
+        let (mut told, present) =
+            router::seen(router, uptime, has_sessions, self.config.command_within()).await?;
+        if has_sessions {
+            told.present = Some(known.claims(job.router, &present.users, &present.macs));
+        }
+        let found = differences(&told, &children, known.blind_after_boot_ms);
+        if !found.is_empty() {
+            tracing::info!(router = %job.router, count = found.len(), "a router knew what nobody had heard of");
+        }
+        Ok(self.record.claims(job.tenant, job.router, &found, (run, job.cause)).await?)
+    }
+}
+
+/// A router of which nothing is known.
+fn blank(router: NodeId, managed: bool) -> Plan {
+    Plan {
+        router,
+        state: PlanState::Unreachable,
+        managed,
+        since: now(),
+        version: None,
+        findings: vec![],
+        obstacles: vec![],
+        changes: vec![],
+        change_count: 0,
+        error: None,
+    }
+}
