@@ -60,9 +60,15 @@ impl Tenant {
         // What was there when the silence began may have died while it lasted: it is looked at once more.
         let last_try_at = usable.filter(|_| supply.holds()).and_then(|s| s.unanswered_at());
         let still = last_try_at.map_or(supply, |at| self.supply_seen(index, at, None));
-        // When the looks at both are in and lie too far apart, both are looked at again, together.
-        let again_together = confirmed && !supply.holds() && !self.awaits_any(index, since, out.now);
-        let ask_since = if again_together { out.now } else { last_try_at.unwrap_or(since) };
+        // When the looks at both are in and lie too far apart, both are looked at again, together: but for what was
+        // looked at in this moment anyway. Where something it needs is silent, that is looked at first.
+        let again = confirmed && !supply.holds() && !self.awaits_any(index, since, out.now);
+        let together = again && !supply.fails();
+        let ask_since = match (again, together) {
+            (_, true) => out.now.plus_ms(-SAME_MOMENT_MS),
+            (true, false) => out.now,
+            (false, false) => last_try_at.unwrap_or(since),
+        };
         let unaskable = own_question.is_none() && !self.waits_for_router(node) && claim.is_some();
         let cause = silence.map(|s| s.event).or(claim.as_ref().map(|c| c.event));
         let cause = cause.or(self.standing[index as usize].health.as_ref().map(|(_, e)| *e));
@@ -116,14 +122,8 @@ impl Tenant {
         }
         // What is cut off as far as was seen is not asked whether it is broken too.
         let itself = !confirmed && !supply.fails();
-        let (asks, again) = self.asks_of_walk(
-            index,
-            node,
-            ask_since,
-            (itself || again_together, again_together),
-            own_question,
-            out,
-        );
+        let (asks, again) =
+            self.asks_of_walk(index, node, ask_since, (itself || again, together), own_question, out);
         self.wakes.insert((again.unwrap_or(began.plus_ms(BOUND_MS)).min(began.plus_ms(BOUND_MS)), index));
         let raised = open.is_none();
         if !raised && asks.is_empty() {
@@ -203,6 +203,13 @@ impl Tenant {
         } else if itself && let Some((question, target)) = own {
             wanted.push((index, question, target));
         }
+        if together && let Some(at) = again.max(self.all_askable_at(index, &wanted, since, out.now)) {
+            for &(about, _, target) in &wanted {
+                self.await_look(about, index);
+                self.await_look(target, index);
+            }
+            return (Vec::new(), Some(at));
+        }
         let mut asks = Vec::new();
         for (about, question, target) in wanted {
             let roll_call = matches!(question, Question::RollCall { .. });
@@ -211,7 +218,7 @@ impl Tenant {
             {
                 continue;
             }
-            match self.want(target, roll_call, since, out.now) {
+            match self.want_of_walk(target, roll_call, since, out.now, together && about == index) {
                 Want::Ask(round) => {
                     if asks.len() >= MOST_ASKS || asks.len() + 2 > out.left() {
                         again = Some(out.now);
@@ -233,6 +240,36 @@ impl Tenant {
             }
         }
         (asks, again)
+    }
+
+    /// When a suspect and what it needs may all be asked in one moment, if that is not now: of what was asked a
+    /// while ago, and not lately enough to tell of this moment, the last to be askable again.
+    ///
+    /// Asked each as soon as it may be, they would tell of different moments for ever.
+    fn all_askable_at(
+        &self,
+        index: Index,
+        wanted: &[(Index, Question, Index)],
+        since: Time,
+        now: Time,
+    ) -> Option<Time> {
+        let waits = wanted.iter().filter_map(|(about, question, target)| {
+            let roll_call = matches!(question, Question::RollCall { .. });
+            let asked_at = self.in_flight.get(&(*target, roll_call)).map(|asked| asked.at);
+            match self.want_of_walk(*target, roll_call, since, now, *about == index) {
+                Want::Wait(at) if asked_at.is_none_or(|asked| asked < since) => Some(at),
+                Want::Wait(_) | Want::Ask(_) | Want::Done | Want::GivenUp => None,
+            }
+        });
+        waits.max()
+    }
+
+    /// Whether to ask that target again; `anew`: an earlier silence tells nothing.
+    fn want_of_walk(&self, target: Index, roll_call: bool, since: Time, now: Time, anew: bool) -> Want {
+        match anew {
+            true => self.want_after(target, roll_call, since, now),
+            false => self.want(target, roll_call, since, now),
+        }
     }
 
     /// Whether a look at anything it needs is still under way.
