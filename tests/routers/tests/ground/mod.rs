@@ -215,10 +215,15 @@ impl Ground {
 
     /// Starts a reconciler whose routers push to `push_url`, and waits until it is ready.
     pub(crate) async fn start(&self, push_url: &str) -> Running {
+        self.start_held(push_url, "500").await
+    }
+
+    /// The same, whose slots are taken over when it has not been heard of for so many milliseconds.
+    pub(crate) async fn start_held(&self, push_url: &str, takeover_after_ms: &str) -> Running {
         let pairs = [
             ("MASTER_KEYS", self.master.as_str()),
             ("PUSH_URL", push_url),
-            ("TAKEOVER_AFTER_MS", "500"),
+            ("TAKEOVER_AFTER_MS", takeover_after_ms),
             ("RETRY_FIRST_S", "1"),
             ("EVERY_S", "600"),
         ];
