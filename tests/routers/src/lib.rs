@@ -55,9 +55,14 @@ pub fn network_of(version: &str, habits: Habits, aps: u8) -> Network {
     }
     let mac = Sight::Lease("02:00:00:00:00:07".into());
     nodes.push(below("acct-cem", Kind::Subscriber, Some([10, 0, 7, 7]), mac));
-    let plan = RouterPlan {
-        node: NodeIndex(0),
-        address: [127, 22, 0, 1].into(),
+    let plan = plan_of(NodeIndex(0), [127, 22, 0, 1].into(), version, habits);
+    Network::new(nodes, vec![plan]).expect("the network of the tests can be played")
+}
+
+fn plan_of(node: NodeIndex, address: IpAddr, version: &str, habits: Habits) -> RouterPlan {
+    RouterPlan {
+        node,
+        address,
         port: 0,
         user: "nms".into(),
         password: "s3cret".into(),
@@ -69,8 +74,42 @@ pub fn network_of(version: &str, habits: Habits, aps: u8) -> Network {
             lease_time: Duration::from_secs(30),
             ..habits
         },
-    };
-    Network::new(nodes, vec![plan]).expect("the network of the tests can be played")
+    }
+}
+
+/// So many concentrators, each with so many access points and half as many customers who dial in.
+///
+/// # Panics
+///
+/// When `version` is none, or there are more than 250 × 250 routers.
+pub fn many(version: &str, routers: u16, aps: u8) -> Network {
+    let (mut nodes, mut plans) = (Vec::new(), Vec::new());
+    for n in 0..routers {
+        let router = RouterIndex(u32::from(n));
+        let place = NodeIndex(u32::try_from(nodes.len()).expect("a test plays fewer nodes"));
+        let [high, low] =
+            [n / 250, n % 250].map(|part| u8::try_from(part).expect("fewer routers are played"));
+        let address = IpAddr::from([127, 23, high, low + 1]);
+        nodes.push(Node { address: Some(address), ..Node::new(&format!("core-{n}"), Kind::Device) });
+        for child in 0..aps {
+            let below = |id: &str, kind, address, sight| Node {
+                address,
+                needs: vec![Group::parent(place)],
+                seen_by: Some((router, sight)),
+                ..Node::new(id, kind)
+            };
+            // The same addresses behind every router: that is what makes networks of customers.
+            let host = Some(IpAddr::from([10, 0, 0, child]));
+            nodes.push(below(&format!("ap-{n}-{child}"), Kind::Device, host, Sight::Netwatch));
+            if child % 2 == 0 {
+                let user = format!("user-{n}-{child}");
+                let sight = Sight::Session(user.as_str().into());
+                nodes.push(below(&format!("acct-{user}"), Kind::Subscriber, None, sight));
+            }
+        }
+        plans.push(plan_of(place, address, version, Habits { is_lived_in: true, ..Habits::default() }));
+    }
+    Network::new(nodes, plans).expect("the network of the tests can be played")
 }
 
 /// Starts it, a hundred times as fast as life.

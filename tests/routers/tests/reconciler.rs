@@ -244,7 +244,7 @@ async fn a_router_that_is_away_is_said_to_be_once_and_put_right_when_it_is_back(
     let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = nobody.local_addr().unwrap();
     drop(nobody);
-    ground.import_at(&lab, address, true).await;
+    ground.import_at(&lab, |_| address, true).await;
     let running = ground.start(NOWHERE).await;
     let plan = ground.stands(PlanState::Unreachable).await;
     assert!(plan.managed && plan.error.is_some_and(|error| error.contains("refused")));

@@ -1,6 +1,6 @@
 //! What the reconciler's tests stand on: a log of their own, a tenant in it, and a played router.
 
-#![allow(clippy::unwrap_used)] // Helpers of tests fail the test.
+#![allow(clippy::unwrap_used, dead_code, reason = "a test fails by panicking, and each uses its part")]
 
 use embedded::{Nats, Temporary};
 use events::{
@@ -13,8 +13,11 @@ use kit::{
     admin::{Board, Build, Metrics},
     config::{Common, Durability, Settings},
 };
-use lab::Lab;
-use routers::{ROUTER, TOKEN};
+use lab::{
+    Lab,
+    network::{RouterIndex, Sight},
+};
+use routers::TOKEN;
 use std::{
     net::SocketAddr,
     sync::{
@@ -151,39 +154,56 @@ impl Ground {
 
     /// The played network, as the operator has written it down.
     pub(crate) async fn import(&self, lab: &Lab, manage: bool) {
-        self.import_at(lab, lab.api_address(ROUTER), manage).await;
+        self.import_at(lab, |router| lab.api_address(router), manage).await;
     }
 
-    /// The same, with its router at another address.
-    pub(crate) async fn import_at(&self, lab: &Lab, address: SocketAddr, manage: bool) {
-        let core = self.id("core");
-        let mut things = vec![Node {
-            address: Some(address.ip()),
-            kind: NodeKind::Device { class: DeviceClass::Router },
-            tier: Tier::Core,
-            login: Some(Login {
-                port: address.port(),
-                tls: false,
-                secret: self.keys.seal_login(Field::Login(core), "nms", "s3cret"),
-                manage,
-                token: manage.then(|| self.keys.seal(Field::RouterToken(core), TOKEN.as_bytes())),
-            }),
-            ..self.node("core")
-        }];
-        for node in lab.network().nodes().iter().filter(|node| &*node.id != "core") {
-            let claim = match &node.seen_by {
-                Some((_, lab::network::Sight::Session(user))) => Some((SessionKind::Ppp, user)),
-                Some((_, lab::network::Sight::Lease(mac))) => Some((SessionKind::Mac, mac)),
-                Some((_, lab::network::Sight::Netwatch)) | None => None,
+    /// The same, with its routers at other addresses.
+    pub(crate) async fn import_at(
+        &self,
+        lab: &Lab,
+        address: impl Fn(RouterIndex) -> SocketAddr,
+        manage: bool,
+    ) {
+        let network = lab.network();
+        let id_of = |router: RouterIndex| self.id(&network.node(network.router(router).node).id);
+        let mut things = Vec::new();
+        for node in network.nodes() {
+            let id = self.id(&node.id);
+            if let Some(router) = network.router_indices().find(|router| id_of(*router) == id) {
+                let address = address(router);
+                things.push(Node {
+                    address: Some(address.ip()),
+                    kind: NodeKind::Device { class: DeviceClass::Router },
+                    tier: Tier::Core,
+                    login: Some(Login {
+                        port: address.port(),
+                        tls: false,
+                        secret: self.keys.seal_login(Field::Login(id), "nms", "s3cret"),
+                        manage,
+                        token: manage.then(|| self.keys.seal(Field::RouterToken(id), TOKEN.as_bytes())),
+                    }),
+                    ..self.node(&node.id)
+                });
+                continue;
+            }
+            let Some((router, sight)) = &node.seen_by else { continue };
+            let claim = match sight {
+                Sight::Session(user) => Some((SessionKind::Ppp, user)),
+                Sight::Lease(mac) => Some((SessionKind::Mac, mac)),
+                Sight::Netwatch => None,
             };
+            let claim = claim.map(|(kind, name)| self.keys.look_up(id_of(*router), kind, name));
             things.push(Node {
                 address: node.address.filter(|_| claim.is_none()),
-                seen_by: Some(core),
-                claims: claim.map(|(kind, name)| self.keys.look_up(core, kind, name)).into_iter().collect(),
+                seen_by: Some(id_of(*router)),
+                claims: claim.into_iter().collect(),
                 ..self.node(&node.id)
             });
         }
-        self.lay_down(things.into_iter().map(|node| Inventory::Node(Arc::new(node))).collect()).await;
+        for things in things.chunks(500) {
+            let things = things.iter().cloned().map(|node| Inventory::Node(Arc::new(node)));
+            self.lay_down(things.collect()).await;
+        }
     }
 
     /// What is believed of somebody.
@@ -195,10 +215,15 @@ impl Ground {
 
     /// Starts a reconciler whose routers push to `push_url`, and waits until it is ready.
     pub(crate) async fn start(&self, push_url: &str) -> Running {
+        self.start_held(push_url, "500").await
+    }
+
+    /// The same, whose slots are taken over when it has not been heard of for so many milliseconds.
+    pub(crate) async fn start_held(&self, push_url: &str, takeover_after_ms: &str) -> Running {
         let pairs = [
             ("MASTER_KEYS", self.master.as_str()),
             ("PUSH_URL", push_url),
-            ("TAKEOVER_AFTER_MS", "500"),
+            ("TAKEOVER_AFTER_MS", takeover_after_ms),
             ("RETRY_FIRST_S", "1"),
             ("EVERY_S", "600"),
         ];
