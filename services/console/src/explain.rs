@@ -7,12 +7,13 @@
 //! the log before the incident. What has expired is named as such and never guessed.
 //!
 //! Whoever was cut off was not told of by itself: each such node stands here with the verdict
-//! that says which root explains it.
+//! that says which root explains it. Nor was a subscriber who lost its session together with many others:
+//! it is down itself, and stands here with the verdict that says so.
 
 use chrono::{DateTime, Utc};
 use events::{
-    Claim, EventId, Fact, Health, Heard, IncidentId, IncidentSaid, NodeId, NoticeId, NoticeKind, Noun,
-    Outcome, Phase, SessionState, TenantId, Time,
+    Claim, EventId, Fact, Health, Heard, IncidentId, IncidentSaid, NodeHealth, NodeId, NoticeId, NoticeKind,
+    Noun, Outcome, Phase, SessionState, TenantId, Time,
 };
 use kit::{Filter, From, Log, LogError, Raw};
 use serde::Serialize;
@@ -28,6 +29,8 @@ const HISTORY_MAX: usize = 20_000;
 const SEARCH_MAX: usize = 200_000;
 /// The most messages of health that are looked through for who was cut off.
 const HEALTH_MAX: usize = 1_000_000;
+/// The most subscribers who lost their sessions that are named.
+const LOST_MAX: usize = 100;
 /// How often causes of causes are looked for again.
 const ROUNDS: u32 = 4;
 /// The most roots whose histories are read.
@@ -75,6 +78,23 @@ pub(crate) struct Suppressed {
     pub(crate) explained: bool,
 }
 
+/// A subscriber who lost its session together with many others below one living node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct Lost {
+    /// Which.
+    pub(crate) node: Uuid,
+    /// The verdict that it is down.
+    pub(crate) event: Uuid,
+    /// Its place in the log.
+    pub(crate) seq: u64,
+    /// When the log stored it.
+    pub(crate) heard: DateTime<Utc>,
+    /// What it says, for people.
+    pub(crate) what: String,
+    /// The event that the verdict followed from.
+    pub(crate) cause: Option<Uuid>,
+}
+
 /// Why people were told of an incident.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct Explanation {
@@ -96,6 +116,11 @@ pub(crate) struct Explanation {
     pub(crate) suppressed_count: usize,
     /// Those on this page, in the order of the log.
     pub(crate) suppressed: Vec<Suppressed>,
+    /// How many subscribers lost their sessions below a root that works itself.
+    pub(crate) lost_count: usize,
+    /// Who they are, in the order of the log, the same on every page: at most 100, and fewer than there are where
+    /// the log does not have the verdict any more.
+    pub(crate) lost: Vec<Lost>,
     /// Give this as `cursor` to get the next page of them.
     pub(crate) next: Option<String>,
 }
@@ -117,6 +142,8 @@ pub(crate) async fn explain(
     let roots: BTreeSet<NodeId> = story.iter().flat_map(|told| roots_of(&told.heard.fact)).collect();
 
     let mut chain = Chain::default();
+    // What was said of the incident follows from what was said of its roots.
+    let causes: Vec<EventId> = story.iter().filter_map(|told| told.cause).collect();
     let told = notices(log, tenant, incident, first_seq, end).await?;
     let (sent_count, followed_up_count) = left(&told);
     for told in story.into_iter().chain(told) {
@@ -149,7 +176,8 @@ pub(crate) async fn explain(
         }
     }
     let until = if is_over { last_seq } else { end };
-    let mut everybody = cut_off(log, tenant, &roots, from, until).await?;
+    let crowd = Crowd::of(causes.iter().filter_map(|cause| chain.known.get(cause)));
+    let (mut everybody, lost) = silent(log, tenant, &roots, &crowd, from, until).await?;
     for one in &mut everybody {
         one.explained = one.cause.is_some_and(|cause| chain.known.contains_key(&EventId(cause)));
     }
@@ -175,6 +203,8 @@ pub(crate) async fn explain(
         unexplained_count,
         suppressed_count,
         suppressed: page,
+        lost_count: crowd.count.max(crowd.who.len()),
+        lost,
         next,
     }))
 }
@@ -342,21 +372,68 @@ async fn search(
     Ok(left < missing.len())
 }
 
-/// Every node that was cut off by one of the roots, with the first verdict that says so.
-async fn cut_off(
+/// Who lost their sessions together, as what was said of the roots of an incident tells.
+#[derive(Debug, Default)]
+struct Crowd {
+    who: BTreeSet<NodeId>,
+    /// How many they were at most; of many not all are named.
+    count: usize,
+    /// When the first of them was found down.
+    since: Option<Time>,
+}
+
+impl Crowd {
+    fn of<'a>(causes: impl Iterator<Item = &'a Told>) -> Self {
+        let mut crowd = Self::default();
+        for told in causes {
+            let Fact::Health(said) = &told.heard.fact else { continue };
+            let Some(lost) = &said.now.sessions_lost else { continue };
+            let room = LOST_MAX.saturating_sub(crowd.who.len());
+            let new: Vec<NodeId> =
+                lost.who.iter().copied().filter(|node| !crowd.who.contains(node)).take(room).collect();
+            crowd.who.extend(new);
+            crowd.count = crowd.count.max(usize::try_from(lost.impact.subscribers).unwrap_or(usize::MAX));
+            crowd.since = crowd.since.into_iter().chain([lost.since]).min();
+        }
+        crowd
+    }
+
+    /// Whether this is the word that one of them is down.
+    fn fell(&self, now: &NodeHealth) -> bool {
+        let is_one = now.health == Health::Down && now.session_lost && self.who.contains(&now.node);
+        is_one && self.since.is_some_and(|since| now.since >= since)
+    }
+}
+
+/// Of whom nobody was told by itself: every node that was cut off by one of the roots, and who of the crowd lost its
+/// session; each with the first verdict that says so.
+async fn silent(
     log: &Log,
     tenant: TenantId,
     roots: &BTreeSet<NodeId>,
+    crowd: &Crowd,
     from: From,
     to: u64,
-) -> Result<Vec<Suppressed>, LogError> {
+) -> Result<(Vec<Suppressed>, Vec<Lost>), LogError> {
     let mut reader = log.read(&[Filter::noun(Noun::Health).tenant(tenant)], from, Some(to));
     let (mut found, mut seen, mut looked) = (Vec::new(), BTreeSet::new(), 0);
+    let (mut lost, mut fell) = (Vec::new(), BTreeSet::new());
     while looked < HEALTH_MAX
         && let Some(raw) = reader.next().await?
     {
         looked += 1;
-        let Ok(Heard { seq, id, heard, fact: Fact::Health(said), .. }) = raw.decode() else { continue };
+        let Ok(Heard { seq, id, heard, fact, .. }) = raw.decode() else { continue };
+        let Fact::Health(said) = &fact else { continue };
+        if crowd.fell(&said.now) && fell.insert(said.now.node) {
+            lost.push(Lost {
+                node: said.now.node.0,
+                event: id.0,
+                seq,
+                heard: date(heard),
+                what: what(&fact),
+                cause: raw.cause().map(|id| id.0),
+            });
+        }
         let by: Vec<NodeId> = said.now.roots.iter().copied().filter(|root| roots.contains(root)).collect();
         if said.now.health == Health::Impacted && !by.is_empty() && seen.insert(said.now.node) {
             found.push(Suppressed {
@@ -370,7 +447,7 @@ async fn cut_off(
             });
         }
     }
-    Ok(found)
+    Ok((found, lost))
 }
 
 fn roots_of(fact: &Fact) -> Vec<NodeId> {

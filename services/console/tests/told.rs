@@ -100,6 +100,29 @@ async fn one_sent_five_hundred_suppressed_none_unexplained() {
     g.end().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn who_lost_a_session_is_named_with_the_verdict_that_says_so_and_the_rest_is_counted() {
+    let (g, token) = hillside().await;
+    let who: Vec<NodeId> = (0..12).map(|n| node(&format!("s-{n}"))).collect();
+    // Whom another node accounts for is none of them.
+    g.sessions_lost(tenant(), node("tower-2"), &[node("s-99")], 1).await;
+    let (incident, verdicts) = g.sessions_lost(tenant(), node("tower-1"), &who, 10).await;
+    g.settled(tenant()).await;
+    let at = format!("/api/v1/incidents/{incident}/explain?limit=1");
+    let (status, told) = read(g.get(&token, &at)).await;
+    assert_eq!(
+        (status.as_u16(), &told["lost_count"], &told["suppressed_count"]),
+        (200, &json!(12), &json!(0))
+    );
+    let lost: Vec<_> =
+        told["lost"].as_array().unwrap().iter().map(|one| (&one["node"], &one["event"])).collect();
+    let expected: Vec<_> =
+        verdicts.iter().take(10).map(|(node, event)| (json!(node), json!(event))).collect();
+    assert_eq!(lost, expected.iter().map(|(node, event)| (node, event)).collect::<Vec<_>>(), "{told:#}");
+    assert_eq!(told["lost"][0]["what"], "verdict: down, confidence 0%");
+    g.end().await;
+}
+
 /// R23: no router is there at all, and what is stored is answered at once, with its age and its source.
 #[tokio::test(flavor = "multi_thread")]
 async fn status_is_answered_from_what_is_stored_within_a_tenth_of_a_second() {

@@ -133,8 +133,8 @@ fn evidence(cause: &Value) {
     }
 }
 
-/// Prints the chain of evidence of an incident, then everybody who was cut off with the verdict that justified
-/// the silence, then the counts: last, because the list may be long.
+/// Prints the chain of evidence of an incident, then who lost its session below a root that works, then everybody
+/// who was cut off with the verdict that justified the silence, then the counts: last, because the list may be long.
 ///
 /// # Errors
 ///
@@ -165,6 +165,13 @@ pub async fn explain(start: &str, api: &Api, json: bool) -> anyhow::Result<()> {
         ));
     }
     let mut names = Names::default();
+    let lost = told["lost"].as_array().map(Vec::as_slice).unwrap_or_default();
+    names.learn(lost, api).await?;
+    lost.iter().for_each(|one| show::line(lost_its_session(one, &names)));
+    let unnamed = told["lost_count"].as_u64().unwrap_or_default().saturating_sub(lost.len() as u64);
+    if unnamed > 0 {
+        show::line(format!("… and {unnamed} more who lost their sessions"));
+    }
     loop {
         let page = told["suppressed"].as_array().map(Vec::as_slice).unwrap_or_default();
         names.learn(page, api).await?;
@@ -175,11 +182,26 @@ pub async fn explain(start: &str, api: &Api, json: bool) -> anyhow::Result<()> {
             None => break,
         }
     }
+    let lost = match told["lost_count"].as_u64() {
+        None | Some(0) => String::new(),
+        Some(lost) => format!("{lost} lost their sessions, "),
+    };
     show::line(format!(
-        "{} sent, {} suppressed, {} unexplained; {} more to the same people as it went on",
+        "{} sent, {lost}{} suppressed, {} unexplained; {} more to the same people as it went on",
         told["sent_count"], told["suppressed_count"], told["unexplained_count"], told["followed_up_count"]
     ));
     Ok(())
+}
+
+/// Who lost its session, and the verdict that says so.
+fn lost_its_session(one: &Value, names: &Names) -> String {
+    format!(
+        "{}  lost its session {}: {}, event {}",
+        clock(&text(one, "heard")),
+        names.name_and_kind(one["node"].as_str().unwrap_or_default()),
+        text(one, "what"),
+        text(one, "event"),
+    )
 }
 
 /// Of whom nobody was told, and the event that justifies it.
@@ -273,6 +295,14 @@ mod tests {
         });
         let line = suppressed(&one, &names());
         assert_eq!(line, "03:04:05 UTC  suppressed Ann (subscriber ann): cut off by Core 1, event e");
+    }
+
+    #[test]
+    fn who_lost_a_session_is_shown_with_the_verdict_that_says_so() {
+        let one =
+            json!({"node": "b", "event": "e", "heard": "2026-01-02T03:04:05Z", "what": "verdict: down"});
+        let line = lost_its_session(&one, &names());
+        assert_eq!(line, "03:04:05 UTC  lost its session Ann (subscriber ann): verdict: down, event e");
     }
 
     #[test]

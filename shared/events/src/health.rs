@@ -153,6 +153,9 @@ pub struct SessionsLost {
     pub event: EventId,
     /// Those that lost their sessions since then and are still down, when this was said.
     pub impact: Impact,
+    /// Who they are, in the order in which they were found down; of many the first 100.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub who: Vec<NodeId>,
 }
 
 /// What is believed of one node.

@@ -1,12 +1,13 @@
-//! An outage, as the services that decide would say it: one router down, and who hangs below it cut off.
+//! An outage, as the services that decide would say it: one router down, and who hangs below it cut off. And sessions
+//! that were lost below one that works.
 
 use super::Ground;
 use events::{
     About, Answer, AskId, Audience, ChannelId, Claim, EventId, Evidence, EvidenceKind, Fact, Health,
     HealthKind, HealthSaid, Impact, Incident, IncidentClass, IncidentId, IncidentKind, IncidentSaid,
     IncidentState, NodeHealth, NodeId, Notice, NoticeId, NoticeKind, NoticeSaid, Outcome, Phase, RootCause,
-    Signal, SignalSource, Suspicion, SuspicionKind, SuspicionSaid, TenantId, Tier, Time, TimelineEntry,
-    Urgency, Vantage,
+    SessionsLost, Signal, SignalSource, Suspicion, SuspicionKind, SuspicionSaid, TenantId, Tier, Time,
+    TimelineEntry, Urgency, Vantage,
 };
 
 /// What was said, by name.
@@ -38,6 +39,42 @@ fn health(node: NodeId, health: Health, roots: Vec<NodeId>, evidence: Vec<Eviden
         sessions_lost: None,
     };
     Fact::Health(HealthSaid { kind: HealthKind::Changed, now })
+}
+
+fn incident(id: IncidentId, root: NodeId, title: &str, now: Time, evidence: Vec<Evidence>) -> Incident {
+    Incident {
+        id,
+        state: IncidentState::Open,
+        class: IncidentClass::Outage,
+        title: title.to_owned(),
+        urgency: Urgency::Urgent,
+        tier: Tier::Core,
+        site: None,
+        site_name: None,
+        site_address: None,
+        roots: vec![RootCause {
+            node: root,
+            name: title.to_owned(),
+            tier: Tier::Core,
+            primary: true,
+            down: true,
+            since: now,
+            quiet: false,
+            flapping: false,
+            confidence: 95,
+            evidence,
+            subscribers_below: None,
+        }],
+        impact: Impact { subscribers: 7, ..Impact::default() },
+        opened_at: now,
+        ended_at: None,
+        ended_because: None,
+        merged_into: None,
+        acknowledged_by: None,
+        hold: 0,
+        timeline: vec![TimelineEntry { at: now, what: title.to_owned() }],
+        owner: None,
+    }
 }
 
 impl Ground {
@@ -91,39 +128,7 @@ impl Ground {
         ];
         let fact = health(root, Health::Down, vec![], evidence.clone());
         let (verdict, _) = self.say(tenant, "diagnostician", Some(answer), fact).await;
-        let incident = Incident {
-            id: IncidentId::of(verdict),
-            state: IncidentState::Open,
-            class: IncidentClass::Outage,
-            title: title.to_owned(),
-            urgency: Urgency::Urgent,
-            tier: Tier::Core,
-            site: None,
-            site_name: None,
-            site_address: None,
-            roots: vec![RootCause {
-                node: root,
-                name: title.to_owned(),
-                tier: Tier::Core,
-                primary: true,
-                down: true,
-                since: now,
-                quiet: false,
-                flapping: false,
-                confidence: 95,
-                evidence,
-                subscribers_below: None,
-            }],
-            impact: Impact { subscribers: 7, ..Impact::default() },
-            opened_at: now,
-            ended_at: None,
-            ended_because: None,
-            merged_into: None,
-            acknowledged_by: None,
-            hold: 0,
-            timeline: vec![TimelineEntry { at: now, what: title.to_owned() }],
-            owner: None,
-        };
+        let incident = incident(IncidentId::of(verdict), root, title, now, evidence);
         let id = incident.id;
         let fact = Fact::Incident(IncidentSaid { kind: IncidentKind::Opened, now: incident.clone() });
         let (opened, _) = self.say(tenant, "correlator", Some(verdict), fact).await;
@@ -151,6 +156,46 @@ impl Ground {
             cut_off.push((*node, event));
         }
         Story { incident: id, root, claim, suspicion, answer, verdict, opened, notice, cut_off }
+    }
+
+    /// Says that these subscribers lost their sessions below `root`, which works, and opens an incident that names the
+    /// first `named` of them. Returns the verdicts that they are down.
+    pub(crate) async fn sessions_lost(
+        &self,
+        tenant: TenantId,
+        root: NodeId,
+        who: &[NodeId],
+        named: usize,
+    ) -> (IncidentId, Vec<(NodeId, EventId)>) {
+        let now = Time::from_us(chrono::Utc::now().timestamp_micros());
+        let mut verdicts = vec![];
+        for node in who {
+            let mut fact = health(*node, Health::Down, vec![], vec![]);
+            if let Fact::Health(said) = &mut fact {
+                said.now.session_lost = true;
+            }
+            let (event, _) = self.say(tenant, "diagnostician", None, fact).await;
+            verdicts.push((*node, event));
+        }
+        let subscribers = u32::try_from(who.len()).unwrap();
+        let event = verdicts.last().unwrap().1;
+        let impact = Impact { subscribers, ..Impact::default() };
+        let named = who.iter().copied().take(named).collect();
+        let lost =
+            SessionsLost { of: 2 * subscribers, since: now, event, impact: impact.clone(), who: named };
+        let mut fact = health(root, Health::Up, vec![], vec![]);
+        if let Fact::Health(said) = &mut fact {
+            said.now.sessions_lost = Some(Box::new(lost));
+        }
+        let (verdict, _) = self.say(tenant, "diagnostician", Some(event), fact).await;
+        let mut incident = incident(IncidentId::of(verdict), root, "they lost their sessions", now, vec![]);
+        incident.class = IncidentClass::SessionsLost;
+        incident.impact = impact;
+        incident.roots[0].subscribers_below = Some(2 * subscribers);
+        let id = incident.id;
+        let fact = Fact::Incident(IncidentSaid { kind: IncidentKind::Opened, now: incident });
+        self.say(tenant, "correlator", Some(verdict), fact).await;
+        (id, verdicts)
     }
 
     /// Says that a node is cut off by `root`, and names no event that this follows from.

@@ -5,8 +5,8 @@
 //!
 //! Only who worked until then counts: whom an outage cut off, and who is then found to be missing, was not lost
 //! now. That outage may have been over before anybody was found down: a tower that was away for seconds leaves a
-//! table without sessions behind, and lives. So nobody counts who needs something that was silent lately. Who is accounted for by one node is not counted for another, so that nobody is told of the same twice; what
-//! was said first stays.
+//! table without sessions behind, and lives. So nobody counts who needs something that was silent lately. Who is accounted for by one
+//! node is not counted for another, so that nobody is told of the same twice; what was said first stays.
 
 use crate::{
     diagnosis::{Out, Tenant},
@@ -37,6 +37,8 @@ const NEWS_MS: i64 = WITHIN_MS + 60_000;
 const AWAY_MS: i64 = 120_000;
 /// What explains it names at most so many.
 const MOST_ROOTS: usize = 16;
+/// So many of those who lost their sessions are named (`events::SessionsLost::who`).
+const MOST_NAMED: usize = 100;
 
 /// How many of so many subscribers below a node make an incident.
 fn enough(of: u32) -> usize {
@@ -226,13 +228,15 @@ impl Tenant {
 
     fn say_lost(&mut self, index: Index, id: NodeId, since: Time, fallen: &[(Time, Index)], out: &mut Out) {
         let graph = &self.network.graph;
-        let lost: BTreeSet<Index> = fallen.iter().filter(|(at, _)| *at >= since).map(|(_, i)| *i).collect();
+        let since_then = || fallen.iter().filter(|(at, _)| *at >= since).map(|(_, i)| *i);
+        let lost: BTreeSet<Index> = since_then().collect();
+        let who = since_then().filter_map(|i| self.id(i)).take(MOST_NAMED).collect();
         let last = fallen.iter().max().and_then(|(_, i)| self.standing[*i as usize].health.as_ref());
         let Some(event) = last.map(|(_, event)| *event) else { return };
         let mut impact = Impact { observed: lost.len() as u32, ..Impact::default() };
         tally(graph, &lost, &mut impact);
         let of = self.fallen.subscribers[index as usize];
-        let lost = Some(Box::new(SessionsLost { of, since, event, impact }));
+        let lost = Some(Box::new(SessionsLost { of, since, event, impact, who }));
         self.say_of_sessions(index, id, event, out, |now| now.sessions_lost = lost);
     }
 
