@@ -3,6 +3,7 @@
 mod town;
 
 use events::*;
+use std::collections::BTreeSet;
 use town::{Town, group, hear_alive, tree};
 
 const MINUTE_MS: i64 = 60_000;
@@ -70,6 +71,28 @@ fn phases(town: &Town) -> Vec<(Phase, Audience)> {
         _ => None,
     });
     said.collect()
+}
+
+/// Who is named as having lost a session below a node, in the last word of it.
+fn named(town: &Town, node: &str) -> Vec<NodeId> {
+    let lost = town.log.iter().rev().find_map(|heard| match &heard.fact {
+        Fact::Health(said) if said.now.node == town.id(node) => Some(said.now.sessions_lost.clone()),
+        _ => None,
+    });
+    lost.flatten().map(|lost| lost.who).unwrap_or_default()
+}
+
+#[test]
+fn who_lost_a_session_is_named_and_of_many_a_hundred() {
+    for (all, lost, expected) in [(20, 7, 7), (300, 130, 100)] {
+        let mut town = town(all);
+        lose(&mut town, &names(0..lost), &[]);
+        let named = named(&town, "sector");
+        let ids: BTreeSet<NodeId> = names(0..lost).iter().map(|name| town.id(name)).collect();
+        assert!(named.iter().all(|node| ids.contains(node)), "{named:?}");
+        assert_eq!(named.iter().collect::<BTreeSet<_>>().len(), expected);
+        assert!(town.incident().impact.subscribers as usize >= expected);
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use mastwatch::api::Api;
-use network_file::{Concentrators, Shape};
+use network_file::{Concentrators, NetworkFile, Shape};
 use serde_json::Value;
 use stack::{Stack, binary, ledger};
 use std::{
@@ -95,25 +95,31 @@ async fn rebuilt(person: &Person<'_>, config: &Path) -> Said {
     comes_to(person, &words, |said| said.code == 0).await
 }
 
-/// N1: a person imports a network, its core breaks, and every command says so.
-#[tokio::test(flavor = "multi_thread")]
-async fn every_command_says_what_the_deciders_found_to_people_and_to_programs() {
-    let stack = Stack::start().await.unwrap();
+/// An ISP of eight subscribers in a file, and a person beside it. `api`: where its routers' API is to be.
+fn isp<'s>(stack: &'s Stack, api: &str) -> (NetworkFile, Person<'s>) {
     let shape = Shape {
         towers: 2,
         sectors: 2,
         clients: 2,
         heartbeat_s: 5,
         // Another test may be playing its own ISP at the usual one.
-        api_port: TcpListener::bind("127.20.0.1:0").unwrap().local_addr().unwrap().port(),
+        api_port: TcpListener::bind((api, 0)).unwrap().local_addr().unwrap().port(),
         concentrators: Concentrators::Towers,
         ..Shape::default()
     };
     let mut network = network_file::generate(&shape).unwrap();
     stack.tell_the_sink(&mut network);
-    let tenant = network.tenant.slug.clone();
-    let person = Person { stack: &stack, tenant: tenant.clone(), dir: TempDir::new().unwrap() };
+    let person = Person { stack, tenant: network.tenant.slug.clone(), dir: TempDir::new().unwrap() };
     std::fs::write(person.dir.path().join("network.yaml"), network.to_yaml()).unwrap();
+    (network, person)
+}
+
+/// N1: a person imports a network, its core breaks, and every command says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_command_says_what_the_deciders_found_to_people_and_to_programs() {
+    let stack = Stack::start().await.unwrap();
+    let (network, person) = isp(&stack, "127.20.0.1");
+    let tenant = network.tenant.slug.clone();
 
     // Nobody is there yet: what is wrong, and what to do.
     let alone = person.types(&["status"]).await.with_code(1);
@@ -233,6 +239,41 @@ async fn every_command_says_what_the_deciders_found_to_people_and_to_programs() 
     assert!(person.has("made.yaml") && kept["path"] == "made.yaml" && kept["subscribers"] == 3, "{kept}");
     let would = person.types(&["import", "made.yaml", "--dry-run"]).await.with_code(0);
     assert!(would.out.contains("made.yaml would be imported"), "{would:?}");
+    lab.stop().await;
+}
+
+/// Nobody was cut off, so nobody is suppressed: who lost a session is named, with the verdict that says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn explain_names_who_lost_their_sessions_below_what_works() {
+    let stack = Stack::start().await.unwrap();
+    let (network, person) = isp(&stack, "127.20.0.1");
+    let running = stack.run(&["all"]).unwrap();
+    let lab = stack.play(&network).await.unwrap();
+    comes_to(&person, &["import", "network.yaml"], |said| said.code == 0).await;
+    let settled = stack.settled(&network.tenant.slug, Duration::from_secs(60)).await;
+    settled.unwrap_or_else(|e| panic!("{e:#}\n{}", running.said()));
+
+    let (lose, keep) = network.subscribers.split_at(5);
+    let nodes: Vec<_> = lose.iter().map(|s| lab.network().find(&s.account).unwrap()).collect();
+    lab.set_broken(&nodes, true);
+    let told = stack.sink.wait_for(1, Duration::from_secs(90)).await;
+    told.unwrap_or_else(|e| panic!("{e:#}\n{}", running.said()));
+    let open = comes_to(&person, &["incidents", "--json"], |said| said.out.contains("sessions_lost")).await;
+    let id = open.object()["id"].as_str().unwrap().to_owned();
+    let told = person.asks(&["explain", &id]).await.with_code(0).object();
+    assert_eq!((&told["lost_count"], &told["suppressed_count"]), (&5.into(), &0.into()), "{told:#}");
+    let text = person.types(&["explain", &id]).await.with_code(0);
+    for one in told["lost"].as_array().unwrap() {
+        assert!(text.out.contains(&format!("event {}\n", one["event"].as_str().unwrap())), "{}", text.out);
+    }
+    for (these, named) in [(lose, 1), (keep, 0)] {
+        for subscriber in these {
+            let line = format!(" {}): verdict: down, confidence 100%, event ", subscriber.account);
+            assert_eq!(text.out.matches(&line).count(), named, "{line}\n{}", text.out);
+        }
+    }
+    let counts = text.out.lines().last().unwrap();
+    assert!(counts.contains("5 lost their sessions, 0 suppressed, 0 unexplained"), "{counts}");
     lab.stop().await;
 }
 
