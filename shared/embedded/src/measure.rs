@@ -53,6 +53,15 @@ impl Stat {
     }
 }
 
+/// Whether every thread of a process has stopped for a signal, or has ended. The first thread's
+/// state alone, which `/proc/<pid>/stat` has, says nothing of the others.
+pub(crate) fn is_stopped(pid: u32) -> bool {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    threads
+        .filter_map(|thread| Stat::parse(&fs::read_to_string(thread.path().join("stat")).ok()?))
+        .all(|thread| matches!(thread.state, b'T' | b't') || thread.has_ended())
+}
+
 /// A process and all that descend from it, itself first. Empty when it does not exist.
 ///
 /// A snapshot: what is started while `/proc` is read may be missing.

@@ -150,12 +150,13 @@ impl Process {
         if !self.signal(Signal::STOP) {
             return false;
         }
-        // Its children may start more until they are stopped themselves: look until all are.
+        // A signal is sent long before the last thread has stopped for it, and children may start
+        // more until they are stopped themselves: look until all are.
         let begun = Instant::now();
         while begun.elapsed() < FROZEN_WITHIN {
             let mut running = self.descendants();
-            running.retain(|(_, stat)| !matches!(stat.state, b'T' | b't'));
-            if running.is_empty() {
+            running.retain(|(pid, _)| !measure::is_stopped(*pid));
+            if running.is_empty() && measure::is_stopped(self.pid) {
                 break;
             }
             for (pid, _) in running {
@@ -307,6 +308,19 @@ mod tests {
         assert!(!identity.is_alive());
         assert!(below.iter().all(|child| !child.is_alive()));
         assert!(!process.freeze() && !process.thaw() && !process.signal(Signal::TERM));
+    }
+
+    #[test]
+    fn what_is_frozen_does_nothing_more_from_then_on() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "while :; do :; done"]).stdin(Stdio::null());
+        let process = Process::start(command, Signal::KILL).unwrap();
+        for _ in 0..50 {
+            assert!(process.freeze());
+            assert!(measure::is_stopped(process.pid()));
+            assert!(process.thaw());
+        }
+        process.kill();
     }
 
     #[test]
