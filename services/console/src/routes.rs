@@ -8,6 +8,7 @@ mod incidents;
 mod inventory;
 mod list;
 mod live_check;
+mod orders;
 mod routers;
 mod tenants;
 mod tokens;

@@ -1,8 +1,11 @@
 //! Incidents: list, show, and what people order about them.
 
-use super::list::{Page, one_of, rows};
+use super::{
+    list::{Page, one_of, rows},
+    orders::{OrderStored, Ordered, Stored, place},
+};
 use crate::{
-    desk::{Answer, Desk, Within, request_id},
+    desk::{Answer, Desk, Within},
     explain::{self, Explanation},
     read_models::{IncidentDetail, IncidentFilter, IncidentRow},
 };
@@ -10,18 +13,15 @@ use axum::{
     Json,
     body::Bytes,
     extract::{Path, Query, State},
-    http::{HeaderMap, StatusCode},
+    http::HeaderMap,
 };
 use chrono::{DateTime, SecondsFormat, Utc};
-use events::{Fact, IncidentId, Noun, Order, OrderId, OrderSaid, Say, Subject};
-use kit::{Outgoing, http::Problem};
-use serde::{Deserialize, Serialize};
+use events::{IncidentId, Noun, Order, Subject};
+use kit::http::Problem;
+use serde::Deserialize;
 use std::time::Duration;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::IntoParams;
 use uuid::Uuid;
-
-/// The longest name of somebody.
-const NAME_MAX: usize = 200;
 
 /// Which incidents.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -33,23 +33,6 @@ pub(crate) struct Which {
     cursor: Option<String>,
     /// How many at most: 1 to 1000; 100 if absent.
     limit: Option<u32>,
-}
-
-/// Who orders something.
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Ordered {
-    /// The person, if the token is used by several. The token's name is noted beside it.
-    by: Option<String>,
-}
-
-/// An order that was stored.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct OrderStored {
-    /// Its id.
-    pub(crate) order: Uuid,
-    /// Its place in the log.
-    pub(crate) seq: u64,
 }
 
 /// Incidents, the newest first.
@@ -112,9 +95,9 @@ pub(crate) async fn acknowledge(
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Bytes,
-) -> Answer<(StatusCode, Json<OrderStored>)> {
+) -> Stored {
     let incident = incident_id(&id)?;
-    order(&desk, &within, incident, Order::Acknowledge { incident }, &headers, &body).await
+    about(&desk, &within, incident, Order::Acknowledge { incident }, &headers, &body).await
 }
 
 /// "This was none."
@@ -129,46 +112,24 @@ pub(crate) async fn close_as_wrong(
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Bytes,
-) -> Answer<(StatusCode, Json<OrderStored>)> {
+) -> Stored {
     let incident = incident_id(&id)?;
-    order(&desk, &within, incident, Order::CloseAsWrong { incident }, &headers, &body).await
+    about(&desk, &within, incident, Order::CloseAsWrong { incident }, &headers, &body).await
 }
 
-async fn order(
+/// Has something ordered about an incident that there is. The log is asked, not the read models: orders are taken
+/// while Postgres is down.
+async fn about(
     desk: &Desk,
     within: &Within,
     incident: IncidentId,
     order: Order,
     headers: &HeaderMap,
     body: &[u8],
-) -> Answer<(StatusCode, Json<OrderStored>)> {
-    let by = by_whom(within, body)?;
-    // The log is asked, not the read models: orders are taken while Postgres is down.
-    let subject = Subject::new(within.tenant, Noun::Incident, incident.to_string());
-    let subject = subject.expect("an id is a token").to_string();
-    desk.log.last(&subject).await?.ok_or_else(no_incident)?;
-    let request = request_id(&within.who, headers)?;
-    let said = OrderSaid { id: OrderId::of(request), order, by };
-    let id = said.id;
-    let say =
-        Say { id: request, tenant: within.tenant, at: crate::now(), cause: None, fact: Fact::Order(said) };
-    let out = Outgoing::new(say, crate::SOURCE).traced(kit::telemetry::current_traceparent());
-    let stored = desk.log.publish(out).await?;
-    Ok((StatusCode::ACCEPTED, Json(OrderStored { order: id.0, seq: stored.seq })))
-}
-
-/// Who orders it: the person that the body names, with the token's name.
-pub(crate) fn by_whom(within: &Within, body: &[u8]) -> Answer<String> {
-    let ordered: Ordered = if body.is_empty() {
-        Ordered::default()
-    } else {
-        serde_json::from_slice(body).map_err(|error| Problem::malformed(error.to_string()))?
-    };
-    if ordered.by.as_ref().is_some_and(|by| by.is_empty() || by.len() > NAME_MAX) {
-        return Err(Problem::malformed(format!("`by` is 1 to {NAME_MAX} bytes")).into());
-    }
-    let name = &within.who.name;
-    Ok(ordered.by.map_or_else(|| name.clone(), |person| format!("{person} ({name})")))
+) -> Stored {
+    let subject = Subject::of(within.tenant, Noun::Incident, incident.0);
+    desk.log.last(&subject.to_string()).await?.ok_or_else(no_incident)?;
+    place(desk, within, order, headers, body).await
 }
 
 pub(crate) fn incident_id(text: &str) -> Answer<IncidentId> {

@@ -1,12 +1,12 @@
 //! Routers: what would be changed on them, what was, and ordering either.
 
 use super::{
-    incidents::{OrderStored, Ordered, by_whom},
     inventory::nodes_called,
     list::{Page, rows},
+    orders::{OrderStored, Ordered, Stored, place},
 };
 use crate::{
-    desk::{Answer, Desk, Within, request_id},
+    desk::{Answer, Desk, Within},
     laid::Key,
     read_models::{RepairRow, RouterPlanRow},
 };
@@ -14,11 +14,11 @@ use axum::{
     Json,
     body::Bytes,
     extract::{Path, Query, State},
-    http::{HeaderMap, StatusCode},
+    http::HeaderMap,
 };
 use domain::plan::words;
-use events::{Fact, Inventory, NodeId, Order, OrderId, OrderSaid, RouterChange, Say};
-use kit::{Outgoing, http::Problem};
+use events::{Inventory, NodeId, Order, RouterChange};
+use kit::http::Problem;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -110,9 +110,9 @@ pub(crate) async fn draw(
     Path(called): Path<String>,
     headers: HeaderMap,
     body: Bytes,
-) -> Answer<(StatusCode, Json<OrderStored>)> {
+) -> Stored {
     let (router, _) = router_called(&desk, &within, &called).await?;
-    order(&desk, &within, Order::DrawPlan { router }, &headers, &body).await
+    place(&desk, &within, Order::DrawPlan { router }, &headers, &body).await
 }
 
 /// Looks at a router now, and changes what is not as it should be. Its operator must have allowed that.
@@ -128,14 +128,14 @@ pub(crate) async fn repair(
     Path(called): Path<String>,
     headers: HeaderMap,
     body: Bytes,
-) -> Answer<(StatusCode, Json<OrderStored>)> {
+) -> Stored {
     let (router, is_managed) = router_called(&desk, &within, &called).await?;
     if !is_managed {
         let why =
             "nobody has allowed this router to be changed: write `manage: on` into its `login` and import";
         return Err(Problem::impossible("not_managed", why).into());
     }
-    order(&desk, &within, Order::Repair { router }, &headers, &body).await
+    place(&desk, &within, Order::Repair { router }, &headers, &body).await
 }
 
 /// The router that is called so, and whether it may be changed. The log is asked, not the read models.
@@ -149,22 +149,4 @@ async fn router_called(desk: &Desk, within: &Within, called: &str) -> Answer<(No
         },
         Some(_) | None => Err(Problem::not_found("there is no such router").into()),
     }
-}
-
-async fn order(
-    desk: &Desk,
-    within: &Within,
-    order: Order,
-    headers: &HeaderMap,
-    body: &[u8],
-) -> Answer<(StatusCode, Json<OrderStored>)> {
-    let by = by_whom(within, body)?;
-    let request = request_id(&within.who, headers)?;
-    let said = OrderSaid { id: OrderId::of(request), order, by };
-    let id = said.id;
-    let say =
-        Say { id: request, tenant: within.tenant, at: crate::now(), cause: None, fact: Fact::Order(said) };
-    let out = Outgoing::new(say, crate::SOURCE).traced(kit::telemetry::current_traceparent());
-    let stored = desk.log.publish(out).await?;
-    Ok((StatusCode::ACCEPTED, Json(OrderStored { order: id.0, seq: stored.seq })))
 }

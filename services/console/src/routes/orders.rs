@@ -1,0 +1,68 @@
+//! What people order: one event each, with who ordered it.
+
+use crate::desk::{Answer, Desk, Within, request_id};
+use axum::{
+    Json,
+    http::{HeaderMap, StatusCode},
+};
+use events::{Fact, Order, OrderId, OrderSaid, Say};
+use kit::{Outgoing, http::Problem};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// The longest name of somebody.
+const NAME_MAX: usize = 200;
+
+/// Who orders something.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Ordered {
+    /// The person, if the token is used by several. The token's name is noted beside it.
+    by: Option<String>,
+}
+
+/// An order that was stored.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct OrderStored {
+    /// Its id.
+    pub(crate) order: Uuid,
+    /// Its place in the log.
+    pub(crate) seq: u64,
+}
+
+/// What an order is answered with.
+pub(crate) type Stored = Answer<(StatusCode, Json<OrderStored>)>;
+
+/// Stores an order. `body` may name the person.
+pub(crate) async fn place(
+    desk: &Desk,
+    within: &Within,
+    order: Order,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Stored {
+    let by = by_whom(within, body)?;
+    let request = request_id(&within.who, headers)?;
+    let said = OrderSaid { id: OrderId::of(request), order, by };
+    let id = said.id;
+    let say =
+        Say { id: request, tenant: within.tenant, at: crate::now(), cause: None, fact: Fact::Order(said) };
+    let out = Outgoing::new(say, crate::SOURCE).traced(kit::telemetry::current_traceparent());
+    let stored = desk.log.publish(out).await?;
+    Ok((StatusCode::ACCEPTED, Json(OrderStored { order: id.0, seq: stored.seq })))
+}
+
+/// The person that the body names, with the token's name.
+fn by_whom(within: &Within, body: &[u8]) -> Answer<String> {
+    let ordered: Ordered = if body.is_empty() {
+        Ordered::default()
+    } else {
+        serde_json::from_slice(body).map_err(|error| Problem::malformed(error.to_string()))?
+    };
+    if ordered.by.as_ref().is_some_and(|by| by.is_empty() || by.len() > NAME_MAX) {
+        return Err(Problem::malformed(format!("`by` is 1 to {NAME_MAX} bytes")).into());
+    }
+    let name = &within.who.name;
+    Ok(ordered.by.map_or_else(|| name.clone(), |person| format!("{person} ({name})")))
+}
