@@ -224,7 +224,8 @@ impl Desk {
 
     /// The last thing that was said of a delivery, as the log's leader knows it.
     async fn standing(&self, tenant: TenantId, notice: NoticeId) -> Result<Option<Standing>, Hindered> {
-        let Some(raw) = self.log.last(&subject(tenant, Noun::Delivery, notice)).await? else {
+        let Some(raw) = self.log.last(&Subject::of(tenant, Noun::Delivery, notice.0).to_string()).await?
+        else {
             return Ok(None);
         };
         let heard = raw.decode()?;
@@ -243,7 +244,9 @@ impl Desk {
         tenant: TenantId,
         id: NoticeId,
     ) -> Result<Option<(EventId, NoticeSaid)>, Hindered> {
-        let Some(raw) = self.log.last(&subject(tenant, Noun::Notice, id)).await? else { return Ok(None) };
+        let Some(raw) = self.log.last(&Subject::of(tenant, Noun::Notice, id.0).to_string()).await? else {
+            return Ok(None);
+        };
         let heard = raw.decode()?;
         match heard.fact {
             Fact::Notice(said) => Ok(Some((heard.id, said))),
@@ -513,10 +516,6 @@ fn of_contact(notice: &Notice, phase: Phase) -> NoticeId {
 
 fn end_id(notice: NoticeId, kind: DeliveryKind, attempts: u32) -> EventId {
     EventId::following(EventId(notice.0), "notifier", &format!("{kind:?} {attempts}"))
-}
-
-fn subject(tenant: TenantId, noun: Noun, notice: NoticeId) -> String {
-    Subject::new(tenant, noun, notice.to_string()).expect("an identifier is a key").to_string()
 }
 
 fn clock() -> Time {

@@ -55,17 +55,13 @@ impl Section for Config {
         {
             check.holds(false, "master_keys", error.to_string());
         }
-        let mut within = |key: &str, value: u64, least: u64, most: u64| {
-            let good = (least..=most).contains(&value);
-            check.holds(good, key, format!("must lie between {least} and {most}"));
-        };
-        within("probes_per_router", self.probes_per_router as u64, 2, 64);
-        within("asks_at_once", self.asks_at_once as u64, 1, 100_000);
-        within("asks_waiting_max", self.asks_waiting_max as u64, 0, 1_000_000);
-        within("watches_at_once", self.watches_at_once as u64, 1, 100_000);
-        within("echoes_at_once", self.echoes_at_once as u64, 18, 100_000);
-        within("attest_every_s", self.attest_every_s, 10, 800);
-        within("takeover_after_ms", self.takeover_after_ms, 500, 60_000);
+        check.within("probes_per_router", self.probes_per_router as u64, 2..=64);
+        check.within("asks_at_once", self.asks_at_once as u64, 1..=100_000);
+        check.within("asks_waiting_max", self.asks_waiting_max as u64, 0..=1_000_000);
+        check.within("watches_at_once", self.watches_at_once as u64, 1..=100_000);
+        check.within("echoes_at_once", self.echoes_at_once as u64, 18..=100_000);
+        check.within("attest_every_s", self.attest_every_s, 10..=800);
+        check.within("takeover_after_ms", self.takeover_after_ms, 500..=60_000);
     }
 }
 

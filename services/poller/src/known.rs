@@ -4,7 +4,7 @@
 //! used and kept nowhere.
 
 use anyhow::Context;
-use domain::Network;
+use domain::{Children, Network};
 use events::{Access, ClaimKey, Fact, Heard, LookUpKey, Node, NodeId, Noun, Probe, TenantId, slot_of};
 use kit::{Filter, From, Log, Slots};
 use routeros_api::{
@@ -12,7 +12,7 @@ use routeros_api::{
     tls::{Tls, TlsError},
 };
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
     net::{IpAddr, SocketAddr},
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
     time::Duration,
@@ -44,38 +44,6 @@ pub(crate) struct Watched {
     pub(crate) probe: Probe,
     /// How often, seconds; at least 1.
     pub(crate) every_s: u32,
-}
-
-/// Those whom a router sees, by the names under which it may know them.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Children {
-    /// By address; none where two of them have the same one.
-    by_address: HashMap<IpAddr, Option<NodeId>>,
-    by_file_id: HashMap<String, NodeId>,
-}
-
-impl Children {
-    /// `nodes` as seen by their router.
-    pub(crate) fn of<'a>(nodes: impl IntoIterator<Item = &'a Node>) -> Self {
-        let mut children = Self::default();
-        for node in nodes {
-            children.by_file_id.insert(node.file_id.clone(), node.id);
-            if let Some(address) = node.address {
-                children.by_address.entry(address).and_modify(|known| *known = None).or_insert(Some(node.id));
-            }
-        }
-        children
-    }
-
-    /// The one with this address, if there is one and no other has it.
-    pub(crate) fn at(&self, address: IpAddr) -> Option<NodeId> {
-        self.by_address.get(&address).copied().flatten()
-    }
-
-    /// The one with this id in the network file.
-    pub(crate) fn called(&self, file_id: &str) -> Option<NodeId> {
-        self.by_file_id.get(file_id).copied()
-    }
 }
 
 /// Why a tenant's keys are not at hand.
@@ -241,7 +209,7 @@ impl Known {
         let Some(Tenant { network, .. }) = tenants.get(&tenant) else { return Children::default() };
         let Some(index) = network.graph.index_of(router) else { return Children::default() };
         let nodes = network.graph.sees(index).iter().filter_map(|child| network.graph.node(*child));
-        Children::of(nodes.map(Arc::as_ref))
+        Children::of(nodes.map(|node| (node.id, node.file_id.as_str(), node.address)))
     }
 
     /// Of these keys those that belong to somebody in the inventory.

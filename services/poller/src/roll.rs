@@ -1,17 +1,13 @@
 //! Roll calls: what a router knows of those it sees, told whole or as what has changed.
 //!
-//! A netwatch entry belongs to the child that its comment names (`mastwatch:<file id>` or `nms:<file id>`), else to the one
-//! with its address, else to the one it is called after. An entry that has not been tested yet says nothing,
+//! Of whom a netwatch entry speaks: [`Children`]. An entry that has not been tested yet says nothing,
 //! neither up nor down. Of two entries for one child the one that says up counts: another may
 //! watch a service that is down on a host that is not.
 
-use crate::known::Children;
+use domain::Children;
 use events::{ClaimKey, NodeId, RollCall};
 use routeros_api::question::{Watch, WatchStatus};
-use std::{collections::BTreeSet, net::IpAddr, time::Duration};
-
-/// What a comment of ours begins with, or that of another monitor.
-const MARKS: [&str; 2] = ["mastwatch:", "nms:"];
+use std::{collections::BTreeSet, time::Duration};
 
 /// How many ids one chunk holds: 40 bytes each, so that it stays far below the 64 KiB of an event.
 pub(crate) const CHUNK_IDS_MAX: usize = 700;
@@ -32,7 +28,10 @@ impl Told {
     pub(crate) fn of(watches: &[Watch], children: &Children, present: BTreeSet<ClaimKey>) -> Self {
         let mut told = Self { present, ..Self::default() };
         for watch in watches.iter().filter(|watch| !watch.is_disabled) {
-            let Some(child) = child_of(watch, children) else { continue };
+            let comment = watch.comment.as_deref().unwrap_or_default();
+            let Some(child) = children.of_entry(comment, &watch.host, watch.name.as_deref()) else {
+                continue;
+            };
             match watch.status {
                 WatchStatus::Up => told.up.insert(child),
                 WatchStatus::Down => told.down.insert(child),
@@ -97,23 +96,6 @@ fn chunks(whole: bool, uptime: Duration, ids: &[Id]) -> Vec<RollCall> {
     all
 }
 
-fn child_of(watch: &Watch, children: &Children) -> Option<NodeId> {
-    let marked = watch
-        .comment
-        .as_deref()
-        .and_then(|comment| MARKS.iter().find_map(|mark| comment.trim().strip_prefix(mark)))
-        .and_then(|rest| rest.split_whitespace().next())
-        .and_then(|file_id| children.called(file_id));
-    let by_address = || address_of(&watch.host).and_then(|address| children.at(address));
-    let by_name = || watch.name.as_deref().and_then(|name| children.called(name));
-    marked.or_else(by_address).or_else(by_name)
-}
-
-/// The address in a host, without the `@vrf` or `%interface` it may be followed by.
-fn address_of(host: &str) -> Option<IpAddr> {
-    host.split(['@', '%']).next()?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,6 +123,10 @@ mod tests {
         }
     }
 
+    fn children(nodes: &[Node]) -> Children {
+        Children::of(nodes.iter().map(|node| (node.id, node.file_id.as_str(), node.address)))
+    }
+
     fn id(file_id: &str) -> NodeId {
         NodeId::of(TenantId::of("hillside"), file_id)
     }
@@ -163,7 +149,7 @@ mod tests {
     #[test]
     fn an_entry_belongs_to_whom_its_comment_address_or_name_says() {
         let nodes = [node("ap-1", Some("10.0.0.1")), node("ap-2", None), node("ap-3", None)];
-        let children = Children::of(&nodes);
+        let children = children(&nodes);
         let marked = Watch {
             comment: Some("mastwatch:ap-2 do not touch".into()),
             ..entry("10.0.0.1", WatchStatus::Down)
@@ -181,7 +167,7 @@ mod tests {
         let nodes = [node("ap-1", Some("10.0.0.1")), node("ap-2", Some("10.0.0.2"))];
         let off = Watch { is_disabled: true, ..entry("10.0.0.2", WatchStatus::Down) };
         let told =
-            Told::of(&[entry("10.0.0.1", WatchStatus::Unknown), off], &Children::of(&nodes), BTreeSet::new());
+            Told::of(&[entry("10.0.0.1", WatchStatus::Unknown), off], &children(&nodes), BTreeSet::new());
         assert_eq!(told, Told::default());
     }
 
@@ -194,7 +180,7 @@ mod tests {
                 entry("10.0.0.3", WatchStatus::Down),
                 entry("10.0.0.3", WatchStatus::Up),
             ],
-            &Children::of(&nodes),
+            &children(&nodes),
             BTreeSet::new(),
         );
         assert_eq!(told, Told { up: BTreeSet::from([id("c")]), ..Told::default() });

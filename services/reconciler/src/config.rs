@@ -71,17 +71,13 @@ impl Section for Config {
         };
         let is_good = self.push_url.as_ref().is_none_or(is_url);
         check.holds(is_good, "push_url", "is like `http://10.0.0.5:8081`, without a slash at its end");
-        let mut within = |key: &str, value: u64, least: u64, most: u64| {
-            let good = (least..=most).contains(&value);
-            check.holds(good, key, format!("must lie between {least} and {most}"));
-        };
-        within("every_s", self.every_s, 1, 86_400);
-        within("netwatch_every_s", u64::from(self.netwatch_every_s), 1, 3_600);
-        within("routers_at_once", self.routers_at_once as u64, 1, 64);
-        within("retry_first_s", self.retry_first_s, 1, 3_600);
-        within("retry_most_s", self.retry_most_s, self.retry_first_s, 86_400);
-        within("command_within_s", self.command_within_s, 1, 600);
-        within("takeover_after_ms", self.takeover_after_ms, 500, 60_000);
+        check.within("every_s", self.every_s, 1..=86_400);
+        check.within("netwatch_every_s", u64::from(self.netwatch_every_s), 1..=3_600);
+        check.within("routers_at_once", self.routers_at_once as u64, 1..=64);
+        check.within("retry_first_s", self.retry_first_s, 1..=3_600);
+        check.within("retry_most_s", self.retry_most_s, self.retry_first_s..=86_400);
+        check.within("command_within_s", self.command_within_s, 1..=600);
+        check.within("takeover_after_ms", self.takeover_after_ms, 500..=60_000);
     }
 }
 

@@ -65,7 +65,7 @@ impl Record {
 
     /// How a router stands.
     pub(crate) async fn standing(&self, tenant: TenantId, router: NodeId) -> Result<Standing, RecordError> {
-        let Some(raw) = self.log.last(&subject(tenant, Noun::Plan, router)).await? else {
+        let Some(raw) = self.log.last(&Subject::of(tenant, Noun::Plan, router.0).to_string()).await? else {
             return Ok(Standing::default());
         };
         let heard = raw.decode();
@@ -141,7 +141,7 @@ impl Record {
         children: &[Arc<Node>],
     ) -> Result<Vec<Child>, RecordError> {
         let believed = |node: Arc<Node>| async move {
-            let raw = self.log.last(&subject(tenant, Noun::Health, node.id)).await?;
+            let raw = self.log.last(&Subject::of(tenant, Noun::Health, node.id.0).to_string()).await?;
             let said = raw.and_then(|raw| match raw.decode().map(|heard| heard.fact) {
                 Ok(Fact::Health(said)) if said.kind != HealthKind::Retired => Some(said.now),
                 Ok(_) | Err(_) => None,
@@ -193,10 +193,6 @@ impl Record {
     fn out(&self, tenant: TenantId, id: EventId, cause: Option<EventId>, fact: Fact) -> Outgoing {
         Outgoing::new(Say { id, tenant, at: now(), cause, fact }, Arc::clone(&self.source))
     }
-}
-
-fn subject(tenant: TenantId, noun: Noun, node: NodeId) -> String {
-    Subject::new(tenant, noun, node.to_string()).expect("an id is a token").to_string()
 }
 
 /// The time by this host's clock. What a keeper does is no decision.

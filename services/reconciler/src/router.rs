@@ -112,6 +112,7 @@ pub(crate) async fn seen(
     let entry = |watch: routeros_api::question::Watch| Entry {
         host: watch.host,
         comment: watch.comment.unwrap_or_default(),
+        name: watch.name,
         is_up: match watch.status {
             WatchStatus::Up if !watch.is_disabled => Some(true),
             WatchStatus::Down if !watch.is_disabled => Some(false),

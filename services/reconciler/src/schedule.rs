@@ -182,7 +182,7 @@ fn share(router: NodeId, round: u64) -> f64 {
     let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
     // The low bits of the last byte reach the top only by a further mixing.
     let mixed = (hash ^ (hash >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    f64::from(u32::try_from(mixed >> 32).expect("half of 64 bits")) / f64::from(u32::MAX)
+    (mixed >> 32) as f64 / f64::from(u32::MAX)
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use crate::{
     router,
 };
 use domain::{
-    plan::{Desired, Fitness, Snitches, fitness, hidden, plan, script::Pusher},
+    plan::{Desired, Fitness, Snitches, Unread, fitness, hidden, plan, script::Pusher},
     reporter::differences,
 };
 use events::{EventId, NodeId, Plan, PlanState, Repair, RepairOutcome, RouterChange, TenantId, slot_of};
@@ -94,6 +94,9 @@ enum Broken {
     /// The router does not answer, or what is known of it does not suffice.
     #[error("{why}")]
     Router { why: String, is_rejected: bool, incomplete: Option<Box<Plan>> },
+    /// Reading left a menu out: nothing is changed on what was not seen.
+    #[error(transparent)]
+    Unread(#[from] Unread),
     /// The process ends, or the slot is another replica's.
     #[error("it is to end")]
     Stopped,
@@ -150,7 +153,7 @@ impl Visitor {
             }
             Err(Broken::Stopped) => (Ended::Failed, "stopped"),
             Err(Broken::Record(RecordError::Taken)) => (Ended::Failed, "taken"),
-            Err(Broken::Record(error)) => {
+            Err(error @ (Broken::Record(_) | Broken::Unread(_))) => {
                 tracing::warn!(router = %job.router, error = chain(&error), "a look at a router was broken off");
                 (Ended::Failed, "failed")
             }
@@ -278,7 +281,7 @@ impl Visitor {
         for _ in 0..PIECES_MAX {
             self.goes_on(job.router)?;
             let actual = router::read(router, desired, within).await?;
-            let planned = plan(&actual, desired).expect("every menu that is desired was read");
+            let planned = plan(&actual, desired)?;
             let announced = planned.announced(ANNOUNCED_BYTES_MAX);
             self.find_begun(job, standing, &announced).await?;
             let now_planned = Plan {

@@ -7,6 +7,7 @@
 //! is broken, [`Correlation`] gathers that into incidents, [`Announcing`] says who is told.
 
 pub mod announcing;
+mod children;
 pub mod confidence;
 pub mod correlation;
 pub mod diagnosis;
@@ -24,6 +25,7 @@ pub mod route;
 pub mod supply;
 
 pub use announcing::Announcing;
+pub use children::Children;
 pub use correlation::Correlation;
 pub use diagnosis::Diagnosis;
 pub use graph::{Graph, Problem};

@@ -7,14 +7,12 @@
 //! A router that booted a moment ago has not looked at its children yet: it tells nothing. Nor is
 //! anything said of whom it does not speak of, or of whom a claim is being looked into already.
 
+use crate::children::Children;
 use events::{Claim, ClaimKey, Health, NodeId};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
 };
-
-/// How the comment of a netwatch entry begins that names a child.
-const MARK: &str = "mastwatch:";
 
 /// What a router told of itself and those it sees.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -34,6 +32,8 @@ pub struct Entry {
     pub host: String,
     /// What stands beside it.
     pub comment: String,
+    /// What it is called, if it is.
+    pub name: Option<String>,
     /// Whether it answers; `None` when it was not tested yet, or is switched off.
     pub is_up: Option<bool>,
 }
@@ -99,25 +99,13 @@ fn news(is_up: bool, believed: Option<Health>) -> Option<Claim> {
     }
 }
 
-/// Of whom the entries speak. The one that names a child is his; else the one with his address, if no other
-/// child has it. Of several that which says up counts: another may watch a service of his.
+/// Of whom the entries speak. Of several entries that which says up counts: another may watch a service of his.
 fn watched(entries: &[Entry], children: &[Child]) -> BTreeMap<NodeId, bool> {
-    let by_id: BTreeMap<&str, NodeId> = children.iter().map(|c| (c.file_id.as_str(), c.node)).collect();
-    let mut by_address: BTreeMap<IpAddr, Option<NodeId>> = BTreeMap::new();
-    for child in children {
-        if let Some(address) = child.address {
-            by_address.entry(address).and_modify(|known| *known = None).or_insert(Some(child.node));
-        }
-    }
+    let children = Children::of(children.iter().map(|c| (c.node, c.file_id.as_str(), c.address)));
     let mut watched = BTreeMap::new();
     for entry in entries {
         let Some(is_up) = entry.is_up else { continue };
-        let named = entry.comment.trim().strip_prefix(MARK).and_then(|rest| rest.split_whitespace().next());
-        let address = || entry.host.split(['@', '%']).next()?.parse::<IpAddr>().ok();
-        let node = named
-            .and_then(|id| by_id.get(id).copied())
-            .or_else(|| by_address.get(&address()?).copied().flatten());
-        if let Some(node) = node {
+        if let Some(node) = children.of_entry(&entry.comment, &entry.host, entry.name.as_deref()) {
             watched.entry(node).and_modify(|known| *known |= is_up).or_insert(is_up);
         }
     }

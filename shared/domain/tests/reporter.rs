@@ -45,6 +45,7 @@ fn told(children: &[(Child, Option<bool>, bool)], uptime_ms: u64) -> RouterTold 
     let entries = children.iter().filter(|(_, _, by_session)| !by_session).map(|(child, says, _)| Entry {
         host: child.address.unwrap().to_string(),
         comment: String::new(),
+        name: None,
         is_up: *says,
     });
     let present = children.iter().filter(|(_, says, by_session)| *by_session && *says == Some(true));
@@ -109,6 +110,7 @@ fn an_entry_belongs_to_whom_it_names_and_one_that_says_up_outweighs_one_that_say
     let entry = |host: &str, comment: &str, is_up| Entry {
         host: host.into(),
         comment: comment.into(),
+        name: None,
         is_up: Some(is_up),
     };
     let told = RouterTold {

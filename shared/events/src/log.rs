@@ -110,6 +110,22 @@ impl Noun {
         Self::ALL.into_iter().find(|n| n.token() == token)
     }
 
+    /// Which services say facts of it. `due` is said by the log's server.
+    pub const fn said_by(self) -> &'static [&'static str] {
+        match self {
+            Noun::Inventory | Noun::Part | Noun::Revision | Noun::Access | Noun::Order => &["console"],
+            Noun::Signal => &["ingest", "poller", "reconciler"],
+            Noun::Answer => &["poller"],
+            Noun::Ask => &["diagnostician", "correlator", "console"],
+            Noun::Suspicion | Noun::Health => &["diagnostician"],
+            Noun::Incident => &["correlator"],
+            Noun::Notice | Noun::Delivery => &["notifier"],
+            Noun::Repair | Noun::Plan => &["reconciler"],
+            Noun::Timer | Noun::Cut => &["diagnostician", "correlator", "notifier"],
+            Noun::Due => &[],
+        }
+    }
+
     /// How long a message of this noun is kept unless the tenant's policy says otherwise.
     pub const fn retention(self) -> Retention {
         match self {

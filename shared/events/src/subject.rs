@@ -75,6 +75,11 @@ impl Subject {
         if is_key(&key) { Ok(Self { tenant, noun, key }) } else { Err(SubjectError::Key(key)) }
     }
 
+    /// The subject of the thing of that id, which is a token always.
+    pub fn of(tenant: TenantId, noun: Noun, id: Uuid) -> Self {
+        Self { tenant, noun, key: id.hyphenated().to_string() }
+    }
+
     /// The partition this subject lies in.
     pub fn part(&self) -> u16 {
         partition_of(self.tenant)
@@ -128,6 +133,14 @@ mod tests {
     fn a_subject_survives_its_text_form() {
         let s = Subject::new(TenantId::of("hillside"), Noun::Ask, "main.17.abc").unwrap();
         assert_eq!(Subject::parse(&s.to_string()).unwrap(), s);
+    }
+
+    #[test]
+    fn an_id_is_a_key() {
+        let (tenant, node) =
+            (TenantId::of("hillside"), crate::NodeId::of(TenantId::of("hillside"), "core-1"));
+        let subject = Subject::of(tenant, Noun::Health, node.0);
+        assert_eq!(Ok(subject), Subject::new(tenant, Noun::Health, node.to_string()));
     }
 
     #[test]

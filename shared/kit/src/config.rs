@@ -244,6 +244,12 @@ impl Check {
         }
     }
 
+    /// Notes that `key` must lie in `range`, unless `value` does.
+    pub fn within(&mut self, key: &str, value: u64, range: std::ops::RangeInclusive<u64>) {
+        let (least, most) = (range.start(), range.end());
+        self.holds(range.contains(&value), key, format!("must lie between {least} and {most}"));
+    }
+
     /// Notes that `key` is needed, unless `value` is there.
     pub fn given<T>(&mut self, key: &str, value: Option<&T>) {
         self.holds(value.is_some(), key, "is missing");

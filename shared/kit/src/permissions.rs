@@ -1,7 +1,7 @@
 //! What each service may do at the log's server: one user a service, with no more than it needs.
 //!
 //! So a service that was broken into, or a box at a tower that was carried away, cannot speak for the others. Who
-//! says which noun is written down in [`said_by`]; everything else here is what reading, saying, leasing and
+//! says which noun is written down in [`Noun::said_by`]; everything else here is what reading, saying, leasing and
 //! burying ask of JetStream. A point of presence has a poller's user of its own, which may speak for its tenants only.
 //!
 //! What is *not* parted: whoever may read the log may read all of it, because a consumer's filters are in the body
@@ -50,22 +50,6 @@ impl User {
     /// The variable that the server reads this user's password from.
     pub fn password_variable(&self) -> String {
         format!("{PASSWORD_VARIABLE}{}", self.name.to_uppercase().replace('-', "_"))
-    }
-}
-
-/// Who says facts of a noun. The server itself says `due`.
-pub fn said_by(noun: Noun) -> &'static [&'static str] {
-    match noun {
-        Noun::Inventory | Noun::Part | Noun::Revision | Noun::Access | Noun::Order => &["console"],
-        Noun::Signal => &["ingest", "poller", "reconciler"],
-        Noun::Answer => &["poller"],
-        Noun::Ask => &["diagnostician", "correlator", "console"],
-        Noun::Suspicion | Noun::Health => &["diagnostician"],
-        Noun::Incident => &["correlator"],
-        Noun::Notice | Noun::Delivery => &["notifier"],
-        Noun::Repair | Noun::Plan => &["reconciler"],
-        Noun::Timer | Noun::Cut => &["diagnostician", "correlator", "notifier"],
-        Noun::Due => &[],
     }
 }
 
@@ -166,7 +150,7 @@ fn read(stream: &str) -> Vec<String> {
 
 /// What a service says, of the tenants of `scope` (`<part>.<tenant>`).
 fn facts(service: &str, scope: &str) -> Vec<String> {
-    let said = Noun::ALL.into_iter().filter(|noun| said_by(*noun).contains(&service));
+    let said = Noun::ALL.into_iter().filter(|noun| noun.said_by().contains(&service));
     let mut subjects: Vec<String> = said
         .map(|noun| match noun {
             Noun::Timer => format!("mw.{scope}.timer.{service}.>"),
@@ -233,7 +217,7 @@ mod tests {
     #[test]
     fn a_belief_has_one_who_says_it() {
         for noun in [Noun::Suspicion, Noun::Health, Noun::Incident, Noun::Notice, Noun::Answer] {
-            assert_eq!(said_by(noun).len(), 1, "{noun:?}");
+            assert_eq!(noun.said_by().len(), 1, "{noun:?}");
         }
     }
 

@@ -12,20 +12,9 @@ pub const PATH: &str = "schemas/asyncapi.yaml";
 /// Where the schema of the headers lies.
 pub const HEADERS_PATH: &str = "schemas/events/headers.json";
 
-/// Who says a noun (design, section 4).
-pub fn sayers(noun: Noun) -> &'static [&'static str] {
-    match noun {
-        Noun::Inventory | Noun::Part | Noun::Revision | Noun::Access | Noun::Order => &["console"],
-        Noun::Signal => &["ingest", "poller", "reconciler"],
-        Noun::Answer => &["poller"],
-        Noun::Ask => &["diagnostician", "correlator", "console"],
-        Noun::Suspicion | Noun::Health => &["diagnostician"],
-        Noun::Incident => &["correlator"],
-        Noun::Notice | Noun::Delivery => &["notifier"],
-        Noun::Repair | Noun::Plan => &["reconciler"],
-        Noun::Timer | Noun::Cut => &["diagnostician", "correlator", "notifier"],
-        Noun::Due => &["server"],
-    }
+/// Who says a noun, as operations name them.
+fn sayers(noun: Noun) -> &'static [&'static str] {
+    if noun == Noun::Due { &["server"] } else { noun.said_by() }
 }
 
 /// What the key of a noun's subject is made of.

@@ -5,8 +5,10 @@
 //!
 //! Only who worked until then counts: whom an outage cut off, and who is then found to be missing, was not lost
 //! now. That outage may have been over before anybody was found down: a tower that was away for seconds leaves a
-//! table without sessions behind, and lives. So nobody counts who needs something that was silent lately. Who is accounted for by one
-//! node is not counted for another, so that nobody is told of the same twice; what was said first stays.
+//! table without sessions behind, and lives. So nobody counts who needs something that was silent lately.
+//!
+//! Who is accounted for by one node is not counted for another, so that nobody is told of the same twice; what
+//! was said first stays.
 
 use crate::{
     diagnosis::{Out, Tenant},
@@ -214,16 +216,14 @@ impl Tenant {
 
     /// Those below a node that fell and are accounted for by `by`, or by nobody so far.
     fn accountable_to(&self, index: Index, by: Option<Index>) -> Vec<(Time, Index)> {
-        let Some(below) = self.fallen.below.get(&index) else { return Vec::new() };
-        let mut accounts: Vec<Index> = self.fallen.said.iter().copied().collect();
-        accounts.sort_by_key(|i| self.reach(*i));
-        let mut taken: BTreeMap<Index, Index> = BTreeMap::new();
-        for account in accounts {
-            for (_, i) in self.fallen.below.get(&account).into_iter().flatten() {
-                taken.entry(*i).or_insert(account);
-            }
-        }
-        below.iter().filter(|(_, i)| taken.get(i).copied() == by).copied().collect()
+        let below = self.fallen.below.get(&index).into_iter().flatten();
+        below.filter(|(_, fallen)| self.account_of(*fallen) == by).copied().collect()
+    }
+
+    /// The node of which it is said that this one's session was lost below it.
+    fn account_of(&self, fallen: Index) -> Option<Index> {
+        let above = self.network.graph.all_above(fallen).into_iter();
+        above.filter(|above| self.fallen.said.contains(above)).min_by_key(|above| self.reach(*above))
     }
 
     fn say_lost(&mut self, index: Index, id: NodeId, since: Time, fallen: &[(Time, Index)], out: &mut Out) {
