@@ -3,6 +3,7 @@
 mod channels;
 mod events;
 mod health;
+mod history;
 mod import;
 mod incidents;
 mod inventory;
@@ -61,6 +62,7 @@ fn api() -> OpenApiRouter<Desk> {
         .routes(routes!(inventory::node))
         .routes(routes!(health::list))
         .routes(routes!(health::show))
+        .routes(routes!(history::show))
         .routes(routes!(incidents::list))
         .routes(routes!(incidents::show))
         .routes(routes!(incidents::explain))

@@ -1,7 +1,8 @@
 //! The command line.
 
 use crate::{
-    api, compose, doctor, generate, import, incidents, live_check, nats_users, rebuild, show, status, up,
+    api, compose, doctor, generate, history, import, incidents, live_check, nats_users, rebuild, show,
+    status, up,
 };
 use anyhow::Context;
 use clap::{Parser, Subcommand};
@@ -45,6 +46,8 @@ enum Command {
         /// The device's id in the network file, or a subscriber's account.
         device: String,
     },
+    /// Show how a node has been: latency, signal, traffic and whatever else is measured.
+    History(history::HistoryArgs),
     /// Empty the read models and read the log again; the checksums before and after must be equal.
     Rebuild(rebuild::RebuildArgs),
     /// Write a made-up network file.
@@ -105,6 +108,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Incidents(args) => incidents::run(&args, &server.api()?, json).await?,
         Command::Explain { incident } => incidents::explain(&incident, &server.api()?, json).await?,
         Command::LiveCheck { device } => return live_check::run(&device, &server.api()?, json).await,
+        Command::History(args) => history::run(&args, &server.api()?, json).await?,
         Command::Rebuild(args) => rebuild::run(&args, &server.data, json).await?,
         Command::Generate(args) => generate::run(&args, json)?,
         Command::Lab(args) => args.run(interrupted()).await?,

@@ -11,7 +11,7 @@ use routeros_api::question::{Watch, WatchStatus};
 use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
 /// What a comment of ours begins with.
-const MARK: &str = "nms:";
+pub(crate) const MARK: &str = "nms:";
 
 /// How many ids one chunk holds: 40 bytes each, so that it stays far below the 64 KiB of an event.
 pub(crate) const CHUNK_IDS_MAX: usize = 700;

@@ -21,6 +21,7 @@ pub mod inventory;
 pub mod log;
 pub mod notice;
 pub mod order;
+pub mod sample;
 pub mod schema;
 pub mod signal;
 pub mod subject;
@@ -51,6 +52,7 @@ pub use inventory::{
 pub use log::{Noun, Retention};
 pub use notice::{Audience, Notice, NoticeKind, NoticeSaid, Phase};
 pub use order::{Order, OrderSaid};
+pub use sample::{Curve, Metric, Of, Sample, SampleSource, Samples};
 pub use signal::{About, Claim, Signal, SignalSource};
 pub use subject::{PARTITIONS, Subject, SubjectError, partition_of, slot_of};
 pub use time::Time;
