@@ -32,8 +32,9 @@ fn reading(n: i64) -> Samples {
     let hour_ms = i64::try_from(now / 3_600 * 3_600).unwrap() * 1_000;
     let due = Time::from_ms(hour_ms - 86_400_000 + n * 600_000);
     let samples = [
-        Sample::new(router(), Metric::VoltageVolts, 24.1 + n as f64 / 10.0),
-        Sample::part(router(), Metric::InterfaceRxBytesTotal, "ether1", 9_007_199_254_740_000.0 + n as f64),
+        // As a router writes them: VictoriaMetrics keeps fifteen decimal digits.
+        Sample::new(router(), Metric::VoltageVolts, (241 + n) as f64 / 10.0),
+        Sample::part(router(), Metric::InterfaceRxBytesTotal, "ether1", 123_456_789_012_000.0 + n as f64),
         Sample::part(router(), Metric::SessionsOfProfileCount, "10M \"gold\"", n as f64),
     ];
     Samples::of_reading(router(), (due, due.plus_ms(7)), SampleSource::Routeros, &samples).remove(0)

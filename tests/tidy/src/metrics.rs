@@ -22,7 +22,7 @@ pub fn page() -> String {
          only thing in which two measurements of one thing differ. Of some metrics a node has several series, told apart by one\n\
          more label. No label holds an address, a MAC, a user name or what an operator called an interface: `interface` is\n\
          the name that a hardware port was shipped with. Counters are stored as the router shows them; a rate is taken when it is asked for.\n\n\
-         Raw values are kept for 30 days. Where nothing was measured there is no value: a gap, never a zero.\n\n\
+         Raw values are kept for 30 days, with fifteen decimal digits. Where nothing was measured there is no value: a gap, never a zero.\n\n\
          *Written from `shared/events/src/sample.rs` by `MASTWATCH_WRITE=1 cargo nextest run -p tidy`.*\n\n\
          | name | unit | one more label | meaning |\n| --- | --- | --- | --- |\n",
     );
