@@ -8,6 +8,7 @@ use crate::{
     import::{ImportError, Importer},
     laid::{Inventories, LaidError},
     read_models::{ReadError, ReadModels},
+    series::{SeriesError, SeriesStore},
 };
 use axum::{
     extract::{ConnectInfo, FromRequestParts},
@@ -34,6 +35,7 @@ pub(crate) struct Desk {
     pub(crate) inventories: Arc<Inventories>,
     pub(crate) importer: Importer,
     pub(crate) models: ReadModels,
+    pub(crate) series: SeriesStore,
     /// One import at a time: it takes memory in proportion to its network.
     pub(crate) importing: Arc<Semaphore>,
     /// Explanations at a time: each reads a stretch of the log.
@@ -114,6 +116,25 @@ impl From<ReadError> for Refusal {
                 Problem::unavailable("the read models do not answer", COME_AGAIN).into()
             }
             ReadError::Fault(_) => fault(&error),
+        }
+    }
+}
+
+impl From<SeriesError> for Refusal {
+    fn from(error: SeriesError) -> Self {
+        match &error {
+            SeriesError::None => {
+                Problem::unavailable("no time series are kept here: `vm_url` is not configured", COME_AGAIN)
+                    .into()
+            }
+            SeriesError::Away(_) => {
+                tracing::warn!(error = error_chain(&error), "the time series do not answer");
+                Problem::unavailable("the time series do not answer", COME_AGAIN).into()
+            }
+            SeriesError::TooMuch => {
+                Problem::malformed("that is more than one answer holds: give a larger `step`").into()
+            }
+            SeriesError::Fault(_) => fault(&error),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The front desk: the REST API, the import of networks, a status page.
 //!
-//! Hears people and API clients; says inventory, access and orders. Reads are answered from the read models,
-//! which may lag by a moment; everything that is changed is decided on the log. So while Postgres is
+//! Hears people and API clients; says inventory, access and orders. Reads are answered from the read models and the
+//! time series, which may lag by a moment; everything that is changed is decided on the log. So while Postgres is
 //! down reads get 503, and tokens, imports, channels and orders go on.
 //!
 //! It holds no state that matters: tokens and inventories are read from the log, and several
@@ -16,8 +16,12 @@ mod laid;
 mod page;
 mod read_models;
 mod routes;
+mod series;
 
-use crate::{access::Register, desk::Desk, import::Importer, laid::Inventories, read_models::ReadModels};
+use crate::{
+    access::Register, desk::Desk, import::Importer, laid::Inventories, read_models::ReadModels,
+    series::SeriesStore,
+};
 pub use crate::{
     access::{first_administrator, replace_administrator},
     config::Config,
@@ -76,7 +80,9 @@ pub async fn serve(config: Config, service: Service, listener: TcpListener) -> a
         end = register.read_to_end() => end.context("reading access")?,
     };
     let inventories = Arc::new(Inventories::new(log.clone()));
+    let series = SeriesStore::new(service.common.vm_url.as_deref()).context("making the HTTP client")?;
     let desk = Desk {
+        series,
         importer: Importer::new(&log, Arc::clone(&register), Arc::clone(&inventories)),
         log,
         register: Arc::clone(&register),

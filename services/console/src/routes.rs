@@ -3,6 +3,7 @@
 mod channels;
 mod events;
 mod health;
+mod history;
 mod import;
 mod incidents;
 mod inventory;
@@ -63,6 +64,7 @@ fn api() -> OpenApiRouter<Desk> {
         .routes(routes!(inventory::node))
         .routes(routes!(health::list))
         .routes(routes!(health::show))
+        .routes(routes!(history::show))
         .routes(routes!(incidents::list))
         .routes(routes!(incidents::show))
         .routes(routes!(incidents::explain))

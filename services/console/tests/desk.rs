@@ -17,7 +17,7 @@ fn pager(host: &str) -> Value {
 }
 
 /// The routes there are, by method. A route that is added here without need is one too many.
-const ROUTES: [&str; 26] = [
+const ROUTES: [&str; 27] = [
     "delete /api/v1/channels/{name}",
     "delete /api/v1/tokens/{prefix}",
     "get /api/v1/channels",
@@ -30,6 +30,7 @@ const ROUTES: [&str; 26] = [
     "get /api/v1/inventory/nodes",
     "get /api/v1/inventory/nodes/{node}",
     "get /api/v1/inventory/sites",
+    "get /api/v1/nodes/{node}/history",
     "get /api/v1/routers/{router}/plan",
     "get /api/v1/routers/{router}/repairs",
     "get /api/v1/tenants",
@@ -235,6 +236,7 @@ async fn with_the_ids_of_another_tenant_nothing_of_it_is_seen_or_changed() {
                     request = request.header("x-tenant", slug);
                 }
                 let request = match route {
+                    "get /api/v1/nodes/{node}/history" => request.query(&[("metric", "rtt_ms")]),
                     "post /api/v1/import" => request.body(marked(&small("valley"))),
                     "post /api/v1/tenants" => request.json(&json!({"slug": "valley"})),
                     "post /api/v1/tokens" => request.json(&router),

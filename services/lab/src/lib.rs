@@ -23,6 +23,7 @@ pub mod netwatch;
 pub mod network;
 pub mod outage;
 pub mod ppp;
+mod radio;
 pub mod router;
 pub mod run;
 pub mod scheduler;

@@ -133,6 +133,8 @@ pub struct Node {
     pub seen_by: Option<(RouterIndex, Sight)>,
     /// Further routers its session may be on, when the first does not see it.
     pub stand_ins: Vec<RouterIndex>,
+    /// Whether it is a radio that is connected to the router that sees it.
+    pub is_radio: bool,
     /// What it adds to every path through it.
     pub hop: Hop,
     /// How long it takes to start after it is mended, in the routers' time.
@@ -149,6 +151,7 @@ impl Node {
             needs: Vec::new(),
             seen_by: None,
             stand_ins: Vec::new(),
+            is_radio: false,
             hop: Hop::default(),
             boot: Duration::ZERO,
         }

@@ -52,6 +52,11 @@ impl Version {
         self.major == 6
     }
 
+    /// Whether radios are in `/interface/wifi` (7.13), and not in `/interface/wireless`.
+    pub fn has_wifi(&self) -> bool {
+        self.is_at_least(7, 13)
+    }
+
     /// Whether an answer without rows says `!empty` (7.18).
     pub fn says_empty(&self) -> bool {
         self.is_at_least(7, 18)

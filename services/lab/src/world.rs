@@ -7,6 +7,7 @@
 //!
 //! A broken router is switched off. A broken link leaves both its ends alive.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -93,6 +94,23 @@ impl World {
         }
     }
 
+    /// Those of `nodes` that a packet from a router reaches, and from where it comes back.
+    pub fn seen_of(&self, router: RouterIndex, nodes: &[NodeIndex]) -> Vec<NodeIndex> {
+        let own = self.network.router(router).node;
+        if self.broken[own.at()] {
+            return Vec::new();
+        }
+        let island = (!self.supplied[own.at()]).then(|| match self.islands.get(&router) {
+            Some(island) => Cow::Borrowed(island),
+            None => Cow::Owned(self.reached_from(router)),
+        });
+        let is_seen = |node: &NodeIndex| match &island {
+            Some(island) => island.contains(node),
+            None => self.supplied[node.at()],
+        };
+        nodes.iter().copied().filter(is_seen).collect()
+    }
+
     /// The line from a router to a node, along the first working way. `None` when there is none.
     pub fn line(&mut self, router: RouterIndex, node: NodeIndex) -> Option<Line> {
         if !self.sees(router, node) {
@@ -159,28 +177,33 @@ impl World {
     }
 
     fn island(&mut self, router: RouterIndex) -> &HashSet<NodeIndex> {
-        let network = &self.network;
-        let broken = &self.broken;
-        self.islands.entry(router).or_insert_with(|| {
-            let own = network.router(router).node;
-            let mut reached = HashSet::from([own]);
-            let mut grown = vec![own];
-            while let Some(node) = grown.pop() {
-                for next in network.dependants(node) {
-                    if reached.contains(next) || broken[next.at()] {
-                        continue;
-                    }
-                    let there = |node: NodeIndex| {
-                        reached.contains(&node) || (is_passive(network, node) && !broken[node.at()])
-                    };
-                    if network.node(*next).needs.iter().all(|group| holds(group, &there)) {
-                        reached.insert(*next);
-                        grown.push(*next);
-                    }
+        if !self.islands.contains_key(&router) {
+            let reached = self.reached_from(router);
+            self.islands.insert(router, reached);
+        }
+        &self.islands[&router]
+    }
+
+    fn reached_from(&self, router: RouterIndex) -> HashSet<NodeIndex> {
+        let (network, broken) = (&self.network, &self.broken);
+        let own = network.router(router).node;
+        let mut reached = HashSet::from([own]);
+        let mut grown = vec![own];
+        while let Some(node) = grown.pop() {
+            for next in network.dependants(node) {
+                if reached.contains(next) || broken[next.at()] {
+                    continue;
+                }
+                let there = |node: NodeIndex| {
+                    reached.contains(&node) || (is_passive(network, node) && !broken[node.at()])
+                };
+                if network.node(*next).needs.iter().all(|group| holds(group, &there)) {
+                    reached.insert(*next);
+                    grown.push(*next);
                 }
             }
-            reached
-        })
+        }
+        reached
     }
 }
 
@@ -262,6 +285,7 @@ mod tests {
         world.set_broken(&[NodeIndex(1)], true);
         assert!(!world.is_reachable(NodeIndex(2)));
         for (node, seen) in [(0, false), (3, true), (4, true), (5, true), (6, true)] {
+            assert_eq!(!world.seen_of(TOWER, &[NodeIndex(node)]).is_empty(), seen, "node {node}");
             assert_eq!(world.sees(TOWER, NodeIndex(node)), seen, "node {node}");
         }
         assert!(!world.sees(CORE, NodeIndex(2)));

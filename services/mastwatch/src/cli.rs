@@ -1,8 +1,8 @@
 //! The command line.
 
 use crate::{
-    api, compose, doctor, generate, import, incidents, live_check, nats_users, rebuild, router, show, status,
-    up,
+    api, compose, doctor, generate, history, import, incidents, live_check, nats_users, rebuild, router,
+    show, status, up,
 };
 use anyhow::Context;
 use clap::{Parser, Subcommand};
@@ -48,6 +48,8 @@ enum Command {
     },
     /// Show what would be changed on a router or was, or have it done.
     Router(router::RouterArgs),
+    /// Show how a node has been: latency, signal, traffic and whatever else is measured.
+    History(history::HistoryArgs),
     /// Empty the read models and read the log again; the checksums before and after must be equal.
     Rebuild(rebuild::RebuildArgs),
     /// Write a made-up network file.
@@ -109,6 +111,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Explain { incident } => incidents::explain(&incident, &server.api()?, json).await?,
         Command::LiveCheck { device } => return live_check::run(&device, &server.api()?, json).await,
         Command::Router(args) => return router::run(&args, &server.api()?, json).await,
+        Command::History(args) => history::run(&args, &server.api()?, json).await?,
         Command::Rebuild(args) => rebuild::run(&args, &server.data, json).await?,
         Command::Generate(args) => generate::run(&args, json)?,
         Command::Lab(args) => args.run(interrupted()).await?,

@@ -10,6 +10,7 @@ pub mod compose;
 pub mod demo;
 pub mod doctor;
 pub mod generate;
+pub mod history;
 pub mod import;
 pub mod incidents;
 pub mod live_check;

@@ -296,7 +296,8 @@ async fn ping(line: &Line, address: IpAddr, n: usize, has_answered: bool) -> Thr
     }
 }
 
-fn rtt_of(pong: &Pong) -> Option<Duration> {
+/// How long an echo took, there and back, if the router says it.
+pub(crate) fn rtt_of(pong: &Pong) -> Option<Duration> {
     let of_echo = pong.echoes.iter().find_map(|echo| match &echo.status {
         EchoStatus::Answered { rtt } => *rtt,
         EchoStatus::TimedOut | EchoStatus::Failed(_) => None,

@@ -25,6 +25,10 @@ pub struct Config {
     pub echoes_at_once: usize,
     /// How often what was last said of a watched node is said again, seconds.
     pub attest_every_s: u64,
+    /// How often each router is read for history, seconds.
+    pub snapshot_every_s: u64,
+    /// Routers that are read at once.
+    pub snapshots_at_once: usize,
     /// After how long without a sign of life a replica's slots are taken over, milliseconds.
     pub takeover_after_ms: u64,
 }
@@ -40,6 +44,8 @@ impl Default for Config {
             watches_at_once: 4_000,
             echoes_at_once: 1_000,
             attest_every_s: 300,
+            snapshot_every_s: 600,
+            snapshots_at_once: 256,
             takeover_after_ms: 3_000,
         }
     }
@@ -61,6 +67,8 @@ impl Section for Config {
         check.within("watches_at_once", self.watches_at_once as u64, 1..=100_000);
         check.within("echoes_at_once", self.echoes_at_once as u64, 18..=100_000);
         check.within("attest_every_s", self.attest_every_s, 10..=800);
+        check.within("snapshot_every_s", self.snapshot_every_s, 1..=86_400);
+        check.within("snapshots_at_once", self.snapshots_at_once as u64, 1..=10_000);
         check.within("takeover_after_ms", self.takeover_after_ms, 500..=60_000);
     }
 }
@@ -77,6 +85,10 @@ impl Config {
 
     pub(crate) fn takeover_after(&self) -> Duration {
         Duration::from_millis(self.takeover_after_ms)
+    }
+
+    pub(crate) fn snapshot_every(&self) -> Duration {
+        Duration::from_secs(self.snapshot_every_s)
     }
 
     pub(crate) fn attest_every(&self) -> Duration {

@@ -12,7 +12,7 @@ use routeros_api::{
     tls::{Tls, TlsError},
 };
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     net::{IpAddr, SocketAddr},
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
     time::Duration,
@@ -44,6 +44,15 @@ pub(crate) struct Watched {
     pub(crate) probe: Probe,
     /// How often, seconds; at least 1.
     pub(crate) every_s: u32,
+}
+
+/// Those around a router: whom it may hear, and whom it can send an echo.
+#[derive(Debug, Default)]
+pub(crate) struct Surroundings {
+    /// Those whom it sees and those that need it, by the names under which it may know them.
+    pub(crate) children: Children,
+    /// Those whom it sees and that answer somewhere.
+    pub(crate) addresses: Vec<(NodeId, IpAddr)>,
 }
 
 /// Why a tenant's keys are not at hand.
@@ -210,6 +219,41 @@ impl Known {
         let Some(index) = network.graph.index_of(router) else { return Children::default() };
         let nodes = network.graph.sees(index).iter().filter_map(|child| network.graph.node(*child));
         Children::of(nodes.map(|node| (node.id, node.file_id.as_str(), node.address)))
+    }
+
+    /// Those around a router.
+    pub(crate) fn surroundings(&self, tenant: TenantId, router: NodeId) -> Surroundings {
+        let tenants = self.tenants();
+        let graph = tenants.get(&tenant).map(|tenant| &tenant.network.graph);
+        let Some((graph, index)) = graph.and_then(|graph| Some((graph, graph.index_of(router)?))) else {
+            return Surroundings::default();
+        };
+        let nodes = |indexes: BTreeSet<_>| indexes.into_iter().filter_map(|index| graph.node(index));
+        let seen: BTreeSet<_> = graph.sees(index).iter().copied().collect();
+        let around = seen.iter().chain(graph.below(index)).copied().collect();
+        Surroundings {
+            children: Children::of(nodes(around).map(|node| (node.id, node.file_id.as_str(), node.address))),
+            addresses: nodes(seen).filter_map(|node| Some((node.id, node.address?))).collect(),
+        }
+    }
+
+    /// To whom a key belongs.
+    pub(crate) fn of_claim(&self, tenant: TenantId, key: ClaimKey) -> Option<NodeId> {
+        let tenants = self.tenants();
+        let graph = &tenants.get(&tenant)?.network.graph;
+        Some(graph.node(graph.index_of_claim(key)?)?.id)
+    }
+
+    /// All routers that can be entered, in these slots, and whose they are.
+    pub(crate) fn routers_of(&self, slots: Slots) -> Vec<(TenantId, NodeId)> {
+        let mut routers = Vec::new();
+        for (tenant, known) in self.tenants().iter() {
+            let graph = &known.network.graph;
+            let nodes = graph.indexes().filter_map(|index| graph.node(index));
+            let entered = nodes.filter(|node| node.login.is_some() && slots.has(slot_of(node.id)));
+            routers.extend(entered.map(|node| (*tenant, node.id)));
+        }
+        routers
     }
 
     /// Of these keys those that belong to somebody in the inventory.

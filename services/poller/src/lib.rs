@@ -2,7 +2,7 @@
 //!
 //! A keeper: it holds what cannot be copied, sessions with routers and a schedule. Of the 64 slots of its
 //! point of presence it works on those that are leased to this replica. For their routers it answers asks
-//! and watches those that are to be watched; it says answers and decides nothing.
+//! and watches those that are to be watched; it says answers, measures what is measured, and decides nothing.
 //!
 //! What it could not find out it says as such: that is evidence against the poller, never against the network.
 
@@ -16,6 +16,9 @@ mod known;
 mod reach;
 mod roll;
 mod routers;
+mod schedule;
+mod snapshot;
+mod snapshots;
 mod tables;
 pub mod tries;
 mod voice;
@@ -29,6 +32,7 @@ use crate::{
     known::Known,
     reach::Reach,
     routers::Routers,
+    snapshots::Snapshots,
     tries::WHOLE,
     voice::Voice,
 };
@@ -72,6 +76,14 @@ pub async fn run(config: Config, service: Service) -> anyhow::Result<()> {
         config.asks_at_once,
         config.asks_waiting_max,
     ));
+    let snapshots = Snapshots::new(
+        reach.clone(),
+        service.log.clone(),
+        &service.metrics,
+        slots.clone(),
+        config.snapshots_at_once,
+        config.snapshot_every(),
+    );
     let heartbeats = Heartbeats::new(
         reach,
         voice,
@@ -81,6 +93,7 @@ pub async fn run(config: Config, service: Service) -> anyhow::Result<()> {
         config.attest_every(),
     );
     let watching = tokio::spawn(heartbeats.run(stop.clone()));
+    let measuring = tokio::spawn(snapshots.run(stop.clone()));
     service.readiness.ready();
 
     let mut take_figures = tokio::time::interval(FIGURES_EVERY);
@@ -113,6 +126,7 @@ pub async fn run(config: Config, service: Service) -> anyhow::Result<()> {
     let released = keeper.stop().await.context("keeping the slots of this point of presence");
     desk.finish().await;
     watching.await.context("watching")?;
+    measuring.await.context("measuring")?;
     routers.retain(|_| false);
     outcome.and(released)
 }

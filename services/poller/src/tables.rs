@@ -51,7 +51,7 @@ impl From<Trouble> for Failed {
 }
 
 /// The names of all PPP sessions, and nothing else of them.
-struct ActiveNames;
+pub(crate) struct ActiveNames;
 
 impl Question for ActiveNames {
     type Answer = Vec<String>;

@@ -1,4 +1,4 @@
-//! The projector: writes the read models that people and dashboards look at.
+//! The projector: writes the read models and time series that people and dashboards look at.
 //!
 //! Hears every fact that leaves a row and writes it to Postgres, with the place in the log in the
 //! same transaction. Holds nothing in memory between two chunks: killed at any moment it goes on
@@ -14,6 +14,7 @@ mod project;
 mod prune;
 mod rebuild;
 mod rows;
+mod series;
 mod value;
 mod words;
 
@@ -24,6 +25,7 @@ pub use project::ReadModels;
 pub use prune::prune;
 pub use rebuild::{Progress, RebuildError, rebuild};
 pub use rows::statements;
+pub use series::lines;
 
 use anyhow::Context;
 use kit::Service;
@@ -69,8 +71,9 @@ pub async fn run(config: Config, service: Service) -> anyhow::Result<()> {
         .chunk_max(config.chunk_max)
         .linger(Duration::from_millis(config.linger_ms))
         .run(&service, pool.clone());
+    let written = async { tokio::try_join!(async { Ok(kept_up.await?) }, series::run(&service)).map(|_| ()) };
     tokio::select! {
-        ended = kept_up => Ok(ended?),
+        ended = written => ended,
         never = prune_now_and_then(&pool, Duration::from_secs(config.prune_every_s)) => never,
     }
 }

@@ -33,8 +33,8 @@ pub struct VictoriaMetricsOptions {
     pub port: Port,
     /// What its caches may take, in bytes. Its own default is 60 % of the machine.
     pub memory_bytes: u64,
-    /// How long samples are kept, in months of 31 days.
-    pub retention_months: u32,
+    /// How long samples are kept, in days.
+    pub retention_days: u32,
     /// How long a sample may stay hidden from queries. Zero in tests.
     pub hidden_for: Duration,
     /// How long opening the data may take.
@@ -52,7 +52,7 @@ impl VictoriaMetricsOptions {
             dir,
             port: Port::Free,
             memory_bytes: 128 * 1024 * 1024,
-            retention_months: 13,
+            retention_days: 30,
             hidden_for: Duration::from_secs(5),
             ready_within: Duration::from_secs(120),
             at_parent_death: AtParentDeath::ShutDown,
@@ -194,7 +194,9 @@ impl VictoriaMetrics {
         command.arg(format!("-httpListenAddr=127.0.0.1:{}", self.port));
         command.arg(format!("-storageDataPath={}", self.server.dir().join("data").display()));
         command.arg(format!("-memory.allowedBytes={}", options.memory_bytes));
-        command.arg(format!("-retentionPeriod={}", options.retention_months));
+        command.arg(format!("-retentionPeriod={}d", options.retention_days));
+        // A sample that was written twice is one.
+        command.arg("-dedup.minScrapeInterval=1ms");
         command.arg(format!("-search.latencyOffset={}ms", options.hidden_for.as_millis()));
         command.arg("-loggerLevel=WARN");
         let is_ready =

@@ -3,6 +3,7 @@
 //! The same fact has the same identifier wherever and however often it is worked out. Only a
 //! claim that arrives at the edge without any identity of its own gets a fresh one, there.
 
+use crate::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{cmp::Ordering, fmt, str::FromStr};
@@ -120,6 +121,11 @@ impl EventId {
     /// The fact that `sender` numbered `seq` within its `boot`.
     pub fn numbered(sender: NodeId, boot: &str, seq: u64) -> Self {
         Self(derive(sender.0, &[b"signal", boot.as_bytes(), &seq.to_be_bytes()]))
+    }
+
+    /// Message `part` of what `source` measured at `router` for the moment `due` of its schedule.
+    pub fn of_samples(router: NodeId, source: &str, due: Time, part: u32) -> Self {
+        Self(derive(router.0, &[b"samples", source.as_bytes(), &due.us().to_be_bytes(), &part.to_be_bytes()]))
     }
 
     /// The request that the holder of the token with public prefix `token` gave an idempotency key.

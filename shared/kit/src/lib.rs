@@ -20,6 +20,7 @@ pub mod publish;
 pub mod quota;
 pub mod read;
 pub mod run;
+pub mod samples;
 pub mod telemetry;
 pub mod timer;
 pub mod worker;

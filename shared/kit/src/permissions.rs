@@ -62,14 +62,17 @@ pub fn service(name: &str) -> User {
         "diagnostician" | "correlator" => publish.extend(deciding(name)),
         "notifier" => {
             publish.extend(deciding(name));
-            publish.extend(work("notifier-deliveries"));
+            publish.extend(work(LOG, "notifier-deliveries"));
         }
         "poller" => {
             publish.extend(leases(name));
             publish.push("metrics.>".into());
         }
         "reconciler" => publish.extend(leases(name)),
-        "projector" => publish.extend(read(METRICS)),
+        "projector" => {
+            publish.extend(read(METRICS));
+            publish.extend(work(METRICS, "projector-series"));
+        }
         "console" => {
             publish.extend(read(personal::STREAM));
             publish.push("personal.>".into());
@@ -171,8 +174,10 @@ fn facts(service: &str, scope: &str) -> Vec<String> {
 fn names_of_the_dead(service: &str) -> Vec<String> {
     match service {
         "notifier" => vec![service.into(), "notifier-deliveries".into()],
-        // Its one model, kept up or told again.
-        "projector" => vec!["projector-read_models".into(), "rebuild-read_models".into()],
+        // Its one model, kept up or told again, and the time series.
+        "projector" => {
+            ["projector-read_models", "rebuild-read_models", "projector-series"].map(Into::into).into()
+        }
         _ => vec![service.into()],
     }
 }
@@ -202,8 +207,8 @@ fn leases(group: &str) -> Vec<String> {
 }
 
 /// Taking and confirming jobs by the shared consumer of a worker.
-fn work(worker: &str) -> [String; 2] {
-    [api(&format!("CONSUMER.CREATE.{LOG}.{worker}")), format!("$JS.ACK.{LOG}.{worker}.>")]
+fn work(stream: &str, worker: &str) -> [String; 2] {
+    [api(&format!("CONSUMER.CREATE.{stream}.{worker}")), format!("$JS.ACK.{stream}.{worker}.>")]
 }
 
 #[cfg(test)]

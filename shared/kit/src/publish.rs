@@ -375,7 +375,7 @@ impl Pause {
     }
 
     /// Waits; false when `deadline` would pass meanwhile.
-    async fn before(&mut self, deadline: Instant) -> bool {
+    pub(crate) async fn before(&mut self, deadline: Instant) -> bool {
         let wait = self.next();
         if Instant::now() + wait >= deadline {
             return false;

@@ -5,9 +5,12 @@
 //! beside it is `None` when the router does not tell it in a form we know, because a new way to
 //! write an uptime must not hide three thousand sessions.
 
+mod health;
+mod interface;
 mod netwatch;
 mod ping;
 mod ppp;
+mod station;
 mod system;
 
 use std::borrow::Cow;
@@ -19,9 +22,12 @@ use crate::command::{Command, Reply, Row, Trap};
 use crate::session::{CallError, Session, after};
 use crate::value::{self, BadValue};
 
+pub use self::health::{Health, HealthNow};
+pub use self::interface::{Arp, PortNow, Ports};
 pub use self::netwatch::{Netwatch, Watch, WatchStatus};
 pub use self::ping::{BadPing, Echo, EchoStatus, Ping, Pong};
-pub use self::ppp::{PppActive, PppSession};
+pub use self::ppp::{PppActive, PppSession, ProfileOfSecrets};
+pub use self::station::{Station, Stations};
 pub use self::system::{Identity, Resource, ResourceNow, Uptime, Version};
 
 /// One thing that can be asked of a router.
@@ -158,6 +164,10 @@ mod tests {
             Uptime.command(),
             PppActive::all().command(),
             Netwatch.command(),
+            Ports.command(),
+            Arp.command(),
+            Stations::Wireless.command(),
+            ProfileOfSecrets.command(),
         ];
         for command in asked {
             assert!(command.sentence().attribute(".proplist").is_some(), "{command:?}");

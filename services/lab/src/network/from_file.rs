@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use events::NodeKind;
+use events::{DeviceClass, NodeKind};
 use network_file::{LabDeviceMode, LabNode, Need, NetworkFile, NodeEntry, Session, Subscriber};
 
 use super::{
@@ -115,6 +115,7 @@ impl Known<'_> {
             address: entry.address,
             needs: self.groups(&entry.id, &file.needs_of(entry))?,
             seen_by: router.filter(|_| entry.address.is_some()).map(|router| (router, Sight::Netwatch)),
+            is_radio: entry.kind == NodeKind::Device { class: DeviceClass::Station },
             hop: hop(&hints),
             boot,
             ..Node::new(&entry.id, kind)

@@ -9,4 +9,5 @@ mod dead;
 mod isp;
 mod menus;
 mod program;
+mod radios;
 mod webhooks;

@@ -6,4 +6,5 @@ mod asks;
 mod ground;
 mod heartbeats;
 mod router;
+mod snapshots;
 mod steady;

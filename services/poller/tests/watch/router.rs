@@ -131,7 +131,9 @@ async fn answer(
             }
         }
         "/system/identity/print" => out.push(Sentence::re().with("name", "core-1")),
-        "/system/resource/print" => out.push(Sentence::re().with("uptime", "2d3h4m5s")),
+        "/system/resource/print" => {
+            out.push(Sentence::re().with("uptime", "2d3h4m5s").with("version", "7.16.2 (stable)"));
+        }
         "/ppp/active/print" => {
             let mut state = state.lock().unwrap();
             state.tables += 1;

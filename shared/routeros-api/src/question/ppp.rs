@@ -70,6 +70,27 @@ impl Question for PppActive {
     }
 }
 
+/// Which profile each user's secret names. Users that RADIUS knows have none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProfileOfSecrets;
+
+impl Question for ProfileOfSecrets {
+    type Answer = Vec<(String, String)>;
+
+    fn command(&self) -> Command {
+        Command::new("/ppp/secret/print").proplist(&["name", "profile"])
+    }
+
+    /// User and profile; a secret that names no profile is of the one called `default`.
+    fn read(&self, reply: &Reply) -> Result<Vec<(String, String)>, Unreadable> {
+        let secret = |row| {
+            let profile = told(row, "profile").unwrap_or_else(|| "default".to_owned());
+            Ok((required(row, "name")?.into_owned(), profile))
+        };
+        reply.rows.iter().map(secret).collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::tests::reply;

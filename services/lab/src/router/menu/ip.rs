@@ -1,16 +1,16 @@
 //! `/ip` and `/queue`: what is put there is kept, and neighbours are seen.
 
 use super::interface::hardware;
-use super::{Menu, Rights};
+use super::{Asked, Menu, Rights};
 use crate::network::{RouterIndex, Sight};
-use crate::router::Row;
 use crate::router::table::{Column, Form};
+use crate::router::{Attributes, Refusal, Row};
 use crate::state::State;
 use crate::version::duration;
 
 /// Every menu of this family.
 pub(super) const MENUS: &[&dyn Menu] =
-    &[&ADDRESSES, &ARP, &DNS, &ADDRESS_LISTS, &ROUTES, &QUEUES, &Neighbours];
+    &[&ADDRESSES, &Arp, &DNS, &ADDRESS_LISTS, &ROUTES, &QUEUES, &Neighbours];
 
 const ADDRESSES: Form = Form {
     path: "/ip/address",
@@ -43,6 +43,37 @@ const ARP: Form = Form {
     taken: "failure: already have such entry",
     flags: &["dynamic", "disabled"],
 };
+
+/// What was put there, and what was learnt of radios.
+struct Arp;
+
+impl Menu for Arp {
+    fn path(&self) -> &'static str {
+        ARP.path
+    }
+
+    fn noun(&self) -> &'static str {
+        ARP.noun
+    }
+
+    fn rows(&self, state: &State, router: RouterIndex, rights: Rights) -> Vec<Row> {
+        let mut rows = ARP.rows(state, router, rights);
+        rows.extend(state.radio_arp_rows(router));
+        rows
+    }
+
+    fn add(&self, state: &mut State, router: RouterIndex, asked: &Asked<'_>) -> Result<u32, Refusal> {
+        ARP.add(state, router, asked)
+    }
+
+    fn set(&self, state: &mut State, router: RouterIndex, id: u32, to: &Attributes) -> Result<(), Refusal> {
+        ARP.set(state, router, id, to)
+    }
+
+    fn remove(&self, state: &mut State, router: RouterIndex, id: u32) -> Result<(), Refusal> {
+        ARP.remove(state, router, id)
+    }
+}
 
 const DNS: Form = Form {
     path: "/ip/dns/static",

@@ -2,6 +2,7 @@
 
 use super::{Menu, Rights, single};
 use crate::network::RouterIndex;
+use crate::radio::wave;
 use crate::router::{Attributes, Refusal, Row};
 use crate::state::State;
 use crate::version::duration;
@@ -67,7 +68,7 @@ impl Menu for Resource {
         single(&[
             ("uptime", &duration(this.uptime(now))),
             ("version", this.version.text()),
-            ("free-memory", "1811939328"),
+            ("free-memory", &(1_811_939_328 - 65_536 * wave(now.0.as_secs() / 20, 50)).to_string()),
             ("total-memory", "2147483648"),
             ("cpu", "ARM64"),
             ("cpu-count", "4"),
@@ -194,12 +195,15 @@ impl Menu for Health {
     }
 
     fn rows(&self, state: &State, router: RouterIndex, _rights: Rights) -> Vec<Row> {
-        let warmth = (38 + router.0 % 7).to_string();
+        // Slowly up and down again: a degree in five minutes, a tenth of a volt in one.
+        let minutes = state.clock.now().0.as_secs() / 60;
+        let warmth = (38 + u64::from(router.0 % 7) + wave(minutes / 5, 3)).to_string();
+        let volts = format!("24.{}", 1 + wave(minutes, 2));
         if state.routers[router.at()].version.is_v6() {
-            return single(&[("voltage", "24.1"), ("temperature", &warmth), ("cpu-temperature", &warmth)]);
+            return single(&[("voltage", &volts), ("temperature", &warmth), ("cpu-temperature", &warmth)]);
         }
         let sensors =
-            [("voltage", "24.1", "V"), ("temperature", &*warmth, "C"), ("cpu-temperature", &*warmth, "C")];
+            [("voltage", &*volts, "V"), ("temperature", &*warmth, "C"), ("cpu-temperature", &*warmth, "C")];
         let row = |(n, (name, value, kind)): (usize, (&str, &str, &str))| {
             let mut row = Row::of(n as u32 + 13);
             row.put("name", name);
