@@ -7,6 +7,7 @@
 
 use crate::{
     figures::{Figures, kind_of, name_of},
+    known,
     reach::{Purpose, Reach},
     roll::Told,
     routers::{Line, Trouble},
@@ -166,7 +167,7 @@ impl Desk {
 
     async fn find_out(&self, asked: &Asked, mouth: &Mouth, by: Instant) -> Outcome {
         let (tenant, ask) = (asked.tenant, &asked.ask);
-        self.reach.known.wait_for(tenant, ask.via(), INVENTORY_WITHIN).await;
+        self.reach.roster.wait_for(tenant, ask.via(), INVENTORY_WITHIN).await;
         let found = match &ask.question {
             Question::Reach { probe } => {
                 let _work = self.at_once.acquire().await.expect("nobody closes this semaphore");
@@ -180,10 +181,10 @@ impl Desk {
                 match self.reach.line(tenant, *router) {
                     Ok(line) => {
                         let silent = |tries| mouth.say(Outcome::RouterSilent { tries, last: false });
-                        let known = &self.reach.known;
+                        let roster = &self.reach.roster;
                         let when = (asked_at, by);
                         let read =
-                            tables::sessions(known, tenant, *router, &line, when, &self.at_once, silent);
+                            tables::sessions(roster, tenant, *router, &line, when, &self.at_once, silent);
                         Ok(match read.await {
                             Ok(present) => Outcome::Session {
                                 state: if keys.iter().any(|key| present.contains(key)) {
@@ -211,7 +212,7 @@ impl Desk {
         ask: &Ask,
         mouth: &Mouth,
     ) -> Result<Outcome, String> {
-        let address = self.reach.known.address(tenant, ask.target)?;
+        let address = self.reach.roster.address(tenant, ask.target)?;
         let line = self.reach.line(tenant, router)?;
         if let Some(why) = line.is_rejected() {
             return Err(format!("not tried again yet: {why}"));
@@ -257,12 +258,12 @@ impl Desk {
             Err(Trouble::Trap { unknown: true, .. }) => Vec::new(),
             Err(trouble) => return Err(trouble.why()),
         };
-        let present = match tables::read(&self.reach.known, tenant, router, &line, by).await {
+        let present = match tables::read(&self.reach.roster, tenant, router, &line, by).await {
             Ok(present) => present,
             Err(Failed::Silent) => return Ok(Outcome::Silent { tries: TRIES, last: true }),
             Err(Failed::Unanswered(why)) => return Err(why),
         };
-        let told = Told::of(&watches, &self.reach.known.children(tenant, router), present);
+        let told = Told::of(&watches, &known::children(&self.reach.roster, tenant, router), present);
         let chunks = match &*before {
             Some(before) if !whole => told.since(before, uptime),
             Some(_) | None => told.whole(uptime),

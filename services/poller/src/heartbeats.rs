@@ -10,7 +10,7 @@
 use crate::{
     asks::outcome_of,
     figures::{Figures, kind_of_probe, name_of},
-    known::Watched,
+    known::{self, Watched},
     reach::{Purpose, Reach},
     tries::{Ended, STARTS},
     voice::{Chain, Voice, Word, now},
@@ -107,7 +107,7 @@ impl Heartbeats {
 
     /// Watches until `stop`, and ends when the last probe has.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
-        let mut version = self.reach.known.version();
+        let mut version = self.reach.roster.version();
         let (done, mut ended) = mpsc::unbounded_channel();
         self.plan();
         loop {
@@ -133,10 +133,10 @@ impl Heartbeats {
     /// Works out who is watched and when, and ends sessions with routers that are not ours any more.
     fn plan(&mut self) {
         let slots = *self.slots.borrow_and_update();
-        let routers = self.reach.known.routers(slots);
-        self.reach.routers.retain(|router| routers.contains(&router));
+        let routers = self.reach.roster.routers(slots);
+        self.reach.routers.retain(|router| routers.contains_key(&router));
         let mut by_interval: BTreeMap<u32, Vec<Watched>> = BTreeMap::new();
-        for watched in self.reach.known.watched(slots) {
+        for watched in known::watched(&self.reach.roster, slots) {
             by_interval.entry(watched.every_s).or_default().push(watched);
         }
         let mut wanted = HashSet::new();

@@ -29,7 +29,6 @@ use crate::{
     echo::{Icmp, Pinger},
     figures::Figures,
     heartbeats::Heartbeats,
-    known::Known,
     reach::Reach,
     routers::Routers,
     snapshots::Snapshots,
@@ -38,7 +37,16 @@ use crate::{
 };
 use anyhow::Context;
 use kit::{Keeper, KeeperEvent, KeeperOptions, Service};
+use roster::Roster;
+use routeros_api::Options;
 use std::{sync::Arc, time::Duration};
+
+/// From the first packet to a router to being logged in, for the session that everybody shares. Longer
+/// than a probe: an attempt that a probe gave up goes on for the next one.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+
+/// After how long without a word that it owes, a router's session is replaced.
+const SILENT_AFTER: Duration = Duration::from_secs(10);
 
 /// How often figures that others keep are taken over.
 const FIGURES_EVERY: Duration = Duration::from_secs(5);
@@ -51,16 +59,18 @@ const FIGURES_EVERY: Duration = Duration::from_secs(5);
 pub async fn run(config: Config, service: Service) -> anyhow::Result<()> {
     let stop = service.stop.child_token();
     let _stops_all = stop.clone().drop_guard();
-    let known =
-        Known::new(config.keys().context("reading the master keys")?, config.router_authority.as_deref());
-    let known = Arc::new(known.context("reading `router_authority`")?);
-    let mut following = known.follow(&service.log, stop.clone()).await?;
+    let master = config.keys().context("reading the master keys")?;
+    let sessions =
+        Options { connect_within: CONNECT_WITHIN, silent_after: SILENT_AFTER, ..Options::default() };
+    let roster = Roster::new("poller", master, config.router_authority.as_deref(), sessions);
+    let roster = Arc::new(roster.context("reading `router_authority`")?);
+    let mut following = roster.follow(&service.log, stop.clone()).await?;
 
     let figures = Figures::new(&service.metrics);
     let voice = Voice::new(&service.log, figures.clone());
     let icmp = Arc::new(Icmp::new(config.echoes_at_once));
     let routers = Arc::new(Routers::new(config.probes_per_router));
-    let reach = Reach { known, routers: Arc::clone(&routers), pinger: Arc::clone(&icmp) as Arc<dyn Pinger> };
+    let reach = Reach { roster, routers: Arc::clone(&routers), pinger: Arc::clone(&icmp) as Arc<dyn Pinger> };
     let options = KeeperOptions {
         expiry: config.takeover_after(),
         probe_deadline: WHOLE,

@@ -3,11 +3,11 @@
 use crate::{
     dial::dial,
     echo::Pinger,
-    known::Known,
     routers::{Line, Routers, Trouble},
     tries::{Ended, Heard, rest, three_tries},
 };
 use events::{NodeId, Probe, TenantId};
+use roster::Roster;
 use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
@@ -37,7 +37,7 @@ impl Purpose {
 #[derive(Clone)]
 pub(crate) struct Reach {
     /// What is known of the network.
-    pub(crate) known: Arc<Known>,
+    pub(crate) roster: Arc<Roster>,
     /// The routers that are spoken to.
     pub(crate) routers: Arc<Routers>,
     /// Sends echoes.
@@ -51,7 +51,7 @@ impl Reach {
     ///
     /// Why there is none, for people.
     pub(crate) fn line(&self, tenant: TenantId, router: NodeId) -> Result<Line, String> {
-        Ok(self.routers.line(router, self.known.router(tenant, router)?))
+        Ok(self.routers.line(router, self.roster.router(tenant, router)?))
     }
 
     /// Looks at a node; `unanswered` hears of each silent try but the last. A probe waits for its turn
@@ -64,7 +64,7 @@ impl Reach {
         purpose: Purpose,
         unanswered: impl FnMut(u8),
     ) -> Ended {
-        let address = match self.known.address(tenant, node) {
+        let address = match self.roster.address(tenant, node) {
             Ok(address) => address,
             Err(why) => return Ended::Unanswered(why),
         };

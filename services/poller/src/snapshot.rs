@@ -10,12 +10,13 @@
 
 use crate::{
     asks::rtt_of,
-    known::{Known, Surroundings},
+    known::Surroundings,
     routers::{Line, Trouble, Way},
     tables::{ActiveNames, left},
 };
 use events::{Metric, NodeId, Sample, TenantId};
 use futures::StreamExt;
+use roster::Roster;
 use routeros_api::{
     Question,
     question::{Arp, Health, Ping, Ports, ProfileOfSecrets, Resource, Station, Stations},
@@ -66,7 +67,7 @@ pub(crate) struct Taken {
 }
 
 struct Reading<'a> {
-    known: &'a Known,
+    roster: &'a Roster,
     tenant: TenantId,
     router: NodeId,
     line: &'a Line,
@@ -80,7 +81,7 @@ struct Reading<'a> {
 ///
 /// Why it told nothing at all, for people.
 pub(crate) async fn take(
-    known: &Known,
+    roster: &Roster,
     (tenant, router): (TenantId, NodeId),
     line: &Line,
     by: Instant,
@@ -89,7 +90,7 @@ pub(crate) async fn take(
         return Err(format!("not tried again yet: {why}"));
     }
     let taken = Taken { samples: Vec::new(), missing: None };
-    let mut reading = Reading { known, tenant, router, line, by, taken };
+    let mut reading = Reading { roster, tenant, router, line, by, taken };
     reading.resources().await.map_err(Trouble::why)?;
     if let Err(trouble) = reading.rest().await {
         reading.taken.missing.get_or_insert(trouble.why());
@@ -103,7 +104,7 @@ impl Reading<'_> {
         self.health().await?;
         self.ports().await?;
         self.sessions().await?;
-        let around = self.known.surroundings(self.tenant, self.router);
+        let around = Surroundings::of(self.roster, self.tenant, self.router);
         self.signals(&around).await?;
         self.latencies(&around).await
     }
@@ -229,9 +230,9 @@ impl Reading<'_> {
             .or_else(|| last_ip.and_then(|address| known.at(address)))
             .or_else(|| addresses.get(&bare(&station.mac)).and_then(|address| known.at(*address)))
             .or_else(|| {
-                let keys = self.known.keys(self.tenant).ok()?;
+                let keys = self.roster.keys(self.tenant).ok()?;
                 let key = keys.look_up(self.router, SessionKind::Mac, &station.mac);
-                self.known.of_claim(self.tenant, key)
+                self.roster.of_claim(self.tenant, key)
             })
     }
 

@@ -17,7 +17,7 @@ use prometheus_client::{
 };
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, HashMap, HashSet},
+    collections::{BinaryHeap, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -117,7 +117,7 @@ impl Snapshots {
 
     /// Reads until `stop`; what is being read then is given up.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
-        let mut version = self.reach.known.version();
+        let mut version = self.reach.roster.version();
         let (done, mut ended) = mpsc::unbounded_channel();
         self.plan();
         loop {
@@ -147,10 +147,9 @@ impl Snapshots {
     /// Works out which routers are read and when.
     fn plan(&mut self) {
         let slots = *self.slots.borrow_and_update();
-        let wanted = self.reach.known.routers_of(slots);
-        let ours: HashSet<NodeId> = wanted.iter().map(|(_, router)| *router).collect();
-        self.turns.retain(|router, _| ours.contains(router));
-        for (tenant, router) in wanted {
+        let wanted = self.reach.roster.routers(slots);
+        self.turns.retain(|router, _| wanted.contains_key(router));
+        for (router, tenant) in wanted {
             self.turns.entry(router).or_default().tenant = tenant;
         }
         self.counted.routers.set(i64::try_from(self.turns.len()).unwrap_or(i64::MAX));
@@ -218,7 +217,7 @@ impl One {
         self.counted.late.inc_by(u64::from(late > LATE));
         let taken = match self.reach.line(self.tenant, self.router) {
             Ok(line) => {
-                snapshot::take(&self.reach.known, (self.tenant, self.router), &line, begun + WITHIN).await
+                snapshot::take(&self.reach.roster, (self.tenant, self.router), &line, begun + WITHIN).await
             }
             Err(why) => Err(why),
         };

@@ -5,11 +5,12 @@
 //! a dead router does not wait for it one by one.
 
 use crate::{
-    known::{Known, claim_keys},
+    known::claim_keys,
     routers::{Line, Trouble},
     tries::{Ended, Heard, rest, three_tries},
 };
 use events::{ClaimKey, NodeId, TenantId};
+use roster::Roster;
 use routeros_api::{
     Command, Question, Reply,
     question::{Unreadable, Uptime},
@@ -137,7 +138,7 @@ pub(crate) async fn uptime(line: &Line, unanswered: impl FnMut(u8)) -> Result<Du
 ///
 /// [`Failed`]: the router was silent, refuses, or did not tell it all in time.
 pub(crate) async fn sessions(
-    known: &Known,
+    roster: &Roster,
     tenant: TenantId,
     router: NodeId,
     line: &Line,
@@ -162,7 +163,7 @@ pub(crate) async fn sessions(
     let _work = work.map_err(late)?.expect("nobody closes this semaphore");
     let begun = Instant::now();
     let ended = match uptime(line, unanswered).await {
-        Ok(_) => read(known, tenant, router, line, by).await.map(Arc::new),
+        Ok(_) => read(roster, tenant, router, line, by).await.map(Arc::new),
         Err(failed) => Err(failed),
     };
     *last = Some(SessionsRead { begun, ended: ended.clone() });
@@ -175,18 +176,18 @@ pub(crate) async fn sessions(
 ///
 /// [`Failed::Unanswered`]: the router refuses, or did not tell it all in time.
 pub(crate) async fn read(
-    known: &Known,
+    roster: &Roster,
     tenant: TenantId,
     router: NodeId,
     line: &Line,
     by: Instant,
 ) -> Result<BTreeSet<ClaimKey>, Failed> {
-    let keys = known.keys(tenant).map_err(Failed::Unanswered)?;
+    let keys = roster.keys(tenant).map_err(Failed::Unanswered)?;
     let names = or_none(line.ask(&ActiveNames, left(by), line.way(0, true)).await)?;
     let macs = or_none(line.ask(&BoundMacs, left(by), line.way(0, true)).await)?;
     let ppp = claim_keys(&keys, router, SessionKind::Ppp, names.iter().map(String::as_str));
     let mac = claim_keys(&keys, router, SessionKind::Mac, macs.iter().map(String::as_str));
-    Ok(known.claimed(tenant, ppp.chain(mac)))
+    Ok(roster.claimed(tenant, ppp.chain(mac)))
 }
 
 fn or_none(asked: Result<Vec<String>, Trouble>) -> Result<Vec<String>, Failed> {

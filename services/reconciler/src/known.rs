@@ -1,35 +1,11 @@
-//! What the keeper knows of the network: which routers there are, how they are entered, whether they may be
-//! changed, and whom they see.
-//!
-//! Follows inventory and keys of all tenants from the beginning of the log. What is sealed is opened when it
-//! is used and kept nowhere.
+//! A router as it is to be looked at: how it is entered, whether it may be changed, and whom it sees.
 
-use anyhow::Context;
-use domain::{Network, plan::Watched};
-use events::{Access, ClaimKey, Fact, Heard, LookUpKey, Node, NodeId, Noun, Sealed, TenantId, slot_of};
-use kit::{Filter, From, Log, Slots};
-use routeros_api::{
-    Credentials, Options, Target,
-    tls::{Tls, TlsError},
-};
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    net::SocketAddr,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
-    time::Duration,
-};
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
-use vault::{Field, MasterKeys, SessionKind, TenantKeys, Zeroizing};
-
-/// How many messages are taken in before the changes take effect.
-const CHUNK_MAX: usize = 500;
-/// From the first packet to a router to being logged in.
-const CONNECT_WITHIN: Duration = Duration::from_secs(10);
-/// How often a session that is not used is tried: so soon a reboot is noticed.
-const KEEP_ALIVE: Duration = Duration::from_secs(30);
-/// After how long without a word that it owes, a router's session is replaced.
-const SILENT_AFTER: Duration = Duration::from_secs(30);
+use domain::plan::Watched;
+use events::{ClaimKey, Node, NodeId, Sealed, TenantId};
+use roster::Roster;
+use routeros_api::Target;
+use std::{collections::BTreeSet, sync::Arc};
+use vault::{Field, SessionKind, TenantKeys, Zeroizing};
 
 /// A router as it is to be looked at.
 pub(crate) struct Known {
@@ -48,6 +24,28 @@ pub(crate) struct Known {
 }
 
 impl Known {
+    /// A router as the roster has it.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be looked at, for people.
+    pub(crate) fn of(roster: &Roster, tenant: TenantId, router: NodeId) -> Result<Self, String> {
+        let target = roster.router(tenant, router)?;
+        let keys = roster.keys(tenant)?;
+        let node = roster.node(tenant, router);
+        let login = node.as_ref().and_then(|node| node.login.as_ref());
+        let sealed = login.and_then(|login| login.token.as_ref());
+        let policy = roster.look(tenant, |network| network.policy.clone()).unwrap_or_default();
+        Ok(Self {
+            target,
+            managed: login.is_some_and(|login| login.manage),
+            token: sealed.map(|sealed| opened(&keys, router, sealed)).transpose()?,
+            children: roster.seen_by(tenant, router),
+            blind_after_boot_ms: policy.blind_after_boot_ms,
+            keys,
+        })
+    }
+
     /// Whom it is to watch.
     pub(crate) fn watched(&self) -> Vec<Watched> {
         let watched = |node: &Arc<Node>| Some(Watched { id: node.file_id.clone(), host: node.address? });
@@ -62,201 +60,9 @@ impl Known {
     }
 }
 
-/// Why a tenant's keys are not at hand.
-#[derive(Debug, Clone)]
-enum Keys {
-    Missing,
-    Wrong(String),
-}
-
-struct Tenant {
-    network: Network,
-    keys: Result<Arc<TenantKeys>, Keys>,
-}
-
-impl Default for Tenant {
-    fn default() -> Self {
-        Self { network: Network::default(), keys: Err(Keys::Missing) }
-    }
-}
-
-/// Everything the keeper knows. Shared by all its parts.
-pub(crate) struct Book {
-    master: MasterKeys,
-    tls: Tls,
-    tenants: RwLock<BTreeMap<TenantId, Tenant>>,
-    version: watch::Sender<u64>,
-}
-
-impl Book {
-    /// Nothing yet. `authority` judges routers' certificates; without one any is taken.
-    ///
-    /// # Errors
-    ///
-    /// [`TlsError`] when `authority` is no PEM text.
-    pub(crate) fn new(master: MasterKeys, authority: Option<&str>) -> Result<Self, TlsError> {
-        let tls = match authority {
-            Some(pem) => Tls::signed_by(pem.as_bytes(), None)?,
-            None => Tls::insecure()?,
-        };
-        Ok(Self { master, tls, tenants: RwLock::default(), version: watch::channel(0).0 })
-    }
-
-    /// Changes whenever something else is known than before.
-    pub(crate) fn version(&self) -> watch::Receiver<u64> {
-        self.version.subscribe()
-    }
-
-    fn tenants(&self) -> RwLockReadGuard<'_, BTreeMap<TenantId, Tenant>> {
-        self.tenants.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Takes in facts in the order of the log; they are in force when this returns.
-    fn hear(&self, chunk: &[Heard]) {
-        let mut changed = false;
-        let mut tenants = self.tenants.write().unwrap_or_else(PoisonError::into_inner);
-        for heard in chunk {
-            let tenant = tenants.entry(heard.tenant).or_default();
-            match &heard.fact {
-                Fact::Inventory(_) | Fact::Part(_) | Fact::Revision(_) => tenant.network.hear(heard),
-                Fact::Access(said) => match &said.now {
-                    Access::Keys(wrapped) => {
-                        tenant.keys = self.open(heard.tenant, wrapped);
-                        changed = true;
-                    }
-                    Access::Token(_) => {}
-                },
-                Fact::Order(_)
-                | Fact::Signal(_)
-                | Fact::Answer(_)
-                | Fact::Ask(_)
-                | Fact::Suspicion(_)
-                | Fact::Health(_)
-                | Fact::Incident(_)
-                | Fact::Notice(_)
-                | Fact::Delivery(_)
-                | Fact::Repair(_)
-                | Fact::Plan(_)
-                | Fact::Due(_)
-                | Fact::Cut(_) => {}
-            }
-        }
-        for tenant in tenants.values_mut() {
-            changed |= tenant.network.refresh().is_some();
-        }
-        drop(tenants);
-        if changed {
-            self.version.send_modify(|version| *version += 1);
-        }
-    }
-
-    fn open(&self, tenant: TenantId, wrapped: &LookUpKey) -> Result<Arc<TenantKeys>, Keys> {
-        self.master.open_tenant(tenant, wrapped).map(Arc::new).map_err(|error| {
-            tracing::error!(%tenant, %error, "this tenant's keys cannot be opened: its routers are left alone");
-            Keys::Wrong(error.to_string())
-        })
-    }
-
-    /// The routers that can be entered, in these slots.
-    pub(crate) fn routers(&self, slots: Slots) -> HashMap<NodeId, TenantId> {
-        let tenants = self.tenants();
-        let routers = tenants.iter().flat_map(|(tenant, known)| {
-            let graph = &known.network.graph;
-            let nodes = graph.indexes().filter_map(|index| graph.node(index));
-            nodes.filter(|node| node.login.is_some() && slots.has(slot_of(node.id))).map(|n| (n.id, *tenant))
-        });
-        routers.collect()
-    }
-
-    /// Whether a router may be changed, if it is known.
-    pub(crate) fn is_managed(&self, tenant: TenantId, router: NodeId) -> Option<bool> {
-        let tenants = self.tenants();
-        let graph = &tenants.get(&tenant)?.network.graph;
-        graph.node(graph.index_of(router)?)?.login.as_ref().map(|login| login.manage)
-    }
-
-    /// A router, and whom it sees.
-    ///
-    /// # Errors
-    ///
-    /// Why it cannot be looked at, for people.
-    pub(crate) fn router(&self, tenant: TenantId, router: NodeId) -> Result<Known, String> {
-        let tenants = self.tenants();
-        let known = tenants.get(&tenant).ok_or("the tenant is not known")?;
-        let graph = &known.network.graph;
-        let index = graph.index_of(router).ok_or("the router is not in the inventory")?;
-        let node = graph.node(index).ok_or("the router is not in the inventory")?;
-        let address = node.address.ok_or("the inventory has no address for the router")?;
-        let login = node.login.as_ref().ok_or("the inventory has no login for the router")?;
-        let keys = known.keys.as_ref().map_err(|keys| match keys {
-            Keys::Missing => "the tenant has no keys".to_owned(),
-            Keys::Wrong(why) => format!("opening the tenant's keys: {why}"),
-        })?;
-        let (user, password) = keys
-            .open_login(Field::Login(router), &login.secret)
-            .map_err(|error| format!("opening the router's login: {error}"))?;
-        let token = login.token.as_ref().map(|sealed| opened(keys, router, sealed)).transpose()?;
-        let options = Options {
-            connect_within: CONNECT_WITHIN,
-            silent_after: SILENT_AFTER,
-            keep_alive: KEEP_ALIVE,
-            tls: login.tls.then(|| self.tls.clone()),
-            ..Options::default()
-        };
-        Ok(Known {
-            target: Target {
-                address: SocketAddr::new(address, login.port),
-                source: None,
-                credentials: Credentials::new(user.as_str(), password.as_str()),
-                options,
-            },
-            managed: login.manage,
-            token,
-            children: graph.sees(index).iter().filter_map(|child| graph.node(*child)).cloned().collect(),
-            blind_after_boot_ms: known.network.policy.blind_after_boot_ms,
-            keys: Arc::clone(keys),
-        })
-    }
-
-    /// Reads the log up to its end as it is now; then goes on in the task that is returned, until `stop`.
-    ///
-    /// # Errors
-    ///
-    /// When the log cannot be read.
-    pub(crate) async fn follow(
-        self: &Arc<Self>,
-        log: &Log,
-        stop: CancellationToken,
-    ) -> anyhow::Result<tokio::task::JoinHandle<anyhow::Result<()>>> {
-        let filters = [Noun::Inventory, Noun::Part, Noun::Revision, Noun::Access].map(Filter::noun);
-        let end = log.state().await.context("asking where the log ends")?.last_seq;
-        self.read(log, log.read(&filters, From::Start, Some(end))).await?;
-        let (book, log) = (Arc::clone(self), log.clone());
-        Ok(tokio::spawn(async move {
-            let rest = log.read(&filters, From::Seq(end + 1), None);
-            tokio::select! {
-                outcome = book.read(&log, rest) => outcome,
-                () = stop.cancelled() => Ok(()),
-            }
-        }))
-    }
-
-    async fn read(&self, log: &Log, mut reader: kit::Reader) -> anyhow::Result<()> {
-        loop {
-            let raw = reader.next_chunk(CHUNK_MAX).await.context("reading the inventory")?;
-            if raw.is_empty() {
-                return Ok(());
-            }
-            let mut chunk = Vec::with_capacity(raw.len());
-            for raw in raw {
-                match raw.decode() {
-                    Ok(heard) => chunk.push(heard),
-                    Err(error) => log.bury("reconciler", &raw, &error.to_string()).await,
-                }
-            }
-            self.hear(&chunk);
-        }
-    }
+/// Whether a router may be changed, if it is known.
+pub(crate) fn is_managed(roster: &Roster, tenant: TenantId, router: NodeId) -> Option<bool> {
+    Some(roster.node(tenant, router)?.login.as_ref()?.manage)
 }
 
 fn opened(keys: &TenantKeys, router: NodeId, sealed: &Sealed) -> Result<Zeroizing<String>, String> {

@@ -18,7 +18,6 @@ mod visit;
 pub use crate::config::Config;
 use crate::{
     figures::Figures,
-    known::Book,
     orders::Orders,
     record::Record,
     schedule::{Pace, Schedule},
@@ -27,7 +26,8 @@ use crate::{
 use anyhow::Context;
 use events::{NodeId, slot_of};
 use kit::{Filter, From, Keeper, KeeperEvent, KeeperOptions, Service, Slots};
-use routeros_api::{Policy, Pool};
+use roster::Roster;
+use routeros_api::{Options, Policy, Pool};
 use std::{sync::Arc, time::Duration};
 use tokio::{task::JoinSet, time::Instant};
 
@@ -37,6 +37,12 @@ const TICK: Duration = Duration::from_millis(250);
 const END_WITHIN: Duration = Duration::from_secs(5);
 /// How long a slot is quiet after it was taken over: the longest that its former holder goes on without looking.
 const QUIET: Duration = Duration::from_secs(2);
+/// From the first packet to a router to being logged in.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// How often a session that is not used is tried: so soon a reboot is noticed.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// After how long without a word that it owes, a router's session is replaced.
+const SILENT_AFTER: Duration = Duration::from_secs(30);
 
 /// Runs until the process is told to stop.
 ///
@@ -47,9 +53,15 @@ pub async fn run(config: Config, service: Service) -> anyhow::Result<()> {
     let stop = service.stop.child_token();
     let _stops_all = stop.clone().drop_guard();
     let master = config.keys().context("reading the master keys")?;
-    let book = Book::new(master, config.router_authority.as_deref()).context("reading `router_authority`")?;
-    let book = Arc::new(book);
-    let mut following = book.follow(&service.log, stop.clone()).await?;
+    let sessions = Options {
+        connect_within: CONNECT_WITHIN,
+        silent_after: SILENT_AFTER,
+        keep_alive: KEEP_ALIVE,
+        ..Options::default()
+    };
+    let roster = Roster::new("reconciler", master, config.router_authority.as_deref(), sessions);
+    let roster = Arc::new(roster.context("reading `router_authority`")?);
+    let mut following = roster.follow(&service.log, stop.clone()).await?;
     let figures = Figures::new(&service.metrics);
     let options = KeeperOptions {
         expiry: Duration::from_millis(config.takeover_after_ms),
@@ -60,7 +72,7 @@ pub async fn run(config: Config, service: Service) -> anyhow::Result<()> {
     let mut keeper = Keeper::start(&service.log, "reconciler", options);
     let config = Arc::new(config);
     let visitor = Visitor {
-        book: Arc::clone(&book),
+        roster: Arc::clone(&roster),
         pool: Arc::new(Pool::new(Policy::default())),
         record: Record::new(&service.log, figures.clone()),
         config: Arc::clone(&config),
@@ -83,7 +95,7 @@ pub async fn run(config: Config, service: Service) -> anyhow::Result<()> {
     };
     let since = record::now().plus_ms(-orders::KEPT_MS);
     let mut orders = service.log.read(&[Filter::noun(events::Noun::Order)], From::Time(since), None);
-    let mut version = book.version();
+    let mut version = roster.version();
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     service.readiness.ready();
@@ -146,7 +158,7 @@ impl Desk {
     /// Works out who is looked at, and ends sessions with routers that are not ours any more.
     fn plan(&mut self) {
         let slots = *self.visitor.slots.borrow();
-        let routers = self.visitor.book.routers(slots);
+        let routers = self.visitor.roster.routers(slots);
         let before = std::mem::replace(&mut self.held, slots);
         self.schedule.keep(&routers, |router| before.has(slot_of(router)), Instant::now());
         self.visitor.pool.retain(|router| routers.contains_key(router));

@@ -10,7 +10,7 @@
 use crate::{
     Config,
     figures::{Figures, VisitEnded},
-    known::{Book, Known},
+    known::{self, Known},
     record::{Record, RecordError, Standing, now},
     router,
 };
@@ -20,6 +20,7 @@ use domain::{
 };
 use events::{EventId, NodeId, Plan, PlanState, Repair, RepairOutcome, RouterChange, TenantId, slot_of};
 use kit::Slots;
+use roster::Roster;
 use routeros_api::{CallError, ConnectError, Pool, Router, RouterError};
 use std::{collections::BTreeSet, error::Error, sync::Arc, time::Duration};
 use tokio::{sync::watch, time::Instant};
@@ -131,7 +132,7 @@ fn chain(error: &dyn Error) -> String {
 /// Looks at routers.
 #[derive(Clone)]
 pub(crate) struct Visitor {
-    pub(crate) book: Arc<Book>,
+    pub(crate) roster: Arc<Roster>,
     pub(crate) pool: Arc<Pool<NodeId>>,
     pub(crate) record: Record,
     pub(crate) config: Arc<Config>,
@@ -184,7 +185,10 @@ impl Visitor {
             None if standing.plan.as_ref().is_some_and(|plan| plan.state == PlanState::Begun) => return,
             None => Plan {
                 error: Some(why),
-                ..blank(job.router, self.book.is_managed(job.tenant, job.router).unwrap_or(managed))
+                ..blank(
+                    job.router,
+                    known::is_managed(&self.roster, job.tenant, job.router).unwrap_or(managed),
+                )
             },
         };
         if let Err(error) =
@@ -207,7 +211,7 @@ impl Visitor {
         standing: &mut Standing,
     ) -> Result<Option<Duration>, Broken> {
         *standing = self.record.standing(job.tenant, job.router).await?;
-        let known = self.book.router(job.tenant, job.router).map_err(|why| Broken::Router {
+        let known = Known::of(&self.roster, job.tenant, job.router).map_err(|why| Broken::Router {
             why,
             is_rejected: false,
             incomplete: None,

@@ -65,14 +65,15 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("domain", &["events"]),
     ("kit", &["events"]),
     ("vault", &["events"]),
+    ("roster", &["kit", "domain", "events", "vault", "routeros-api"]),
     // Seals the secrets of a file while it reads it.
     ("network-file", &["events", "vault"]),
     ("ingest", &["kit", "domain", "events", "vault"]),
-    ("poller", &["kit", "domain", "events", "vault", "routeros-api"]),
+    ("poller", &["kit", "domain", "events", "vault", "roster", "routeros-api"]),
     ("diagnostician", &["kit", "domain", "events"]),
     ("correlator", &["kit", "domain", "events"]),
     ("notifier", &["kit", "domain", "events", "vault"]),
-    ("reconciler", &["kit", "domain", "events", "vault", "routeros-api"]),
+    ("reconciler", &["kit", "domain", "events", "vault", "roster", "routeros-api"]),
     ("projector", &["kit", "domain", "events"]),
     ("console", &["kit", "domain", "events", "vault", "network-file"]),
     // Speaks network protocols, never JetStream; its routers carry the scripts that `domain` writes.
@@ -85,7 +86,7 @@ const KEPT_TO: &[(&str, &[&str])] = &[
     ("sqlx", &["kit", "projector", "console"]),
     ("surge-ping", &["poller"]),
     ("async-snmp", &["poller"]),
-    ("routeros-api", &["poller", "reconciler", "lab"]),
+    ("routeros-api", &["poller", "reconciler", "lab", "roster"]),
 ];
 
 /// All that `domain` may name, and in its tests.
