@@ -233,9 +233,12 @@ async fn people_are_told_the_same_whether_claims_are_pushed_or_made_good_by_the_
                 // As long as it takes until every netwatch entry has looked: 30 s of the routers' time.
                 tokio::time::sleep(Duration::from_secs(8)).await;
                 assert_eq!(stack.sink.told().len(), before + if is_broken { 0 } else { 20 });
-                for router in &routers {
-                    types(&stack, &tenant, &["router", "plan", router]);
-                }
+                // All at once: who was found down is looked at again after a minute, and would be found by that.
+                std::thread::scope(|all| {
+                    for router in &routers {
+                        all.spawn(|| types(&stack, &tenant, &["router", "plan", router]));
+                    }
+                });
             }
             let wanted = before + if is_broken { 20 } else { 40 };
             until(&format!("{wanted} are told, lost: {lost}"), &running, async || {
