@@ -15,7 +15,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
-use vault::{FreshToken, MasterKeys, OpenError, TenantKeys, Zeroizing};
+use vault::{FreshToken, KeyError, MasterKeys, OpenError, TenantKeys, Zeroizing};
 
 /// How long to wait before a log that is away is asked again.
 const AGAIN: Duration = Duration::from_millis(250);
@@ -71,6 +71,20 @@ pub(crate) enum AccessError {
     /// The tenant's keys are wrapped under a master key that is not here.
     #[error("opening the tenant's keys")]
     Keys(#[from] OpenError),
+    /// The master keys cannot be read again.
+    #[error("reading the master keys again")]
+    Master(#[from] KeyError),
+}
+
+/// What became of tenants' keys when all were to be wrapped again.
+#[derive(Debug, Default)]
+pub(crate) struct Rewrapped {
+    /// How many were.
+    pub(crate) rewrapped: usize,
+    /// How many were wrapped under the newest master key already.
+    pub(crate) already: usize,
+    /// Whose keys no master key opens that is held.
+    pub(crate) unopened: Vec<TenantId>,
 }
 
 /// Every token and key that is known.
@@ -226,6 +240,45 @@ impl Register {
         by: &str,
     ) -> Result<(), AccessError> {
         self.say(tenant, Access::Keys(keys), by, 0).await
+    }
+
+    /// Wraps every tenant's keys under the newest master key, which is read again before.
+    ///
+    /// Whoever says a tenant's keys in between is right too: they are looked at again.
+    pub(crate) async fn rewrap(&self, by: &str) -> Result<Rewrapped, AccessError> {
+        self.master.reread()?;
+        let known: Vec<(TenantId, LookUpKey, u64)> = {
+            let shelf = self.shelf.read().unwrap_or_else(PoisonError::into_inner);
+            shelf.keys.iter().map(|(tenant, (keys, seq))| (*tenant, keys.clone(), *seq)).collect()
+        };
+        let mut done = Rewrapped::default();
+        for (tenant, mut keys, mut seq) in known {
+            loop {
+                let now = match self.master.rewrapped(tenant, &keys) {
+                    Ok(Some(now)) => now,
+                    Ok(None) => break done.already += 1,
+                    Err(error) => {
+                        tracing::error!(%tenant, %error, "a tenant's keys do not open, so they are left as they are");
+                        break done.unopened.push(tenant);
+                    }
+                };
+                match self.say(tenant, Access::Keys(now), by, seq).await {
+                    Ok(()) => break done.rewrapped += 1,
+                    Err(AccessError::Publish(PublishError::Conflict { .. })) => {
+                        let last = self.log.last(&subject(tenant, "keys")).await?;
+                        let heard = last.and_then(|raw| raw.decode().ok());
+                        let Some(Fact::Access(AccessSaid { now: Access::Keys(said), .. })) =
+                            heard.as_ref().map(|heard| &heard.fact)
+                        else {
+                            break done.unopened.push(tenant);
+                        };
+                        (keys, seq) = (said.clone(), heard.as_ref().map_or(0, |heard| heard.seq));
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(done)
     }
 
     /// Says how a token stands, if the last that was said of it lies at `last_seq`.

@@ -46,12 +46,7 @@ impl Section for Config {
     const NAME: &'static str = "console";
 
     fn check(&self, check: &mut Check) {
-        check.given("master_keys", self.master_keys.as_ref());
-        if self.master_keys.is_some()
-            && let Err(error) = self.keys()
-        {
-            check.holds(false, "master_keys", error.to_string());
-        }
+        check.reads("master_keys", self.master_keys.as_ref(), MasterKeys::parse);
         for (key, value) in [
             ("requests_max", self.requests_max),
             ("connections_max", self.connections_max),
@@ -70,6 +65,10 @@ impl Section for Config {
             "must lie between 100 and 60000",
         );
     }
+
+    fn secrets(&mut self) -> Vec<(&'static str, &mut Option<Secret>)> {
+        vec![("master_keys", &mut self.master_keys)]
+    }
 }
 
 impl Config {
@@ -79,7 +78,8 @@ impl Config {
     ///
     /// [`KeyError`]: they are missing or malformed. Never shows them.
     pub(crate) fn keys(&self) -> Result<MasterKeys, KeyError> {
-        MasterKeys::parse(self.master_keys.as_ref().map_or("", Secret::reveal))
+        let secret = self.master_keys.as_ref();
+        MasterKeys::given(secret.map_or("", Secret::reveal), secret.and_then(Secret::file))
     }
 
     pub(crate) fn limits(&self) -> Limits {

@@ -94,7 +94,7 @@ impl From<AccessError> for Refusal {
         match error {
             AccessError::Publish(error) => error.into(),
             AccessError::Log(error) => error.into(),
-            AccessError::Keys(_) => fault(&error),
+            AccessError::Keys(_) | AccessError::Master(_) => fault(&error),
         }
     }
 }

@@ -7,6 +7,7 @@ mod history;
 mod import;
 mod incidents;
 mod inventory;
+mod keys;
 mod list;
 mod live_check;
 mod orders;
@@ -71,6 +72,7 @@ fn api() -> OpenApiRouter<Desk> {
         .routes(routes!(incidents::acknowledge))
         .routes(routes!(incidents::close_as_wrong))
         .routes(routes!(live_check::live_check))
+        .routes(routes!(keys::rewrap))
         .routes(routes!(routers::plan, routers::draw))
         .routes(routes!(routers::repair))
         .routes(routes!(routers::repairs))

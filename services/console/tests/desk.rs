@@ -17,7 +17,7 @@ fn pager(host: &str) -> Value {
 }
 
 /// The routes there are, by method. A route that is added here without need is one too many.
-const ROUTES: [&str; 27] = [
+const ROUTES: [&str; 28] = [
     "delete /api/v1/channels/{name}",
     "delete /api/v1/tokens/{prefix}",
     "get /api/v1/channels",
@@ -39,6 +39,7 @@ const ROUTES: [&str; 27] = [
     "post /api/v1/import",
     "post /api/v1/incidents/{incident}/acknowledge",
     "post /api/v1/incidents/{incident}/close-as-wrong",
+    "post /api/v1/keys/rewrap",
     "post /api/v1/nodes/{node}/live-check",
     "post /api/v1/routers/{router}/plan",
     "post /api/v1/routers/{router}/repair",

@@ -70,12 +70,7 @@ impl Section for Config {
     const NAME: &'static str = "ingest";
 
     fn check(&self, check: &mut Check) {
-        check.given("master_keys", self.master_keys.as_ref());
-        if self.master_keys.is_some()
-            && let Err(error) = self.keys()
-        {
-            check.holds(false, "master_keys", error.to_string());
-        }
+        check.reads("master_keys", self.master_keys.as_ref(), MasterKeys::parse);
         let is_header = axum::http::HeaderName::try_from(&self.proxy_header).is_ok();
         check.holds(is_header, "proxy_header", "must be the name of a header");
         check.holds(
@@ -107,6 +102,10 @@ impl Section for Config {
         check.holds(self.tenant_burst > 0, "tenant_burst", "must be more than 0");
         check.holds(self.stale_after_s <= 86_400, "stale_after_s", "must be at most 86400");
     }
+
+    fn secrets(&mut self) -> Vec<(&'static str, &mut Option<Secret>)> {
+        vec![("master_keys", &mut self.master_keys)]
+    }
 }
 
 impl Config {
@@ -116,7 +115,8 @@ impl Config {
     ///
     /// [`KeyError`]: they are missing or malformed. Never shows them.
     pub(crate) fn keys(&self) -> Result<MasterKeys, KeyError> {
-        MasterKeys::parse(self.master_keys.as_ref().map_or("", Secret::reveal))
+        let secret = self.master_keys.as_ref();
+        MasterKeys::given(secret.map_or("", Secret::reveal), secret.and_then(Secret::file))
     }
 
     pub(crate) fn limits(&self) -> Limits {

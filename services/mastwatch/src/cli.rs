@@ -1,8 +1,8 @@
 //! The command line.
 
 use crate::{
-    api, compose, doctor, generate, history, import, incidents, live_check, nats_users, rebuild, router,
-    show, status, up,
+    api, compose, doctor, generate, history, import, incidents, keys, live_check, nats_users, rebuild,
+    router, show, status, up,
 };
 use anyhow::Context;
 use clap::{Parser, Subcommand};
@@ -58,6 +58,8 @@ enum Command {
     Lab(lab::cli::LabArgs),
     /// Print a user of nats-server for each service, with only the permissions it needs.
     NatsUsers(nats_users::NatsUsersArgs),
+    /// Draw a new master key, wrap every tenant's keys under it, and drop the old one; nothing is started anew.
+    RotateKeys(keys::RotateKeysArgs),
     /// Declare the streams, where the services' users may not (`declare_streams = false`).
     Declare(nats_users::DeclareArgs),
     /// Look whether everything needed is there and works.
@@ -116,6 +118,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Generate(args) => generate::run(&args, json)?,
         Command::Lab(args) => args.run(interrupted()).await?,
         Command::NatsUsers(args) => nats_users::run(&args, json),
+        Command::RotateKeys(args) => keys::rotate(&args, &server, json).await?,
         Command::Declare(args) => nats_users::declare(&args, json).await?,
         Command::Doctor => return doctor::run(&server, json).await,
     }

@@ -13,6 +13,7 @@ pub mod generate;
 pub mod history;
 pub mod import;
 pub mod incidents;
+pub mod keys;
 pub mod live_check;
 pub mod nats_users;
 pub mod rebuild;

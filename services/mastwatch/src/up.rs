@@ -179,32 +179,24 @@ async fn keep_administrator(settings: &Settings, data: &Path) -> anyhow::Result<
 
 /// The master key of this installation, made at the first start.
 fn with_keys(settings: Settings, data: &Path) -> anyhow::Result<Settings> {
-    if std::env::var_os("MASTWATCH_MASTER_KEYS").is_some()
-        || std::env::var_os("MASTWATCH_MASTER_KEYS_FILE").is_some()
-    {
-        let keys = match std::env::var("MASTWATCH_MASTER_KEYS") {
-            Ok(keys) => keys,
-            Err(_) => {
-                let file = std::env::var("MASTWATCH_MASTER_KEYS_FILE")
-                    .context("reading the name of the key file")?;
-                std::fs::read_to_string(&file)
-                    .with_context(|| format!("reading the master keys from {file}"))?
-            }
-        };
-        return Ok(keyed(settings, keys.trim()));
+    let key = |service: &&str| format!("{service}.master_keys");
+    let mut keyed = ["ingest", "poller", "notifier", "reconciler", "console"].iter();
+    if let Ok(keys) = std::env::var("MASTWATCH_MASTER_KEYS") {
+        return Ok(
+            keyed.fold(settings, |all, service| all.with(&key(service), keys.trim(), "the environment"))
+        );
     }
-    let file = data.join("master.key");
-    if !file.exists() {
+    let file = match std::env::var_os("MASTWATCH_MASTER_KEYS_FILE") {
+        Some(file) => PathBuf::from(file),
+        None => crate::keys::key_file(data),
+    };
+    if file.starts_with(data) && !file.exists() {
         vault::MasterKeys::create_file(&file).context("making the master key")?;
     }
-    let keys = std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
-    Ok(keyed(settings, keys.trim()))
-}
-
-fn keyed(settings: Settings, keys: &str) -> Settings {
-    ["ingest", "poller", "notifier", "reconciler", "console"].iter().fold(settings, |settings, service| {
-        settings.with(&format!("{service}.master_keys"), keys, "the master key of the data directory")
-    })
+    let keyed = keyed.try_fold(settings, |all, service| {
+        all.with_file(&key(service), &file, "the master key of this installation")
+    });
+    keyed.with_context(|| format!("reading the master keys from {}", file.display()))
 }
 
 /// Picks the ports: the usual ones where they are free, others where somebody has them.

@@ -53,12 +53,7 @@ impl Section for Config {
     const NAME: &'static str = "notifier";
 
     fn check(&self, check: &mut Check) {
-        check.given("master_keys", self.master_keys.as_ref());
-        if self.master_keys.is_some()
-            && let Err(error) = self.keys()
-        {
-            check.holds(false, "master_keys", error.to_string());
-        }
+        check.reads("master_keys", self.master_keys.as_ref(), MasterKeys::parse);
         let is_web = self.console_url.as_ref().is_none_or(|url| matches!(url.scheme(), "http" | "https"));
         check.holds(is_web, "console_url", "must begin with http:// or https://");
         for (key, ms) in
@@ -77,6 +72,10 @@ impl Section for Config {
             "must be at most 32 pauses of 1 ms to 48 h",
         );
     }
+
+    fn secrets(&mut self) -> Vec<(&'static str, &mut Option<Secret>)> {
+        vec![("master_keys", &mut self.master_keys)]
+    }
 }
 
 impl Config {
@@ -86,7 +85,8 @@ impl Config {
     ///
     /// [`KeyError`]: they are missing or malformed. Never shows them.
     pub(crate) fn keys(&self) -> Result<MasterKeys, KeyError> {
-        MasterKeys::parse(self.master_keys.as_ref().map_or("", Secret::reveal))
+        let secret = self.master_keys.as_ref();
+        MasterKeys::given(secret.map_or("", Secret::reveal), secret.and_then(Secret::file))
     }
 
     /// The longest a call of any kind may take.

@@ -55,12 +55,7 @@ impl Section for Config {
     const NAME: &'static str = "poller";
 
     fn check(&self, check: &mut Check) {
-        check.given("master_keys", self.master_keys.as_ref());
-        if self.master_keys.is_some()
-            && let Err(error) = self.keys()
-        {
-            check.holds(false, "master_keys", error.to_string());
-        }
+        check.reads("master_keys", self.master_keys.as_ref(), MasterKeys::parse);
         check.within("probes_per_router", self.probes_per_router as u64, 2..=64);
         check.within("asks_at_once", self.asks_at_once as u64, 1..=100_000);
         check.within("asks_waiting_max", self.asks_waiting_max as u64, 0..=1_000_000);
@@ -71,6 +66,10 @@ impl Section for Config {
         check.within("snapshots_at_once", self.snapshots_at_once as u64, 1..=10_000);
         check.within("takeover_after_ms", self.takeover_after_ms, 500..=60_000);
     }
+
+    fn secrets(&mut self) -> Vec<(&'static str, &mut Option<Secret>)> {
+        vec![("master_keys", &mut self.master_keys)]
+    }
 }
 
 impl Config {
@@ -80,7 +79,8 @@ impl Config {
     ///
     /// [`KeyError`]: they are missing or malformed. Never shows them.
     pub(crate) fn keys(&self) -> Result<MasterKeys, KeyError> {
-        MasterKeys::parse(self.master_keys.as_ref().map_or("", Secret::reveal))
+        let secret = self.master_keys.as_ref();
+        MasterKeys::given(secret.map_or("", Secret::reveal), secret.and_then(Secret::file))
     }
 
     pub(crate) fn takeover_after(&self) -> Duration {

@@ -18,6 +18,7 @@ use figment::{
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, de::DeserializeOwned};
 use std::{
+    collections::BTreeMap,
     fmt, io,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -37,17 +38,25 @@ const VALUE_FILE_BYTES_MAX: u64 = 64 * 1024;
 
 /// A value that must not be read: it shows itself as `…` everywhere but in [`Secret::reveal`].
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+pub struct Secret {
+    value: String,
+    file: Option<PathBuf>,
+}
 
 impl Secret {
     /// Hides `value`.
     pub fn new(value: impl Into<String>) -> Self {
-        Self(value.into())
+        Self { value: value.into(), file: None }
     }
 
     /// The value itself, for the one who must use it.
     pub fn reveal(&self) -> &str {
-        &self.0
+        &self.value
+    }
+
+    /// The file it was read from, for [`Section::secrets`].
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
     }
 }
 
@@ -66,7 +75,9 @@ impl Serialize for Secret {
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         // Whatever it is, an error must not repeat it.
-        String::deserialize(d).map(Self).map_err(|_| de::Error::custom("a secret must be text, in quotes"))
+        String::deserialize(d)
+            .map(Self::new)
+            .map_err(|_| de::Error::custom("a secret must be text, in quotes"))
     }
 }
 
@@ -228,6 +239,12 @@ pub trait Section: DeserializeOwned {
 
     /// Checks what types cannot say. Keys are relative to the table.
     fn check(&self, check: &mut Check);
+
+    /// The secrets that may change while the process runs, by their keys in the table: they are told which file
+    /// they were read from, if it was one.
+    fn secrets(&mut self) -> Vec<(&'static str, &mut Option<Secret>)> {
+        Vec::new()
+    }
 }
 
 /// Gathers what is wrong with values that could be read.
@@ -248,6 +265,19 @@ impl Check {
     pub fn within(&mut self, key: &str, value: u64, range: std::ops::RangeInclusive<u64>) {
         let (least, most) = (range.start(), range.end());
         self.holds(range.contains(&value), key, format!("must lie between {least} and {most}"));
+    }
+
+    /// Notes that the secret `key` is needed and must be one that `read` takes. An error must not repeat it.
+    pub fn reads<T, E: fmt::Display>(
+        &mut self,
+        key: &str,
+        secret: Option<&Secret>,
+        read: impl FnOnce(&str) -> Result<T, E>,
+    ) {
+        self.given(key, secret);
+        if let Some(Err(error)) = secret.map(|secret| read(secret.reveal())) {
+            self.holds(false, key, error.to_string());
+        }
     }
 
     /// Notes that `key` is needed, unless `value` is there.
@@ -297,6 +327,8 @@ pub struct Settings {
     figment: Figment,
     /// Top-level keys that came from variables only.
     from_environment: Vec<String>,
+    /// Which file a key was read from, unless something else was laid over it.
+    files: BTreeMap<String, PathBuf>,
 }
 
 impl Settings {
@@ -321,20 +353,20 @@ impl Settings {
         variables: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
         let mut figment = Figment::new();
-        let mut faults = vec![];
+        let (mut faults, mut files) = (vec![], BTreeMap::new());
         if let Some(path) = file {
             let text = std::fs::read_to_string(path)
                 .map_err(|source| ConfigError::File { path: path.to_owned(), source })?;
             let shown = path.display().to_string();
             match Toml::from_str::<Dict>(&text) {
-                Ok(dict) => figment = layered(figment, dict, &Origin::File(shown), &mut faults),
+                Ok(dict) => figment = layered(figment, dict, &Origin::File(shown), &mut files, &mut faults),
                 Err(error) => faults.push(Fault { place: shown, problem: error.to_string() }),
             }
         }
         let (dict, from_environment) = environment(variables, &mut faults);
-        figment = layered(figment, dict, &Origin::Environment, &mut faults);
+        figment = layered(figment, dict, &Origin::Environment, &mut files, &mut faults);
         if faults.is_empty() {
-            Ok(Self { figment, from_environment })
+            Ok(Self { figment, from_environment, files })
         } else {
             Err(ConfigError::Faults(faults))
         }
@@ -347,7 +379,24 @@ impl Settings {
         let mut dict = Dict::new();
         put(&mut dict, &key.split('.').map(str::to_owned).collect::<Vec<_>>(), value.into());
         self.figment = self.figment.merge(Layer { metadata: Metadata::named(origin), dict });
+        self.files.remove(key);
         self
+    }
+
+    /// The same settings with `key` (`a.b`) set to what the file at `path` holds, over file and environment.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read.
+    pub fn with_file(self, key: &str, path: &Path, origin: &'static str) -> io::Result<Self> {
+        let mut now = self.with(key, read_value(path)?, origin);
+        now.files.insert(key.to_owned(), path.to_owned());
+        Ok(now)
+    }
+
+    /// The file that `key` (`a.b`) was given as, if it was.
+    pub fn file_of(&self, key: &str) -> Option<&Path> {
+        self.files.get(key).map(PathBuf::as_path)
     }
 
     /// What concerns every service, checked.
@@ -373,8 +422,13 @@ impl Settings {
             metadata: Metadata::named("defaults"),
             dict: Dict::from([(T::NAME.to_owned(), Value::from(Dict::new()))]),
         });
-        let section: T =
+        let mut section: T =
             with_table.extract_inner_lossy(T::NAME).map_err(|error| self.faults(error, Some(T::NAME)))?;
+        for (key, secret) in section.secrets() {
+            if let Some(secret) = secret {
+                secret.file = self.file_of(&format!("{}.{key}", T::NAME)).map(Path::to_owned);
+            }
+        }
         let mut check = Check::default();
         section.check(&mut check);
         self.passed(check, Some(T::NAME))?;
@@ -507,10 +561,19 @@ impl Provider for Layer {
     }
 }
 
-/// Lays `dict` over `figment`, and over that the contents of the files it names.
-fn layered(figment: Figment, mut dict: Dict, origin: &Origin, faults: &mut Vec<Fault>) -> Figment {
-    let mut from_files = Dict::new();
+/// Lays `dict` over `figment`, and over that the contents of the files it names; `files` are those whose
+/// contents count.
+fn layered(
+    figment: Figment,
+    mut dict: Dict,
+    origin: &Origin,
+    files: &mut BTreeMap<String, PathBuf>,
+    faults: &mut Vec<Fault>,
+) -> Figment {
+    let mut from_files = Contents::default();
     read_files(&mut dict, &mut vec![], origin, &mut from_files, faults);
+    files.retain(|key, _| Value::from(dict.clone()).find(key).is_none());
+    files.append(&mut from_files.files);
     let metadata = Metadata::named(origin.name());
     let metadata = match origin {
         Origin::File(_) => metadata.interpolater(|_: &Profile, keys: &[&str]| keys.join(".")),
@@ -518,7 +581,14 @@ fn layered(figment: Figment, mut dict: Dict, origin: &Origin, faults: &mut Vec<F
     };
     let contents = Metadata::named(format!("a file named in {}", origin.name()))
         .interpolater(|_: &Profile, keys: &[&str]| format!("{}{FILE}", keys.join(".")));
-    figment.merge(Layer { metadata, dict }).merge(Layer { metadata: contents, dict: from_files })
+    figment.merge(Layer { metadata, dict }).merge(Layer { metadata: contents, dict: from_files.dict })
+}
+
+/// What files that were named hold.
+#[derive(Default)]
+struct Contents {
+    dict: Dict,
+    files: BTreeMap<String, PathBuf>,
 }
 
 /// Replaces every `<key>_file` by `<key>` with the content of that file.
@@ -526,7 +596,7 @@ fn read_files(
     dict: &mut Dict,
     above: &mut Vec<String>,
     origin: &Origin,
-    contents: &mut Dict,
+    contents: &mut Contents,
     faults: &mut Vec<Fault>,
 ) {
     for (key, value) in dict.iter_mut() {
@@ -551,7 +621,8 @@ fn read_files(
         match read_value(Path::new(&path)) {
             Ok(text) => {
                 let at: Vec<String> = above.iter().cloned().chain([base]).collect();
-                put(contents, &at, Value::from(text));
+                put(&mut contents.dict, &at, Value::from(text));
+                contents.files.insert(at.join("."), PathBuf::from(path));
             }
             Err(error) => faults.push(Fault { place, problem: format!("reading {path}: {error}") }),
         }
@@ -639,6 +710,9 @@ mod tests {
         fn check(&self, check: &mut Check) {
             check.holds(self.wait_ms > 0, "wait_ms", "must be more than 0");
         }
+        fn secrets(&mut self) -> Vec<(&'static str, &mut Option<Secret>)> {
+            vec![("key", &mut self.key)]
+        }
     }
 
     fn settings(toml: &str, variables: &[(&str, &str)]) -> Result<Settings, ConfigError> {
@@ -690,6 +764,25 @@ mod tests {
         let door: Door = s.section().unwrap();
         assert_eq!(door.key.as_ref().unwrap().reveal(), "hunter2");
         assert!(!format!("{door:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn a_secret_knows_the_file_it_came_from_unless_something_was_laid_over_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        std::fs::write(path("one"), "1").unwrap();
+        std::fs::write(path("two"), "2").unwrap();
+        let text = format!("[door]\nwait_ms = 1\nkey_file = {:?}\n", path("one"));
+        let key = |s: Settings| {
+            let key = s.section::<Door>().unwrap().key.unwrap();
+            (key.reveal().to_owned(), key.file().map(Path::to_owned))
+        };
+        let of_file = settings(&text, &[]).unwrap();
+        assert_eq!(key(of_file.clone()), ("1".into(), Some(path("one"))));
+        assert_eq!(key(settings(&text, &[("MASTWATCH_DOOR__KEY", "3")]).unwrap()), ("3".into(), None));
+        let other = of_file.clone().with_file("door.key", &path("two"), "an argument").unwrap();
+        assert_eq!(key(other), ("2".into(), Some(path("two"))));
+        assert_eq!(key(of_file.with("door.key", "4", "an argument")), ("4".into(), None));
     }
 
     #[test]

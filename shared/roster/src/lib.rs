@@ -93,7 +93,11 @@ impl Roster {
                 Fact::Inventory(_) | Fact::Part(_) | Fact::Revision(_) => tenant.network.hear(heard),
                 Fact::Access(said) => match &said.now {
                     Access::Keys(wrapped) => {
-                        tenant.keys = self.open(heard.tenant, wrapped);
+                        let now = self.open(heard.tenant, wrapped);
+                        // Wrapped again they are the same keys: whoever has them goes on with them.
+                        if now.is_ok() || tenant.keys.is_err() {
+                            tenant.keys = now;
+                        }
                         changed = true;
                     }
                     Access::Token(_) => {}
@@ -124,7 +128,7 @@ impl Roster {
 
     fn open(&self, tenant: TenantId, wrapped: &LookUpKey) -> Result<Arc<TenantKeys>, Keys> {
         self.master.open_tenant(tenant, wrapped).map(Arc::new).map_err(|error| {
-            tracing::error!(%tenant, %error, "this tenant's keys cannot be opened: its routers are left alone");
+            tracing::error!(%tenant, %error, "this tenant's keys cannot be opened");
             Keys::Wrong(error.to_string())
         })
     }

@@ -1,7 +1,9 @@
 //! Master keys: where they come from, and wrapping tenants' keys under them.
 //!
 //! Several may be given, newest first: the newest wraps, all open. To rotate, put a new key in
-//! front, wrap every tenant's keys again ([`MasterKeys::rewrapped`]), then drop the old one.
+//! front ([`MasterKeys::add_to_file`]), wrap every tenant's keys again ([`MasterKeys::rewrapped`]), then drop
+//! the old one ([`MasterKeys::drop_older_in_file`]). Keys that were given as a file are read again when
+//! something is wrapped under one that is not known, so nothing is started anew meanwhile.
 
 use crate::{
     TenantKeys,
@@ -15,11 +17,17 @@ use std::{
     fmt, fs,
     io::{self, Write},
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    time::{Duration, Instant},
 };
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 /// The version of wrapped keys.
 const WRAPPED: &str = "k1";
+
+/// How often at most the file is read for a key that is not known: a wrapping that nobody can open must not
+/// have it read without end.
+const REREAD_EVERY: Duration = Duration::from_secs(1);
 
 /// Why there is no master key.
 #[derive(Debug, thiserror::Error)]
@@ -40,8 +48,8 @@ pub enum KeyError {
         /// Why.
         source: io::Error,
     },
-    /// The file could not be made, perhaps because it is there already.
-    #[error("writing a new master key to {}", path.display())]
+    /// The file could not be written; a new one perhaps because it is there already.
+    #[error("writing master keys to {}", path.display())]
     Write {
         /// Which file.
         path: PathBuf,
@@ -97,25 +105,15 @@ impl MasterKey {
     }
 }
 
-/// Every master key that is configured, newest first; at least one.
+/// Newest first; at least one.
 #[derive(Debug, Clone)]
-pub struct MasterKeys {
+struct Held {
     newest: MasterKey,
     older: Vec<MasterKey>,
 }
 
-impl MasterKeys {
-    /// `newest` wraps; it and `older` open.
-    pub fn new(newest: MasterKey, older: Vec<MasterKey>) -> Self {
-        Self { newest, older }
-    }
-
-    /// Those in `text`: base64, newest first, separated by white space or commas.
-    ///
-    /// # Errors
-    ///
-    /// [`KeyError::None`] when there is none, [`KeyError::Malformed`] when one is not 32 bytes in base64.
-    pub fn parse(text: &str) -> Result<Self, KeyError> {
+impl Held {
+    fn parse(text: &str) -> Result<Self, KeyError> {
         let mut keys = Vec::new();
         let words = text.split(|c: char| c.is_whitespace() || c == ',').filter(|word| !word.is_empty());
         for (n, word) in words.enumerate() {
@@ -126,6 +124,71 @@ impl MasterKeys {
         }
         let newest = keys.remove(0);
         Ok(Self { newest, older: keys })
+    }
+
+    fn read(path: &Path) -> Result<Self, KeyError> {
+        let text =
+            fs::read_to_string(path).map_err(|source| KeyError::Read { path: path.to_owned(), source })?;
+        Self::parse(&Zeroizing::new(text))
+    }
+
+    /// The text of a file of keys, one a line.
+    fn text(&self) -> Zeroizing<String> {
+        let mut text = Zeroizing::new(String::new());
+        for key in std::iter::once(&self.newest).chain(&self.older) {
+            text.push_str(&key.to_base64());
+            text.push('\n');
+        }
+        text
+    }
+
+    fn find(&self, id: &str) -> Option<&MasterKey> {
+        std::iter::once(&self.newest).chain(&self.older).find(|key| key.id() == id)
+    }
+}
+
+/// Where keys can be read again.
+#[derive(Debug)]
+struct Source {
+    path: PathBuf,
+    read_at: Mutex<Option<Instant>>,
+}
+
+/// Every master key that is configured. Clones share what is read again.
+#[derive(Debug, Clone)]
+pub struct MasterKeys {
+    held: Arc<RwLock<Held>>,
+    source: Option<Arc<Source>>,
+}
+
+impl MasterKeys {
+    /// `newest` wraps; it and `older` open.
+    pub fn new(newest: MasterKey, older: Vec<MasterKey>) -> Self {
+        Self::of(Held { newest, older }, None)
+    }
+
+    fn of(held: Held, file: Option<&Path>) -> Self {
+        let source = file.map(|path| Arc::new(Source { path: path.to_owned(), read_at: Mutex::default() }));
+        Self { held: Arc::new(RwLock::new(held)), source }
+    }
+
+    /// Those in `text`: base64, newest first, separated by white space or commas.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::None`] when there is none, [`KeyError::Malformed`] when one is not 32 bytes in base64.
+    pub fn parse(text: &str) -> Result<Self, KeyError> {
+        Ok(Self::of(Held::parse(text)?, None))
+    }
+
+    /// Those in `text`, in the form of [`Self::parse`], which was read from `file` if one is named and is read
+    /// from there again at need.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::parse`].
+    pub fn given(text: &str, file: Option<&Path>) -> Result<Self, KeyError> {
+        Ok(Self::of(Held::parse(text)?, file))
     }
 
     /// Those in the environment variable `variable`, in the form of [`Self::parse`].
@@ -139,15 +202,64 @@ impl MasterKeys {
         Self::parse(&Zeroizing::new(text))
     }
 
-    /// Those in the file at `path`, in the form of [`Self::parse`].
+    /// Those in the file at `path`, in the form of [`Self::parse`]; it is read again at need.
     ///
     /// # Errors
     ///
     /// [`KeyError::Read`], and those of [`Self::parse`].
     pub fn from_file(path: &Path) -> Result<Self, KeyError> {
-        let text =
-            fs::read_to_string(path).map_err(|source| KeyError::Read { path: path.to_owned(), source })?;
-        Self::parse(&Zeroizing::new(text))
+        Ok(Self::of(Held::read(path)?, Some(path)))
+    }
+
+    /// Reads the file again that the keys were given as. Without one nothing happens.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::Read`], and those of [`Self::parse`]; what was held before is held on.
+    pub fn reread(&self) -> Result<(), KeyError> {
+        if let Some(source) = &self.source {
+            *source.read_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+            let held = Held::read(&source.path)?;
+            *self.held.write().unwrap_or_else(PoisonError::into_inner) = held;
+        }
+        Ok(())
+    }
+
+    /// Reads the file again because something is wrapped under a key that is not held; false when it was just
+    /// read, or cannot be.
+    fn reread_for_unknown(&self) -> bool {
+        let Some(source) = &self.source else { return false };
+        let read_at = *source.read_at.lock().unwrap_or_else(PoisonError::into_inner);
+        read_at.is_none_or(|at| at.elapsed() >= REREAD_EVERY) && self.reread().is_ok()
+    }
+
+    /// Puts a new random key in front of those in the file at `path`: from now on it wraps. The file is
+    /// replaced whole. Returns what wrapped keys call the new one.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::Read`] and [`KeyError::Write`], and those of [`Self::parse`].
+    pub fn add_to_file(path: &Path) -> Result<String, KeyError> {
+        let before = Held::read(path)?;
+        let newest = MasterKey::random();
+        let id = newest.id();
+        let older = std::iter::once(before.newest).chain(before.older).collect();
+        replace_file(path, &Held { newest, older }.text())?;
+        Ok(id)
+    }
+
+    /// Leaves only the newest key in the file at `path`, and returns how many were dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::Read`] and [`KeyError::Write`], and those of [`Self::parse`].
+    pub fn drop_older_in_file(path: &Path) -> Result<usize, KeyError> {
+        let before = Held::read(path)?;
+        let dropped = before.older.len();
+        if dropped > 0 {
+            replace_file(path, &Held { older: Vec::new(), ..before }.text())?;
+        }
+        Ok(dropped)
     }
 
     /// A random one, written to a new file at `path` that only its owner may read.
@@ -157,18 +269,13 @@ impl MasterKeys {
     /// [`KeyError::Write`]; also when the file is there already: a key is never overwritten.
     pub fn create_file(path: &Path) -> Result<Self, KeyError> {
         let key = MasterKey::random();
-        let text = Zeroizing::new(format!("{}\n", key.to_base64().as_str()));
-        let mut options = fs::OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let write = || -> io::Result<()> {
-            let mut file = options.open(path)?;
-            file.write_all(text.as_bytes())?;
-            file.sync_all()
-        };
-        write().map_err(|source| KeyError::Write { path: path.to_owned(), source })?;
-        Ok(Self::new(key, Vec::new()))
+        let held = Held { newest: key, older: Vec::new() };
+        write_new(path, &held.text()).map_err(|source| KeyError::Write { path: path.to_owned(), source })?;
+        Ok(Self::of(held, Some(path)))
+    }
+
+    fn held(&self) -> Held {
+        self.held.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Draws the keys of a new tenant: to use, and wrapped for the log.
@@ -208,8 +315,9 @@ impl MasterKeys {
     }
 
     fn wrap(&self, tenant: TenantId, what: &str, key: &[u8; 32]) -> Sealed {
-        let sealed = self.newest.seal_key().seal(&wrap_context(tenant, what), key);
-        Sealed(format!("{WRAPPED}.{}.{sealed}", self.newest.id()))
+        let newest = self.held().newest;
+        let sealed = newest.seal_key().seal(&wrap_context(tenant, what), key);
+        Sealed(format!("{WRAPPED}.{}.{sealed}", newest.id()))
     }
 
     fn unwrap_key(
@@ -222,13 +330,39 @@ impl MasterKeys {
         let (Some(WRAPPED), Some(id), Some(text)) = (parts.next(), parts.next(), parts.next()) else {
             return Err(OpenError::Malformed);
         };
-        let key = std::iter::once(&self.newest)
-            .chain(&self.older)
-            .find(|key| key.id() == id)
-            .ok_or(OpenError::UnknownMasterKey)?;
+        let mut key = self.held().find(id).cloned();
+        if key.is_none() && self.reread_for_unknown() {
+            key = self.held().find(id).cloned();
+        }
+        let key = key.ok_or(OpenError::UnknownMasterKey)?;
         let plain = key.seal_key().open(&wrap_context(tenant, what), text)?;
         plain.as_slice().try_into().map(Zeroizing::new).map_err(|_| OpenError::Malformed)
     }
+}
+
+/// Writes a file that is not there yet and that only its owner may read.
+fn write_new(path: &Path, text: &str) -> io::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+/// Replaces a file whole: whoever reads it sees what was there before, or this.
+fn replace_file(path: &Path, text: &str) -> Result<(), KeyError> {
+    let beside = path.with_extension("new");
+    let replace = || {
+        // Left over by somebody who died in between.
+        if beside.exists() {
+            fs::remove_file(&beside)?;
+        }
+        write_new(&beside, text)?;
+        fs::rename(&beside, path)
+    };
+    replace().map_err(|source| KeyError::Write { path: path.to_owned(), source })
 }
 
 fn wrap_context(tenant: TenantId, what: &str) -> Vec<u8> {
@@ -300,8 +434,40 @@ mod tests {
         let newer = MasterKey::random();
         let text = format!("{}, {}\n", newer.to_base64().as_str(), fs::read_to_string(&path).unwrap().trim());
         let both = MasterKeys::parse(&text).unwrap();
-        assert_eq!(both.newest.0, newer.0);
+        assert_eq!(both.held().newest.0, newer.0);
         assert!(both.open_tenant(tenant(), &wrapped).is_ok());
+    }
+
+    #[test]
+    fn a_key_that_came_into_the_file_later_opens_and_one_that_was_dropped_does_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("master.key");
+        let running = MasterKeys::create_file(&path).unwrap();
+        let (_, under_old) = running.new_tenant(tenant());
+
+        MasterKeys::add_to_file(&path).unwrap();
+        let other = MasterKeys::from_file(&path).unwrap();
+        let under_new = other.rewrapped(tenant(), &under_old).unwrap().expect("the old key wrapped it");
+        assert_eq!(MasterKeys::drop_older_in_file(&path).unwrap(), 1);
+        assert_eq!(MasterKeys::drop_older_in_file(&path).unwrap(), 0);
+
+        assert!(running.clone().open_tenant(tenant(), &under_new).is_ok());
+        assert_eq!(running.open_tenant(tenant(), &under_old).unwrap_err(), OpenError::UnknownMasterKey);
+    }
+
+    #[test]
+    fn for_what_nobody_can_open_the_file_is_not_read_without_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("master.key");
+        let keys = MasterKeys::create_file(&path).unwrap();
+        let (_, foreign) = MasterKeys::new(MasterKey::random(), vec![]).new_tenant(tenant());
+        assert_eq!(keys.open_tenant(tenant(), &foreign).unwrap_err(), OpenError::UnknownMasterKey);
+        // Read a moment ago: what came since is seen when somebody asks for it, or in a while.
+        MasterKeys::add_to_file(&path).unwrap();
+        let (_, under_new) = MasterKeys::from_file(&path).unwrap().new_tenant(tenant());
+        assert_eq!(keys.open_tenant(tenant(), &under_new).unwrap_err(), OpenError::UnknownMasterKey);
+        keys.reread().unwrap();
+        assert!(keys.open_tenant(tenant(), &under_new).is_ok());
     }
 
     #[cfg(unix)]
@@ -335,7 +501,8 @@ mod tests {
         let keys = MasterKeys::new(key.clone(), vec![key.clone()]);
         let (tenant_keys, _) = keys.new_tenant(tenant());
         assert_eq!(format!("{key:?}"), "MasterKey(…)");
-        assert_eq!(format!("{keys:?}"), "MasterKeys { newest: MasterKey(…), older: [MasterKey(…)] }");
+        assert_eq!(format!("{:?}", keys.held()), "Held { newest: MasterKey(…), older: [MasterKey(…)] }");
+        assert!(!format!("{keys:?}").contains("65, 65"));
         assert_eq!(format!("{tenant_keys:?}"), format!("TenantKeys({}, …)", tenant()));
     }
 }

@@ -172,7 +172,6 @@ impl Stack {
         let (console, ingest) = (free_port()?, free_port()?);
         let keys = dir.path().join("master.key");
         vault::MasterKeys::create_file(&keys).context("making a master key")?;
-        let keys = std::fs::read_to_string(&keys)?;
         let tables = ["ingest", "poller", "notifier", "reconciler", "console"]
             .map(|table| {
                 let more = match table {
@@ -184,7 +183,7 @@ impl Stack {
                     ),
                     _ => String::new(),
                 };
-                format!("[{table}]\nmaster_keys = \"{}\"\n{more}", keys.trim())
+                format!("[{table}]\nmaster_keys_file = \"{}\"\n{more}", keys.display())
             })
             .join("\n");
         let config = dir.path().join("mastwatch.toml");
