@@ -6,6 +6,17 @@
 //! Only this crate knows that the log is NATS JetStream. Reads that decide anything go to the
 //! stream's leader: a follower may lag.
 
+mod connection;
+mod streams;
+
+pub(crate) use self::{
+    connection::{Connection, inbox_of},
+    streams::DUPLICATE_WINDOW,
+};
+use self::{
+    connection::{connect, is_token},
+    streams::{dead_stream, log_stream, metrics_stream, personal_stream},
+};
 use crate::{
     config::Common,
     message::Raw,
@@ -13,16 +24,14 @@ use crate::{
     read::{Tap, TapStats},
 };
 use async_nats::{
-    Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr, ServerError,
-    connection::State,
+    Client, ServerAddr,
     jetstream::{
         Context, ErrorCode, context, kv,
-        stream::{self, DiscardPolicy, LastRawMessageErrorKind, RetentionPolicy, StorageType},
+        stream::{self, LastRawMessageErrorKind, StorageType},
     },
 };
 use events::Time;
 use std::{fmt, sync::Arc, time::Duration};
-use tokio::sync::watch;
 
 /// The oldest server that can do everything the log needs: scheduled messages since 2.12, `eob`
 /// and compare-and-set on replicated streams since 2.14.
@@ -31,17 +40,8 @@ const SERVER_FLOOR: (u64, u64) = (2, 14);
 /// The bucket that leases lie in.
 pub(crate) const LEASES: &str = "LEASES";
 
-/// Consumers a stream may have: every partition of every service reads by one of its own while it catches up.
-const CONSUMERS_MAX: i32 = 4_000;
-
-/// How long the server remembers message ids (design: 2 min; 225 bytes each).
-pub(crate) const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
-
 /// For how long a denial is held against the connection: whoever is denied something it needs tries again sooner.
 const DENIED_FOR: Duration = Duration::from_secs(60);
-
-/// What the server says when a user may not publish or subscribe. Source: nats-server's `server/client.go`.
-const DENIAL: &str = "permissions violation";
 
 /// How long declaring a stream is tried while there is no leader.
 const ENSURE_WITHIN: Duration = Duration::from_secs(60);
@@ -215,73 +215,10 @@ pub(crate) struct Inner {
     pub(crate) tap: Arc<Tap>,
 }
 
-/// What is known of the connection: how often it broke. A break makes what was on its way unknown.
-#[derive(Clone)]
-pub(crate) struct Connection {
-    pub(crate) client: Client,
-    breaks: watch::Receiver<u64>,
-    denials: watch::Receiver<Option<Denial>>,
-}
-
-/// Something that the server did not permit this user. What was tried is not answered otherwise.
-#[derive(Debug, Clone)]
-struct Denial {
-    text: String,
-    at: tokio::time::Instant,
-}
-
-impl Connection {
-    /// What the server denied this user last, in its words.
-    pub(crate) fn denial(&self, within: Duration) -> Option<String> {
-        let last = self.denials.borrow();
-        last.as_ref().filter(|denial| denial.at.elapsed() < within).map(|denial| denial.text.clone())
-    }
-
-    /// Resolves when the server denies this user to publish `subject`, after this call.
-    pub(crate) async fn denies(&self, subject: &str) -> String {
-        let mut denials = self.denials.clone();
-        denials.mark_unchanged();
-        let quoted = format!("\"{subject}\"");
-        let denied =
-            denials.wait_for(|last| last.as_ref().is_some_and(|denial| denial.text.contains(&quoted)));
-        match denied.await.map(|denial| denial.as_ref().map(|denial| denial.text.clone())) {
-            Ok(Some(text)) => text,
-            Ok(None) | Err(_) => std::future::pending().await,
-        }
-    }
-
-    pub(crate) fn is_up(&self) -> bool {
-        self.client.connection_state() == State::Connected
-    }
-
-    /// Changes whenever the connection breaks.
-    pub(crate) fn breaks(&self) -> watch::Receiver<u64> {
-        self.breaks.clone()
-    }
-
-    /// Resolves when the connection breaks after this call.
-    pub(crate) async fn broken(&self) {
-        let mut breaks = self.breaks.clone();
-        breaks.mark_unchanged();
-        if breaks.changed().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    }
-}
-
 impl fmt::Debug for Log {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Log").field("config", &self.inner.config).finish_non_exhaustive()
     }
-}
-
-/// The prefix of a user's inbox: its own, so that permissions can keep others from its answers.
-pub(crate) fn inbox_of(user: &str) -> String {
-    format!("_INBOX_{user}")
-}
-
-fn is_token(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }
 
 impl Log {
@@ -302,10 +239,8 @@ impl Log {
             .iter()
             .map(|server| server.parse::<ServerAddr>().map_err(|_| LogError::Address(server.clone())))
             .collect::<Result<Vec<_>, _>>()?;
-        let (broke, breaks) = watch::channel(0_u64);
-        let (denied, denials) = watch::channel(None);
-        let told = Arc::new(Told { broke, denied });
-        let client = first_connection(&config, &servers, &told).await?;
+        let connection = connect(&config, &servers).await?;
+        let client = connection.client.clone();
         let found = client.server_info().version;
         if version(&found) < SERVER_FLOOR {
             return Err(LogError::TooOld { found });
@@ -314,7 +249,6 @@ impl Log {
             .timeout(config.ack_timeout)
             .ack_timeout(config.ack_timeout)
             .build(client.clone());
-        let connection = Connection { client: client.clone(), breaks, denials };
         let publisher = Publisher::start(connection.clone(), context.clone(), &config);
         let within = config.publish_within;
         let inner = Inner { client, context, config, publisher, connection, tap: Arc::default() };
@@ -509,159 +443,9 @@ impl Log {
     }
 }
 
-async fn first_connection(
-    config: &LogConfig,
-    servers: &[ServerAddr],
-    told: &Arc<Told>,
-) -> Result<Client, LogError> {
-    let begun = tokio::time::Instant::now();
-    let mut wait = Duration::from_millis(50);
-    loop {
-        let source = match options(config, told.clone()).connect(servers).await {
-            Ok(client) => return Ok(client),
-            Err(error) => error,
-        };
-        if matches!(
-            source.kind(),
-            ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation
-        ) {
-            return Err(LogError::Denied);
-        }
-        if let Some(within) = config.connect_within
-            && begun.elapsed() >= within
-        {
-            return Err(LogError::Unreachable { within, source });
-        }
-        tracing::info!(error = %source, "no server yet, trying again");
-        tokio::time::sleep(wait).await;
-        wait = (wait * 2).min(Duration::from_secs(2));
-    }
-}
-
-/// Where what the connection tells goes.
-struct Told {
-    broke: watch::Sender<u64>,
-    denied: watch::Sender<Option<Denial>>,
-}
-
-fn options(config: &LogConfig, told: Arc<Told>) -> ConnectOptions {
-    let user = config.credentials.as_ref().map(|credentials| &credentials.user);
-    let whose = user.filter(|user| is_token(user)).unwrap_or(&config.name);
-    let mut options = ConnectOptions::new()
-        .name(&config.name)
-        .custom_inbox_prefix(inbox_of(whose))
-        .ping_interval(Duration::from_secs(5))
-        .connection_timeout(Duration::from_secs(5))
-        .request_timeout(Some(config.ack_timeout))
-        .client_capacity(16_384)
-        .reconnect_delay_callback(|attempts| {
-            let base = Duration::from_millis(20 << attempts.min(6));
-            base.mul_f64(0.5 + rand::random::<f64>() / 2.0)
-        })
-        .event_callback(move |event| {
-            let told = told.clone();
-            async move { note(&event, &told) }
-        });
-    if let Some(Credentials { user, password }) = &config.credentials {
-        options = options.user_and_password(user.clone(), password.clone());
-    }
-    options
-}
-
-fn note(event: &Event, told: &Told) {
-    match event {
-        Event::Connected => tracing::info!("connected to the log"),
-        Event::Disconnected => {
-            told.broke.send_modify(|n| *n += 1);
-            tracing::warn!("the connection to the log broke");
-        }
-        Event::LameDuckMode | Event::Draining | Event::Closed => {
-            tracing::info!(%event, "the log's server says");
-        }
-        Event::SlowConsumer(_) => tracing::warn!(%event, "messages were dropped, reading again"),
-        // A denied publish is silent to its caller: this is the only place that knows.
-        Event::ServerError(ServerError::Other(text)) if text.to_lowercase().contains(DENIAL) => {
-            tracing::error!(denial = text, "the log's server does not permit this user what it needs");
-            let at = tokio::time::Instant::now();
-            told.denied.send_replace(Some(Denial { text: text.clone(), at }));
-        }
-        Event::ServerError(_) | Event::ClientError(_) => tracing::warn!(%event, "the log's server says"),
-    }
-}
-
 fn version(text: &str) -> (u64, u64) {
     let mut numbers = text.split(['.', '-']).map(|n| n.parse().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
-}
-
-fn log_stream(name: &str, replicas: usize) -> stream::Config {
-    stream::Config {
-        name: name.to_owned(),
-        subjects: vec!["mw.>".into()],
-        storage: StorageType::File,
-        num_replicas: replicas,
-        retention: RetentionPolicy::Limits,
-        // Without `max_bytes`: a full store then refuses, and drops nothing.
-        discard: DiscardPolicy::Old,
-        max_bytes: -1,
-        max_messages: -1,
-        max_messages_per_subject: -1,
-        allow_atomic_publish: true,
-        allow_message_ttl: true,
-        allow_message_schedules: true,
-        allow_rollup: true,
-        duplicate_window: DUPLICATE_WINDOW,
-        max_consumers: CONSUMERS_MAX,
-        allow_direct: true,
-        ..Default::default()
-    }
-}
-
-const DAY: Duration = Duration::from_secs(24 * 3_600);
-
-fn metrics_stream(replicas: usize) -> stream::Config {
-    stream::Config {
-        name: "METRICS".into(),
-        subjects: vec!["metrics.>".into()],
-        num_replicas: replicas,
-        max_age: 3 * DAY,
-        duplicate_window: DUPLICATE_WINDOW,
-        max_bytes: -1,
-        max_messages: -1,
-        max_messages_per_subject: -1,
-        ..Default::default()
-    }
-}
-
-fn personal_stream(replicas: usize) -> stream::Config {
-    stream::Config {
-        name: "PERSONAL".into(),
-        subjects: vec!["personal.>".into()],
-        num_replicas: replicas,
-        // One sealed message per subscriber; erasure purges it.
-        max_messages_per_subject: 1,
-        allow_atomic_publish: true,
-        allow_direct: true,
-        duplicate_window: DUPLICATE_WINDOW,
-        max_bytes: -1,
-        max_messages: -1,
-        ..Default::default()
-    }
-}
-
-fn dead_stream(replicas: usize) -> stream::Config {
-    stream::Config {
-        name: crate::dead::STREAM.into(),
-        subjects: vec!["dead.>".into()],
-        num_replicas: replicas,
-        max_age: 30 * DAY,
-        allow_direct: true,
-        duplicate_window: DUPLICATE_WINDOW,
-        max_bytes: -1,
-        max_messages: -1,
-        max_messages_per_subject: -1,
-        ..Default::default()
-    }
 }
 
 /// Whether asking again cannot help: the server understood and says no.
