@@ -1,7 +1,9 @@
 //! The connection to the log's server: the first one, what it is called, and what is known of it since.
 
 use super::{Credentials, LogConfig, LogError};
-use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr, ServerError, connection::State};
+use async_nats::{
+    Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr, ServerError, connection::State,
+};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::watch;
 
@@ -160,4 +162,3 @@ fn note(event: &Event, told: &Told) {
         Event::ServerError(_) | Event::ClientError(_) => tracing::warn!(%event, "the log's server says"),
     }
 }
-

@@ -82,4 +82,3 @@ pub(super) fn dead_stream(replicas: usize) -> stream::Config {
         ..Default::default()
     }
 }
-
