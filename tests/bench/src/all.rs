@@ -49,6 +49,7 @@ const RUNS: &[&str] = &[
 /// The same, small.
 const SMALL: &[&str] = &[
     "rest --towers 2 --clients 5 --seconds 3",
+    "routers --routers 5 --children 3 --sessions 1 --black-holed 1 --snapshot-every 10",
     "replay --claims 5000 --towers 1",
     "ingest --turn 1 --turns 1",
     "ingest --turn 1 --turns 1 --sync interval",

@@ -12,6 +12,7 @@ mod probe;
 mod project;
 mod replay;
 mod rest;
+mod routers;
 mod storm;
 mod suspicion;
 
@@ -49,6 +50,8 @@ enum Which {
     Probe(probe::Args),
     /// A whole installation that has nothing to do.
     Rest(rest::Args),
+    /// Many routers: installed, then read every few minutes, some of them black-holed.
+    Routers(routers::Args),
     /// Every one of them, with the parameters the figures of the README are taken with.
     All(all::Args),
 }
@@ -65,6 +68,7 @@ async fn main() -> ExitCode {
         Which::Suspicion(args) => suspicion::run(&args).await,
         Which::Probe(args) => probe::run(&args).await,
         Which::Rest(args) => rest::run(&args).await,
+        Which::Routers(args) => routers::run(&args).await,
     };
     match outcome {
         Ok(line) => {
