@@ -131,6 +131,8 @@ impl Known {
                 | Fact::Due(_)
                 | Fact::Repair(_)
                 | Fact::Plan(_)
+                | Fact::Entitlement(_)
+                | Fact::Enforcement(_)
                 | Fact::Cut(_) => {}
             }
         }

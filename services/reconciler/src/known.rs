@@ -1,12 +1,15 @@
 //! What the keeper knows of the network: which routers there are, how they are entered, whether they may be
 //! changed, and whom they see.
 //!
-//! Follows inventory and keys of all tenants from the beginning of the log. What is sealed is opened when it
+//! Follows inventory, keys, and what subscribers are entitled to, of all tenants, from the beginning of the log. What is sealed is opened when it
 //! is used and kept nowhere.
 
+use crate::ledger::{Ledger, Wanted};
 use anyhow::Context;
-use domain::{Network, plan::Watched};
-use events::{Access, ClaimKey, Fact, Heard, LookUpKey, Node, NodeId, Noun, Sealed, TenantId, slot_of};
+use domain::{Network, enforce::Hold, plan::Watched};
+use events::{
+    Access, ClaimKey, EventId, Fact, Heard, LookUpKey, Node, NodeId, Noun, Sealed, TenantId, Time, slot_of,
+};
 use kit::{Filter, From, Log, Slots};
 use routeros_api::{
     Credentials, Options, Target,
@@ -71,12 +74,13 @@ enum Keys {
 
 struct Tenant {
     network: Network,
+    ledger: Ledger,
     keys: Result<Arc<TenantKeys>, Keys>,
 }
 
 impl Default for Tenant {
     fn default() -> Self {
-        Self { network: Network::default(), keys: Err(Keys::Missing) }
+        Self { network: Network::default(), ledger: Ledger::default(), keys: Err(Keys::Missing) }
     }
 }
 
@@ -86,6 +90,8 @@ pub(crate) struct Book {
     tls: Tls,
     tenants: RwLock<BTreeMap<TenantId, Tenant>>,
     version: watch::Sender<u64>,
+    /// The place in the log up to which everything is in force here.
+    place: watch::Sender<u64>,
 }
 
 impl Book {
@@ -99,7 +105,13 @@ impl Book {
             Some(pem) => Tls::signed_by(pem.as_bytes(), None)?,
             None => Tls::insecure()?,
         };
-        Ok(Self { master, tls, tenants: RwLock::default(), version: watch::channel(0).0 })
+        Ok(Self {
+            master,
+            tls,
+            tenants: RwLock::default(),
+            version: watch::channel(0).0,
+            place: watch::channel(0).0,
+        })
     }
 
     /// Changes whenever something else is known than before.
@@ -126,6 +138,7 @@ impl Book {
                     }
                     Access::Token(_) => {}
                 },
+                Fact::Entitlement(_) | Fact::Enforcement(_) => changed |= tenant.ledger.hear(heard),
                 Fact::Order(_)
                 | Fact::Signal(_)
                 | Fact::Answer(_)
@@ -145,6 +158,9 @@ impl Book {
             changed |= tenant.network.refresh().is_some();
         }
         drop(tenants);
+        if let Some(last) = chunk.last() {
+            self.place.send_replace(last.seq);
+        }
         if changed {
             self.version.send_modify(|version| *version += 1);
         }
@@ -166,6 +182,69 @@ impl Book {
             nodes.filter(|node| node.login.is_some() && slots.has(slot_of(node.id))).map(|n| (n.id, *tenant))
         });
         routers.collect()
+    }
+
+    /// Those of the routers in these slots whose operator allows subscribers to be enforced there.
+    pub(crate) fn enforcing(&self, slots: Slots) -> HashMap<NodeId, TenantId> {
+        let tenants = self.tenants();
+        let routers = tenants.iter().flat_map(|(tenant, known)| {
+            let graph = &known.network.graph;
+            let nodes = graph.indexes().filter_map(|index| graph.node(index));
+            let allowed = |node: &&Arc<Node>| node.login.as_ref().is_some_and(|login| login.enforce);
+            nodes.filter(allowed).filter(|node| slots.has(slot_of(node.id))).map(|n| (n.id, *tenant))
+        });
+        routers.collect()
+    }
+
+    /// The routers at which subscribers are to get something else than when this was asked last, each with the event
+    /// that says so.
+    pub(crate) fn take_changed(&self) -> BTreeMap<NodeId, EventId> {
+        let mut tenants = self.tenants.write().unwrap_or_else(PoisonError::into_inner);
+        let changed = tenants.values_mut().map(|known| known.ledger.take_changed(&known.network));
+        changed.flatten().collect()
+    }
+
+    /// What is to be in force at a router.
+    pub(crate) fn wanted(&self, tenant: TenantId, router: NodeId) -> Vec<Wanted> {
+        let tenants = self.tenants();
+        tenants.get(&tenant).map_or_else(Vec::new, |known| known.ledger.wanted(&known.network, router))
+    }
+
+    /// Who was cut off at a router after a time.
+    pub(crate) fn cut_since(&self, tenant: TenantId, router: NodeId, since: Time) -> BTreeSet<NodeId> {
+        self.tenants().get(&tenant).map_or_else(BTreeSet::new, |known| known.ledger.cut_since(router, since))
+    }
+
+    /// Why nobody of a tenant is cut off, if somebody has said so.
+    pub(crate) fn halted(&self, tenant: TenantId) -> Option<Hold> {
+        let tenants = self.tenants();
+        let cutting = tenants.get(&tenant)?.ledger.halted()?;
+        Some(Hold::Halted { why: cutting.why.clone() })
+    }
+
+    /// Whether the operator allows subscribers to be enforced at a router, as far as it is known.
+    pub(crate) fn may_enforce(&self, tenant: TenantId, router: NodeId) -> bool {
+        let tenants = self.tenants();
+        let login = tenants.get(&tenant).and_then(|known| {
+            let graph = &known.network.graph;
+            graph.node(graph.index_of(router)?)?.login.as_ref()
+        });
+        login.is_some_and(|login| login.enforce)
+    }
+
+    /// How many are held back at routers in these slots.
+    pub(crate) fn held_count(&self, slots: Slots) -> u64 {
+        self.tenants()
+            .values()
+            .map(|known| known.ledger.held_count(|router| slots.has(slot_of(router))))
+            .sum()
+    }
+
+    /// Waits until what stands at `seq` in the log is known here.
+    pub(crate) async fn reach(&self, seq: u64) {
+        let mut place = self.place.subscribe();
+        // The sender lives as long as this does.
+        let _reached = place.wait_for(|place| *place >= seq).await;
     }
 
     /// Whether a router may be changed, if it is known.
@@ -228,7 +307,9 @@ impl Book {
         log: &Log,
         stop: CancellationToken,
     ) -> anyhow::Result<tokio::task::JoinHandle<anyhow::Result<()>>> {
-        let filters = [Noun::Inventory, Noun::Part, Noun::Revision, Noun::Access].map(Filter::noun);
+        let nouns = [Noun::Inventory, Noun::Part, Noun::Revision, Noun::Access];
+        let filters = nouns.into_iter().chain([Noun::Entitlement, Noun::Enforcement]);
+        let filters: Vec<Filter> = filters.map(Filter::noun).collect();
         let end = log.state().await.context("asking where the log ends")?.last_seq;
         self.read(log, log.read(&filters, From::Start, Some(end))).await?;
         let (book, log) = (Arc::clone(self), log.clone());

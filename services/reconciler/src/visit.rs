@@ -51,7 +51,7 @@ pub(crate) enum Why {
 }
 
 impl Why {
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Why::Schedule => "schedule",
             Why::Order => "order",
@@ -80,6 +80,8 @@ pub(crate) enum Ended {
         /// In how long.
         again_in: Option<Duration>,
     },
+    /// There was nothing to look for, and nobody has asked it anything.
+    Idle,
     /// It is to be tried again.
     Failed,
     /// Its login was rejected: trying again soon would fill its log.
@@ -88,7 +90,7 @@ pub(crate) enum Ended {
 
 /// Why a look was broken off.
 #[derive(Debug, thiserror::Error)]
-enum Broken {
+pub(crate) enum Broken {
     #[error(transparent)]
     Record(#[from] RecordError),
     /// The router does not answer, or what is known of it does not suffice.
@@ -110,12 +112,12 @@ impl From<RouterError> for Broken {
 }
 
 /// Not more of a text than people read, and no token in it.
-fn brief(text: &str) -> String {
+pub(crate) fn brief(text: &str) -> String {
     hidden(text).chars().take(TEXT_CHARS_MAX).collect()
 }
 
 /// What went wrong and why, without tokens.
-fn chain(error: &dyn Error) -> String {
+pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -195,7 +197,7 @@ impl Visitor {
     }
 
     /// Fails when it is to go no further.
-    fn goes_on(&self, router: NodeId) -> Result<(), Broken> {
+    pub(crate) fn goes_on(&self, router: NodeId) -> Result<(), Broken> {
         let is_ours = self.slots.borrow().has(slot_of(router));
         if self.stop.is_cancelled() || !is_ours { Err(Broken::Stopped) } else { Ok(()) }
     }
@@ -280,7 +282,7 @@ impl Visitor {
         let mut refused: Option<String> = None;
         for _ in 0..PIECES_MAX {
             self.goes_on(job.router)?;
-            let actual = router::read(router, desired, within).await?;
+            let actual = router::read(router, desired.menus(), within).await?;
             let planned = plan(&actual, desired)?;
             let announced = planned.announced(ANNOUNCED_BYTES_MAX);
             self.find_begun(job, standing, &announced).await?;
@@ -330,6 +332,7 @@ impl Visitor {
                     plan: standing.event,
                     number,
                     change: told,
+                    subscriber: None,
                     error: error.clone(),
                 };
                 self.record.repaired(tenant, repair).await?;
@@ -367,6 +370,7 @@ impl Visitor {
                 plan: standing.event,
                 number,
                 change: change.clone(),
+                subscriber: None,
                 error: None,
             };
             self.record.repaired(job.tenant, repair).await?;

@@ -8,10 +8,8 @@ use events::{
     Channel, ChannelId, Grant, Group, GroupMode, Inventory, Login, Member, Node, NodeId, NodeKind, Owner,
     Sealed, Site, SiteId, Tenant, TenantId, Tier, Token,
 };
-use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use vault::{Field, SessionKind, TenantKeys, Zeroizing};
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use vault::{Field, Person, SessionKind, TenantKeys, Zeroizing};
 
 /// What an import lays down.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,43 +22,13 @@ pub struct Import {
     pub persons: Vec<SealedPerson>,
 }
 
-/// What is known about the person behind one subscriber, sealed as [`Field::Person`]; inside is a
-/// [`Person`] in JSON.
+/// What is known about the person behind one subscriber, as [`TenantKeys::seal_person`] seals it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SealedPerson {
     /// The subscriber.
     pub node: NodeId,
     /// The rest.
     pub sealed: Sealed,
-}
-
-/// What is known about a person: what must not stand in the log. Wiped when dropped; never printed.
-#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
-pub struct Person {
-    /// Their PPPoE user name.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub user: Option<String>,
-    /// Their MAC address, lower case with colons.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub mac: Option<String>,
-    /// Their static IP address.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub static_address: Option<String>,
-    /// What they are called.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// Where they are called.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub phone: Option<String>,
-    /// Where they live.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub address: Option<String>,
-}
-
-impl std::fmt::Debug for Person {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Person(…)")
-    }
 }
 
 /// The keys given are another tenant's than the file's.
@@ -157,6 +125,7 @@ impl NetworkFile {
                 tls: login.tls,
                 secret: keys.seal_login(Field::Login(id), login.user.reveal(), login.password.reveal()),
                 manage: login.manage,
+                enforce: login.enforce,
                 // Who is to write a router's scripts must know what they carry.
                 token: router_token(node, keys)
                     .filter(|_| login.manage)
@@ -282,6 +251,5 @@ fn sealed_person(subscriber: &Subscriber, keys: &TenantKeys) -> Option<SealedPer
         return None;
     }
     let node = NodeId::of_account(keys.tenant(), &subscriber.account);
-    let json = Zeroizing::new(serde_json::to_vec(&person).expect("texts can be written as JSON"));
-    Some(SealedPerson { node, sealed: keys.seal(Field::Person(node), &json) })
+    Some(SealedPerson { node, sealed: keys.seal_person(node, &person) })
 }

@@ -25,7 +25,7 @@ mod yaml;
 
 pub use demo::demo;
 pub use generate::{Concentrators, Shape, TooLarge, generate};
-pub use inventory::{Import, Person, SealedPerson, WrongTenant};
+pub use inventory::{Import, SealedPerson, WrongTenant};
 pub use lab::{Lab, LabDeviceMode, LabHints, LabNode, LabRights};
 pub use model::{
     ChannelEntry, LoginEntry, Mesh, Need, NetworkFile, NodeEntry, Opens, PersonEntry, SeenBy, Session,

@@ -154,6 +154,8 @@ pub struct LoginEntry {
     pub tls: bool,
     /// Whether mastwatch may change the router.
     pub manage: bool,
+    /// Whether mastwatch may make its subscribers what they are entitled to be.
+    pub enforce: bool,
 }
 
 /// The token of a router's webhooks.

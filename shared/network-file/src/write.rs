@@ -256,6 +256,9 @@ fn node(node: &NodeEntry) -> String {
         if login.manage {
             inner = inner.raw("manage", "on");
         }
+        if login.enforce {
+            inner = inner.raw("enforce", "on");
+        }
         flow = flow.raw("login", inner.done());
     }
     if let Some(webhook) = &node.webhook {
