@@ -299,6 +299,7 @@ impl Maker {
             plan: Some(plan.to_owned()),
             ticket: None,
             person: None,
+            service: None,
             maintenance: Vec::new(),
             at: Position::default(),
         });

@@ -5,8 +5,8 @@ use crate::{
     model::{ChannelEntry, Need, NodeEntry, Opens, Session, Subscriber, Via},
 };
 use events::{
-    Channel, ChannelId, Grant, Group, GroupMode, Inventory, Login, Member, Node, NodeId, NodeKind, Owner,
-    Sealed, Site, SiteId, Tenant, TenantId, Tier, Token,
+    Channel, ChannelId, Entitled, Grant, Group, GroupMode, Inventory, Login, Member, Node, NodeId, NodeKind,
+    Owner, Sealed, Site, SiteId, Tenant, TenantId, Tier, Token,
 };
 use std::sync::Arc;
 use vault::{Field, Person, SessionKind, TenantKeys, Zeroizing};
@@ -20,6 +20,8 @@ pub struct Import {
     pub tokens: Vec<Token>,
     /// What is known about persons: one sealed message each.
     pub persons: Vec<SealedPerson>,
+    /// What subscribers are entitled to, of those of whom the file says it.
+    pub entitlements: Vec<Entitled>,
 }
 
 /// What is known about the person behind one subscriber, as [`TenantKeys::seal_person`] seals it.
@@ -102,7 +104,13 @@ impl NetworkFile {
             token_of(token.token.reveal(), grant, &token.from, &token.name)
         });
         let persons = self.subscribers.iter().filter_map(|subscriber| sealed_person(subscriber, keys));
-        Ok(Import { things, tokens: routers.chain(others).collect(), persons: persons.collect() })
+        let entitlements = self.subscribers.iter().filter_map(|subscriber| entitled(subscriber, keys));
+        Ok(Import {
+            things,
+            tokens: routers.chain(others).collect(),
+            persons: persons.collect(),
+            entitlements: entitlements.collect(),
+        })
     }
 
     fn node_of(&self, node: &NodeEntry, keys: &TenantKeys) -> Node {
@@ -233,6 +241,26 @@ fn token_of(token: &str, grant: Grant, from: &[String], name: &str) -> Token {
     }
 }
 
+/// What a subscriber is entitled to by the file, with a digest by which it is known again.
+fn entitled(subscriber: &Subscriber, keys: &TenantKeys) -> Option<Entitled> {
+    let service = subscriber.service.as_ref()?;
+    let node = NodeId::of_account(keys.tenant(), &subscriber.account);
+    let sealed = |password: &Secret| keys.seal(Field::Password(node), password.reveal().as_bytes());
+    let entitled = Entitled {
+        node,
+        state: service.state,
+        profile: service.profile.clone(),
+        rate: service.rate,
+        address: service.address.map(|address| keys.address_key(node, address)),
+        password: service.password.as_ref().map(sealed),
+        file: None,
+    };
+    let json = serde_json::to_vec(&entitled).expect("what an event holds has a JSON form");
+    let mut digest = vault::sha256_hex(&json);
+    digest.truncate(32);
+    Some(Entitled { file: Some(digest), ..entitled })
+}
+
 fn sealed_person(subscriber: &Subscriber, keys: &TenantKeys) -> Option<SealedPerson> {
     let text = |secret: &Secret| secret.reveal().to_owned();
     let mut person = Person::default();
@@ -241,6 +269,9 @@ fn sealed_person(subscriber: &Subscriber, keys: &TenantKeys) -> Option<SealedPer
         Session::Mac(mac) => person.mac = Some(text(mac)),
         Session::Static(address) => person.static_address = Some(address.to_string()),
         Session::None => {}
+    }
+    if let Some(address) = subscriber.service.as_ref().and_then(|service| service.address) {
+        person.static_address = Some(address.to_string());
     }
     if let Some(known) = &subscriber.person {
         person.name = known.name.as_ref().map(text);

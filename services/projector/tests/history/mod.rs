@@ -322,7 +322,7 @@ fn entitlement(d: &mut Dice) -> Entitlement {
         node: d.node(),
         state: d.pick(&[ServiceState::Active, ServiceState::Suspended, ServiceState::Released]),
         profile: d.some(Dice::text),
-        rate: d.some(|d| Rate { up_bps: d.next(), down_bps: d.next() }),
+        rate: d.some(|d| Rate { up_bps: d.below(9_999), down_bps: d.below(9_999) }),
         address: d.some(|d| d.uuid(5, 20, ClaimKey)),
         password: d.some(|_| Sealed("secret-password".into())),
         file: d.some(Dice::text),
