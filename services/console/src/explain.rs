@@ -12,8 +12,8 @@
 
 use chrono::{DateTime, Utc};
 use events::{
-    Claim, EventId, Fact, Health, Heard, IncidentId, IncidentSaid, NodeHealth, NodeId, NoticeId, NoticeKind,
-    Noun, Outcome, Phase, SessionState, TenantId, Time,
+    Claim, Enforcement, Entitlement, EventId, Fact, Health, Heard, IncidentId, IncidentSaid, NodeHealth,
+    NodeId, NoticeId, NoticeKind, Noun, Outcome, Phase, SessionState, TenantId, Time,
 };
 use kit::{Filter, From, Log, LogError, Raw};
 use serde::Serialize;
@@ -467,6 +467,8 @@ fn roots_of(fact: &Fact) -> Vec<NodeId> {
         | Fact::Delivery(_)
         | Fact::Repair(_)
         | Fact::Plan(_)
+        | Fact::Entitlement(_)
+        | Fact::Enforcement(_)
         | Fact::Due(_)
         | Fact::Cut(_) => vec![],
     }
@@ -496,6 +498,8 @@ fn evidence_of(fact: &Fact) -> impl Iterator<Item = EventId> {
         | Fact::Delivery(_)
         | Fact::Repair(_)
         | Fact::Plan(_)
+        | Fact::Entitlement(_)
+        | Fact::Enforcement(_)
         | Fact::Due(_)
         | Fact::Cut(_) => vec![],
     };
@@ -549,6 +553,24 @@ fn what(fact: &Fact) -> String {
             format!("{} of {} `{}` at the router", word(&change.change), change.menu, change.called)
         }
         Fact::Plan(plan) => format!("the router is {}", word(&plan.state)),
+        Fact::Entitlement(said) => match &said.now {
+            Entitlement::Subscriber(entitled) => {
+                format!("it is to be {}, by {}", word(&entitled.state), said.by)
+            }
+            Entitlement::Cutting(cutting) => {
+                format!(
+                    "cutting off is {}, by {}",
+                    if cutting.halted { "halted" } else { "allowed" },
+                    said.by
+                )
+            }
+        },
+        Fact::Enforcement(Enforcement::Router(now)) => {
+            format!("what its subscribers are entitled to is {} at the router", word(&now.state))
+        }
+        Fact::Enforcement(Enforcement::Subscriber(now)) => {
+            format!("what it is entitled to is {} at its router", word(&now.state))
+        }
         Fact::Due(due) => format!("a timer of {} fired", due.service),
         Fact::Revision(revision) => {
             format!("revision {} of the inventory, by {}", revision.number, revision.by)

@@ -9,14 +9,17 @@
 //! The file is the whole truth about sites, nodes and tokens it brought: what it no longer names is
 //! said to be no more. Channels are left alone by a file that names none.
 
+mod entitled;
+
+use self::entitled::with_address;
 use crate::{
     access::{AccessError, Held, Register},
     laid::{Inventories, Key, Laid, Like, like, revision_subject},
 };
 use domain::{Graph, Problem};
 use events::{
-    EventId, Fact, Inventory, LookUpKey, NodeId, Noun, Part, Revision, RevisionSource, Say, Sealed, Subject,
-    TenantId, Time, Token,
+    Entitled, EventId, Fact, Inventory, LookUpKey, NodeId, Noun, Part, Revision, RevisionSource, Say, Sealed,
+    Subject, TenantId, Time, Token,
 };
 use kit::{
     Filter, Log, LogError, Outgoing, PublishError, commit::COMMIT_MESSAGES_MAX, message::EVENT_BYTES_MAX,
@@ -76,6 +79,8 @@ pub struct Imported {
     pub persons_stored: usize,
     /// Subscribers whose personal data was forgotten.
     pub persons_forgotten: usize,
+    /// Subscribers who are entitled to something else than before.
+    pub entitlements_set: usize,
     /// In how many parts it was laid down; 0: in one commit.
     pub parts: usize,
 }
@@ -152,6 +157,7 @@ struct Ready {
     import: Import,
     likes: Vec<(Key, Like)>,
     drawn: Option<LookUpKey>,
+    keys: TenantKeys,
     text_digest: String,
 }
 
@@ -237,7 +243,7 @@ impl Importer {
             }
             let likes = import.things.iter().filter_map(|thing| Some((Key::of(thing), like(thing)?)));
             let likes = likes.collect();
-            Ok(Ready { file, import, likes, drawn, text_digest })
+            Ok(Ready { file, import, likes, drawn, keys, text_digest })
         })
         .await
     }
@@ -255,7 +261,8 @@ impl Importer {
         let forsaken = laid.forsaken(crate::now().plus_ms(-PARTS_KEPT_MS));
         drop(laid);
         let tokens = self.token_difference(tenant, ready, asked)?;
-        let persons = self.person_difference(tenant, &ready.import).await?;
+        let entitlements = self.entitlement_difference(tenant, &ready.import).await?;
+        let persons = self.person_difference(tenant, ready, &entitlements).await?;
         let is_change = !difference.things.is_empty() || !tokens.said.is_empty();
         let mut done = Imported {
             tenant: ready.file.tenant.slug.clone(),
@@ -271,6 +278,7 @@ impl Importer {
             tokens_left_revoked: tokens.left_revoked,
             persons_stored: persons.stored.len(),
             persons_forgotten: persons.forgotten.len(),
+            entitlements_set: entitlements.len(),
             parts: 0,
         };
         if asked.dry_run {
@@ -292,6 +300,7 @@ impl Importer {
             done.committed = true;
         }
         self.put_persons(tenant, done.revision, persons).await?;
+        self.say_entitlements(tenant, &done, entitlements, &asked.by).await?;
         if done.committed {
             self.forget_forsaken(tenant, forsaken).await;
         }
@@ -450,13 +459,23 @@ impl Importer {
     async fn person_difference(
         &self,
         tenant: TenantId,
-        import: &Import,
+        ready: &Ready,
+        entitlements: &[Entitled],
     ) -> Result<PersonDifference, ImportError> {
         let mut there: BTreeMap<NodeId, Sealed> = self.log.personal(tenant).await?;
         let mut found = PersonDifference::default();
-        for person in &import.persons {
-            if there.remove(&person.node).as_ref() != Some(&person.sealed) {
-                found.stored.push((person.node, person.sealed.clone()));
+        let anew: BTreeSet<NodeId> = entitlements.iter().map(|entitled| entitled.node).collect();
+        for person in &ready.import.persons {
+            let before = there.remove(&person.node);
+            if before.as_ref() == Some(&person.sealed) {
+                continue;
+            }
+            // Where the file says something new, it says the address too.
+            let kept = before.as_ref().filter(|_| !anew.contains(&person.node));
+            let sealed = kept.and_then(|before| with_address(&ready.keys, person, before));
+            let sealed = sealed.unwrap_or_else(|| person.sealed.clone());
+            if before.as_ref() != Some(&sealed) {
+                found.stored.push((person.node, sealed));
             }
         }
         found.forgotten = there.into_keys().collect();

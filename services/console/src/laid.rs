@@ -140,6 +140,8 @@ impl Laid {
             | Fact::Due(_)
             | Fact::Repair(_)
             | Fact::Plan(_)
+            | Fact::Entitlement(_)
+            | Fact::Enforcement(_)
             | Fact::Cut(_) => {}
         }
     }

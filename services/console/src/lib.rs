@@ -10,6 +10,7 @@
 mod access;
 mod config;
 mod desk;
+mod entitlements;
 mod explain;
 mod import;
 mod laid;

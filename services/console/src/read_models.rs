@@ -3,6 +3,10 @@
 //! Every question is one transaction that names its tenant first; row-level security then
 //! shows the rows of that tenant alone, whatever the statement says. All statements are fixed texts.
 
+mod entitlement;
+
+pub(crate) use self::entitlement::{CuttingRow, EnforcementRow, EntitlementRow, RouterEnforcementRow};
+
 use chrono::{DateTime, Utc};
 use events::{IncidentId, NodeId, TenantId};
 use kit::postgres::{Trouble, as_tenant, trouble};

@@ -12,6 +12,7 @@ mod list;
 mod live_check;
 mod orders;
 mod routers;
+mod subscribers;
 mod tenants;
 mod tokens;
 
@@ -28,6 +29,9 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 /// The largest body of anything but an import.
 const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// The largest body that says what several subscribers are to get: 500 of them, a KiB each.
+const SERVICES_BYTES_MAX: usize = 512 * 1024;
 
 /// The document without its routes.
 #[derive(OpenApi)]
@@ -76,12 +80,24 @@ fn api() -> OpenApiRouter<Desk> {
         .routes(routes!(routers::plan, routers::draw))
         .routes(routes!(routers::repair))
         .routes(routes!(routers::repairs))
+        .routes(routes!(subscribers::router))
+        .routes(routes!(subscribers::cut_held))
+        .routes(routes!(subscribers::show, subscribers::put))
+        .routes(routes!(subscribers::suspend))
+        .routes(routes!(subscribers::resume))
+        .routes(routes!(subscribers::standings))
+        .routes(routes!(subscribers::cutting, subscribers::put_cutting))
         .routes(routes!(events::follow))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .merge(
             OpenApiRouter::new()
                 .routes(routes!(import::import))
                 .layer(DefaultBodyLimit::max(network_file::TEXT_MAX)),
+        )
+        .merge(
+            OpenApiRouter::new()
+                .routes(routes!(subscribers::put_all))
+                .layer(DefaultBodyLimit::max(SERVICES_BYTES_MAX)),
         )
 }
 

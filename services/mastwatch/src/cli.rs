@@ -2,7 +2,7 @@
 
 use crate::{
     api, compose, doctor, generate, history, import, incidents, keys, live_check, nats_users, rebuild,
-    router, show, status, up,
+    router, show, status, subscriber, up,
 };
 use anyhow::Context;
 use clap::{Parser, Subcommand};
@@ -48,6 +48,10 @@ enum Command {
     },
     /// Show what would be changed on a router or was, or have it done.
     Router(router::RouterArgs),
+    /// Show what a subscriber is entitled to and how far routers show it, cut one off, or serve one again.
+    Subscriber(subscriber::SubscriberArgs),
+    /// Stop all cutting off of subscribers, let it go on, or say yes to those who are held back.
+    Cutting(subscriber::CuttingArgs),
     /// Show how a node has been: latency, signal, traffic and whatever else is measured.
     History(history::HistoryArgs),
     /// Empty the read models and read the log again; the checksums before and after must be equal.
@@ -113,6 +117,8 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Explain { incident } => incidents::explain(&incident, &server.api()?, json).await?,
         Command::LiveCheck { device } => return live_check::run(&device, &server.api()?, json).await,
         Command::Router(args) => return router::run(&args, &server.api()?, json).await,
+        Command::Subscriber(args) => return subscriber::run(&args, &server.api()?, json).await,
+        Command::Cutting(args) => return subscriber::cutting(&args, &server.api()?, json).await,
         Command::History(args) => history::run(&args, &server.api()?, json).await?,
         Command::Rebuild(args) => rebuild::run(&args, &server.data, json).await?,
         Command::Generate(args) => generate::run(&args, json)?,

@@ -21,6 +21,7 @@ pub mod router;
 pub mod servers;
 pub mod show;
 pub mod status;
+pub mod subscriber;
 pub mod up;
 
 /// The version of this program.

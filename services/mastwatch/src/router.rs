@@ -183,12 +183,17 @@ fn show_repair(repair: &Value) {
     show::line(format!("{}  {:<8} {}{why}", clock(text("heard_at")), text("outcome"), text("words")));
 }
 
-/// A path about a router: what the file calls a thing may hold anything.
+/// A path about a router.
 fn path_of(router: &str, what: &str) -> anyhow::Result<String> {
-    let mut url = Url::parse("http://console/api/v1/routers").context("making the path")?;
+    path_below("routers", &[router, what])
+}
+
+/// A path below a collection of the API: what a file calls things may hold anything.
+pub(crate) fn path_below(collection: &str, steps: &[&str]) -> anyhow::Result<String> {
+    let mut url = Url::parse("http://console/api/v1").context("making the path")?;
     match url.path_segments_mut() {
-        Ok(mut path) => path.push(router).push(what),
-        Err(()) => bail!("making the path of `{router}`"),
+        Ok(mut path) => path.push(collection).extend(steps),
+        Err(()) => bail!("making the path of `{}`", steps.join("/")),
     };
     Ok(url.path().to_owned())
 }

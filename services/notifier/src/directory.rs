@@ -118,6 +118,8 @@ impl Directory {
             | Fact::Due(_)
             | Fact::Repair(_)
             | Fact::Plan(_)
+            | Fact::Entitlement(_)
+            | Fact::Enforcement(_)
             | Fact::Cut(_) => {}
         }
     }

@@ -64,7 +64,7 @@ pub async fn run(config: Config, service: Service) -> anyhow::Result<()> {
         Options { connect_within: CONNECT_WITHIN, silent_after: SILENT_AFTER, ..Options::default() };
     let roster = Roster::new("poller", master, config.router_authority.as_deref(), sessions);
     let roster = Arc::new(roster.context("reading `router_authority`")?);
-    let mut following = roster.follow(&service.log, stop.clone()).await?;
+    let mut following = roster.follow(&service.log, &[], |_| false, stop.clone()).await?;
 
     let figures = Figures::new(&service.metrics);
     let voice = Voice::new(&service.log, figures.clone());

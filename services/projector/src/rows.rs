@@ -8,6 +8,7 @@
 mod audit;
 mod belief;
 mod downtime;
+mod enforcement;
 mod incident;
 mod inventory;
 mod repair;
@@ -25,6 +26,7 @@ pub(crate) const HEARS: &[Noun] = &[
     Noun::Inventory,
     Noun::Revision,
     Noun::Access,
+    Noun::Entitlement,
     Noun::Order,
     Noun::Signal,
     Noun::Suspicion,
@@ -34,6 +36,7 @@ pub(crate) const HEARS: &[Noun] = &[
     Noun::Delivery,
     Noun::Repair,
     Noun::Plan,
+    Noun::Enforcement,
 ];
 
 /// Columns of one table as arrays, and the statement that writes them all at once.
@@ -88,6 +91,7 @@ pub fn statements() -> Vec<&'static str> {
         telling::STATEMENTS,
         audit::STATEMENTS,
         repair::STATEMENTS,
+        enforcement::STATEMENTS,
     ]
     .concat()
 }
@@ -102,6 +106,7 @@ pub(crate) struct Rows<'a> {
     telling: telling::Rows<'a>,
     audit: audit::Rows<'a>,
     repairs: repair::Rows<'a>,
+    enforcement: enforcement::Rows<'a>,
     last: Option<&'a Told>,
 }
 
@@ -119,6 +124,11 @@ impl<'a> Rows<'a> {
                 self.audit.revised(told, revision);
             }
             Fact::Access(said) => self.audit.granted(told, said),
+            Fact::Entitlement(said) => {
+                self.enforcement.entitle(told, said);
+                self.audit.entitled(told, said);
+            }
+            Fact::Enforcement(now) => self.enforcement.enforce(told, now),
             Fact::Order(said) => self.audit.ordered(told, said),
             Fact::Signal(signal) => self.belief.claim(told, signal),
             Fact::Suspicion(said) => self.belief.suspect(told, said),
@@ -155,6 +165,7 @@ impl<'a> Rows<'a> {
         self.telling.write(id, tx).await?;
         self.audit.write(id, tx).await?;
         self.repairs.write(id, tx).await?;
+        self.enforcement.write(id, tx).await?;
         let Some(last) = self.last else { return Ok(()) };
         sqlx::query(PROJECTED)
             .bind(id)

@@ -80,7 +80,7 @@ async fn reading_the_log_again_gives_the_same_rows() {
     let mut sums = std::collections::BTreeSet::new();
     let (mut pruned, mut expired) = (0, 0);
     for seed in 0..4 {
-        let history = history::random(seed, 900);
+        let history = history::random(seed, 1_100);
         read_on(&db, &history, seed).await;
         for (table, _) in TABLES.iter().filter(|_| seed == 0) {
             assert!(count(&mut owner, table).await > 0, "{table} is never written");

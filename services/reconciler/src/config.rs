@@ -1,5 +1,6 @@
 //! What the keeper is told before it starts: the table `reconciler`.
 
+use domain::enforce::Bound;
 use kit::config::{Check, Secret, Section};
 use serde::Deserialize;
 use std::time::Duration;
@@ -21,6 +22,15 @@ pub struct Config {
     /// How often each router is looked at, seconds: the time between two looks is two thirds to four thirds
     /// of it. The default makes that 30 to 60 minutes.
     pub every_s: u64,
+    /// How often each router is held against what its subscribers are entitled to, seconds: the time between two
+    /// looks is two thirds to four thirds of it.
+    pub enforce_every_s: u64,
+    /// Whether subscribers may be cut off at all: the switch of this installation. Everything else goes on.
+    pub cutting: bool,
+    /// The most subscribers that are cut off at one router within `enforce_every_s` unless somebody confirms it.
+    pub cut_most: usize,
+    /// And not more than this share of the router's active subscribers, percent; at least one.
+    pub cut_most_percent: usize,
     /// How often a router probes those it watches, seconds.
     pub netwatch_every_s: u32,
     /// Routers that are looked at or changed at once.
@@ -43,6 +53,10 @@ impl Default for Config {
             push_url: None,
             check_certificate: false,
             every_s: 2_700,
+            enforce_every_s: 900,
+            cutting: true,
+            cut_most: Bound::default().count_max,
+            cut_most_percent: Bound::default().percent_max,
             netwatch_every_s: 30,
             routers_at_once: 64,
             retry_first_s: 10,
@@ -67,6 +81,9 @@ impl Section for Config {
         let is_good = self.push_url.as_ref().is_none_or(is_url);
         check.holds(is_good, "push_url", "is like `http://10.0.0.5:8081`, without a slash at its end");
         check.within("every_s", self.every_s, 1..=86_400);
+        check.within("enforce_every_s", self.enforce_every_s, 1..=86_400);
+        check.within("cut_most", self.cut_most as u64, 0..=100_000);
+        check.within("cut_most_percent", self.cut_most_percent as u64, 0..=100);
         check.within("netwatch_every_s", u64::from(self.netwatch_every_s), 1..=3_600);
         check.within("routers_at_once", self.routers_at_once as u64, 1..=64);
         check.within("retry_first_s", self.retry_first_s, 1..=3_600);
@@ -89,6 +106,11 @@ impl Config {
     pub(crate) fn keys(&self) -> Result<MasterKeys, KeyError> {
         let secret = self.master_keys.as_ref();
         MasterKeys::given(secret.map_or("", Secret::reveal), secret.and_then(Secret::file))
+    }
+
+    /// How many subscribers may be cut off without somebody's yes.
+    pub(crate) fn bound(&self) -> Bound {
+        Bound { count_max: self.cut_most, percent_max: self.cut_most_percent }
     }
 
     pub(crate) fn command_within(&self) -> Duration {
@@ -120,6 +142,8 @@ mod tests {
             ("EVERY_S", "0"),
             ("ROUTERS_AT_ONCE", "65"),
             ("RETRY_MOST_S", "1"),
+            ("ENFORCE_EVERY_S", "0"),
+            ("CUT_MOST_PERCENT", "101"),
         ] {
             let wrong = given(&[(&format!("MASTWATCH_RECONCILER__{key}"), value)]).unwrap_err();
             assert!(wrong.contains(key), "{wrong}");

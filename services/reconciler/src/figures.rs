@@ -9,7 +9,8 @@ use prometheus_client::{
 /// How a look at a router ended.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct VisitEnded {
-    /// `proposed`, `as_desired`, `incomplete`, `unfit`, `unreachable`, `taken` or `failed`.
+    /// `proposed`, `as_desired`, `incomplete`, `unfit`, `unreachable`, `taken` or `failed`; of the enforcer also
+    /// `in_force`, `held` and `nothing`.
     pub(crate) outcome: &'static str,
     /// `schedule`, `order` or `reconnect`.
     pub(crate) why: &'static str,
@@ -41,6 +42,14 @@ pub(crate) struct Figures {
     pub(crate) took: Histogram,
     /// How much later than planned a look begins.
     pub(crate) lateness: Histogram,
+    /// Looks of the enforcer that have ended.
+    pub(crate) enforcements: Family<VisitEnded, Counter>,
+    /// Subscribers who were cut off.
+    pub(crate) cuts: Counter,
+    /// Subscribers who would be cut off and are held back.
+    pub(crate) held: Gauge,
+    /// Persons whose user name or address was opened.
+    pub(crate) persons: Counter,
     /// Changes of routers.
     pub(crate) repairs: Family<RepairEnded, Counter>,
     /// Claims of what nobody had heard of: pushes that were missed.
@@ -63,6 +72,11 @@ impl Figures {
             visits: metrics.counters("visits", "Looks at routers that have ended"),
             took: metrics.seconds("visit", "How long a look at a router takes"),
             lateness: metrics.seconds("visit_lateness", "How much later than planned a look begins"),
+            enforcements: metrics
+                .counters("enforcements", "Looks at what routers show of what subscribers are entitled to"),
+            cuts: metrics.counter("cuts", "Subscribers who were cut off, or whose session was ended"),
+            held: metrics.gauge("cuts_held", "Subscribers who would be cut off and are held back"),
+            persons: metrics.counter("persons_opened", "Persons whose user name or address was opened"),
             repairs: metrics.counters("repairs", "Changes of routers that were made or tried"),
             differences: metrics
                 .counter("differences", "Claims of what a router knew and nobody had heard of"),

@@ -6,19 +6,26 @@
 //!
 //! It decides nothing: what follows from what a router is, is worked out by `domain`.
 
+mod book;
 mod config;
+mod enforced;
+mod enforcer;
 mod figures;
 mod known;
+mod ledger;
 mod orders;
 mod record;
 pub mod router;
 mod schedule;
+mod standing;
 mod visit;
 
 pub use crate::config::Config;
 use crate::{
+    book::Book,
+    enforcer::Enforcer,
     figures::Figures,
-    orders::Orders,
+    orders::{Ordered, Orders},
     record::Record,
     schedule::{Pace, Schedule},
     visit::{Ended, Visitor},
@@ -61,7 +68,8 @@ pub async fn run(config: Config, service: Service) -> anyhow::Result<()> {
     };
     let roster = Roster::new("reconciler", master, config.router_authority.as_deref(), sessions);
     let roster = Arc::new(roster.context("reading `router_authority`")?);
-    let mut following = roster.follow(&service.log, stop.clone()).await?;
+    let book = Arc::new(Book::new(roster));
+    let mut following = book.follow(&service.log, stop.clone()).await?;
     let figures = Figures::new(&service.metrics);
     let options = KeeperOptions {
         expiry: Duration::from_millis(config.takeover_after_ms),
@@ -72,7 +80,7 @@ pub async fn run(config: Config, service: Service) -> anyhow::Result<()> {
     let mut keeper = Keeper::start(&service.log, "reconciler", options);
     let config = Arc::new(config);
     let visitor = Visitor {
-        roster: Arc::clone(&roster),
+        book: Arc::clone(&book),
         pool: Arc::new(Pool::new(Policy::default())),
         record: Record::new(&service.log, figures.clone()),
         config: Arc::clone(&config),
@@ -86,16 +94,23 @@ pub async fn run(config: Config, service: Service) -> anyhow::Result<()> {
             retry_first: Duration::from_secs(config.retry_first_s),
             retry_most: Duration::from_secs(config.retry_most_s),
         }),
+        enforcing: Schedule::new(Pace {
+            every: Duration::from_secs(config.enforce_every_s),
+            retry_first: Duration::from_secs(config.retry_first_s),
+            retry_most: Duration::from_secs(config.retry_most_s),
+        }),
+        enforcer: Enforcer::new(visitor.clone()),
         visitor,
         orders: Orders::new(figures.clone()),
         running: JoinSet::new(),
+        enforcements: JoinSet::new(),
         held: Slots::NONE,
         figures,
         at_once: config.routers_at_once,
     };
     let since = record::now().plus_ms(-orders::KEPT_MS);
     let mut orders = service.log.read(&[Filter::noun(events::Noun::Order)], From::Time(since), None);
-    let mut version = roster.version();
+    let mut version = book.roster.version();
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     service.readiness.ready();
@@ -123,6 +138,10 @@ pub async fn run(config: Config, service: Service) -> anyhow::Result<()> {
                 Ok((router, ended)) => desk.ended(router, ended),
                 Err(error) => break Err(error).context("looking at a router"),
             },
+            Some(ended) = desk.enforcements.join_next() => match ended {
+                Ok((router, ended)) => desk.enforced(router, ended),
+                Err(error) => break Err(error).context("enforcing at a router"),
+            },
             ended = &mut following => break match ended {
                 Ok(outcome) => outcome,
                 Err(error) => Err(error).context("following the inventory"),
@@ -133,9 +152,13 @@ pub async fn run(config: Config, service: Service) -> anyhow::Result<()> {
     service.readiness.not_ready("ending");
     stop.cancel();
     // Each ends before its next change; one that waits for a router that does not answer is left where it is.
-    let ending = async { while desk.running.join_next().await.is_some() {} };
+    let ending = async {
+        while desk.running.join_next().await.is_some() {}
+        while desk.enforcements.join_next().await.is_some() {}
+    };
     if tokio::time::timeout(END_WITHIN, ending).await.is_err() {
         desk.running.shutdown().await;
+        desk.enforcements.shutdown().await;
     }
     let released = keeper.stop().await.context("keeping the slots of this point of presence");
     desk.visitor.pool.retain(|_| false);
@@ -146,9 +169,13 @@ pub async fn run(config: Config, service: Service) -> anyhow::Result<()> {
 struct Desk {
     schedule: Schedule,
     visitor: Visitor,
+    /// Turns of their own for what subscribers are entitled to.
+    enforcing: Schedule,
+    enforcer: Enforcer,
     orders: Orders,
     /// Dropped with it, they end where they are.
     running: JoinSet<(NodeId, Ended)>,
+    enforcements: JoinSet<(NodeId, Ended)>,
     held: Slots,
     figures: Figures,
     at_once: usize,
@@ -158,9 +185,14 @@ impl Desk {
     /// Works out who is looked at, and ends sessions with routers that are not ours any more.
     fn plan(&mut self) {
         let slots = *self.visitor.slots.borrow();
-        let routers = self.visitor.roster.routers(slots);
+        let routers = self.visitor.book.roster.routers(slots);
         let before = std::mem::replace(&mut self.held, slots);
-        self.schedule.keep(&routers, |router| before.has(slot_of(router)), Instant::now());
+        let is_known = |router| before.has(slot_of(router));
+        self.schedule.keep(&routers, is_known, Instant::now());
+        self.enforcing.keep(&self.visitor.book.enforcing(slots), is_known, Instant::now());
+        for (router, event) in self.visitor.book.take_changed() {
+            self.enforcing.order(router, event, true);
+        }
         self.visitor.pool.retain(|router| routers.contains_key(router));
         self.figures.slots.set(i64::from(slots.count()));
         self.figures.routers.set(i64::try_from(self.schedule.len()).unwrap_or(i64::MAX));
@@ -170,10 +202,28 @@ impl Desk {
     fn tick(&mut self) {
         let now = Instant::now();
         let schedule = &mut self.schedule;
-        self.orders.hand_out(record::now(), |order| schedule.order(order.router, order.event, order.writes));
+        let (enforcing, enforcer) = (&mut self.enforcing, &self.enforcer);
+        self.orders.hand_out(record::now(), |order| match order.ordered {
+            Ordered::Look { writes } => schedule.order(order.router, order.event, writes),
+            Ordered::Cut { plan } => {
+                let is_ours = enforcing.order(order.router, order.event, true);
+                if is_ours {
+                    enforcer.confirm(order.router, plan);
+                }
+                is_ours
+            }
+        });
         let pool = &self.visitor.pool;
         let is_connected = |router| pool.get(&router).is_some_and(|router| router.standing().is_connected);
         schedule.connected(is_connected, now);
+        enforcing.connected(is_connected, now);
+        // Who is entitled to something does not wait for whoever is looked at by turns.
+        let room = self.at_once.saturating_sub(self.enforcements.len());
+        for (job, late) in enforcing.due(now, room) {
+            self.figures.lateness.observe(late.as_secs_f64());
+            let enforcer = self.enforcer.clone();
+            self.enforcements.spawn(async move { (job.router, enforcer.visit(job).await) });
+        }
         let room = self.at_once.saturating_sub(self.running.len());
         for (job, late) in schedule.due(now, room) {
             self.figures.lateness.observe(late.as_secs_f64());
@@ -188,9 +238,17 @@ impl Desk {
         self.count();
     }
 
+    fn enforced(&mut self, router: NodeId, ended: Ended) {
+        self.enforcing.ended(router, ended, Instant::now());
+        let held = self.visitor.book.held_count(self.held);
+        self.figures.held.set(i64::try_from(held).unwrap_or(i64::MAX));
+        self.count();
+    }
+
     fn count(&self) {
         let pool = &self.visitor.pool;
-        self.figures.running.set(i64::try_from(self.running.len()).unwrap_or(i64::MAX));
+        let running = self.running.len() + self.enforcements.len();
+        self.figures.running.set(i64::try_from(running).unwrap_or(i64::MAX));
         self.figures.sessions.set(i64::try_from(pool.len()).unwrap_or(i64::MAX));
         self.figures.logins.inc_by(pool.logins_count().saturating_sub(self.figures.logins.get()));
     }

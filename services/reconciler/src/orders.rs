@@ -5,13 +5,28 @@
 //! carried out twice, it finds nothing to do.
 
 use crate::figures::Figures;
-use events::{EventId, Fact, Heard, NodeId, Order, Time};
+use events::{EventId, Fact, Heard, NodeId, Order, PlanDigest, Time};
 use std::collections::VecDeque;
 
 /// How long an order waits, and how far back orders are read at a start, milliseconds.
 pub(crate) const KEPT_MS: i64 = 5 * 60_000;
 /// How many wait at most; beyond that the oldest are dropped.
 const WAITING_MAX: usize = 10_000;
+
+/// What is ordered of a router.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Ordered {
+    /// A look, and whether it may be changed.
+    Look {
+        /// Whether it may.
+        writes: bool,
+    },
+    /// To cut off those who are held back.
+    Cut {
+        /// Which they were when somebody said yes.
+        plan: PlanDigest,
+    },
+}
 
 /// An order that waits.
 #[derive(Debug, Clone, Copy)]
@@ -20,8 +35,8 @@ pub(crate) struct Waiting {
     pub(crate) router: NodeId,
     /// The event that ordered it.
     pub(crate) event: EventId,
-    /// Whether it may be changed.
-    pub(crate) writes: bool,
+    /// What is to be done there.
+    pub(crate) ordered: Ordered,
     heard: Time,
 }
 
@@ -40,16 +55,17 @@ impl Orders {
     /// Hears of an order.
     pub(crate) fn hear(&mut self, heard: &Heard) {
         let Fact::Order(said) = &heard.fact else { return };
-        let (router, writes) = match said.order {
-            Order::DrawPlan { router } => (router, false),
-            Order::Repair { router } => (router, true),
+        let (router, ordered) = match said.order {
+            Order::DrawPlan { router } => (router, Ordered::Look { writes: false }),
+            Order::Repair { router } => (router, Ordered::Look { writes: true }),
+            Order::CutHeld { router, plan } => (router, Ordered::Cut { plan }),
             Order::Acknowledge { .. } | Order::CloseAsWrong { .. } | Order::LiveCheck { .. } => return,
         };
         if self.waiting.len() == WAITING_MAX {
             self.waiting.pop_front();
             self.figures.orders_dropped.inc();
         }
-        self.waiting.push_back(Waiting { router, event: heard.id, writes, heard: heard.heard });
+        self.waiting.push_back(Waiting { router, event: heard.id, ordered, heard: heard.heard });
     }
 
     /// Hands out those that `take` takes.

@@ -52,9 +52,9 @@ pub(crate) struct Standing {
 /// Says things of routers, and reads what was said.
 #[derive(Debug, Clone)]
 pub(crate) struct Record {
-    log: Log,
+    pub(crate) log: Log,
     source: Arc<str>,
-    figures: Figures,
+    pub(crate) figures: Figures,
 }
 
 impl Record {
@@ -190,7 +190,7 @@ impl Record {
         Ok(())
     }
 
-    fn out(&self, tenant: TenantId, id: EventId, cause: Option<EventId>, fact: Fact) -> Outgoing {
+    pub(crate) fn out(&self, tenant: TenantId, id: EventId, cause: Option<EventId>, fact: Fact) -> Outgoing {
         Outgoing::new(Say { id, tenant, at: now(), cause, fact }, Arc::clone(&self.source))
     }
 }

@@ -1,7 +1,7 @@
 //! What is asked of a router and done there, over its API.
 
 use domain::{
-    plan::{Actual, Change, Desired, Menu, Row, Told},
+    plan::{Actual, Change, Menu, Row, Told},
     reporter::{Entry, RouterTold},
 };
 use routeros_api::{
@@ -11,14 +11,18 @@ use routeros_api::{
 };
 use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
-/// Reads what a plan for `desired` looks at. A menu that the router does not have has no rows.
+/// Reads what a plan looks at. A menu that the router does not have has no rows.
 ///
 /// # Errors
 ///
 /// When the router does not answer, or refuses.
-pub async fn read(router: &Router, desired: &Desired, within: Duration) -> Result<Actual, RouterError> {
+pub async fn read(
+    router: &Router,
+    menus: impl IntoIterator<Item = Menu>,
+    within: Duration,
+) -> Result<Actual, RouterError> {
     let mut actual = Actual::default();
-    for menu in desired.menus() {
+    for menu in menus {
         let command = Command::new(&format!("{}/print", menu.path())).proplist(menu.properties());
         let rows = or_none(router.call(&command, within).await)?;
         actual.told(menu, rows.iter().map(|row| row_of(menu, row)).collect());

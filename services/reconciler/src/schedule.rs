@@ -147,6 +147,10 @@ impl Schedule {
                 let again_in = again_in.map(|again_in| again_in + pace.retry_first.mul_f64(share(router, 0)));
                 (again_in.unwrap_or(regular).min(regular), Why::Schedule)
             }
+            Ended::Idle => {
+                turn.failures = 0;
+                (regular, Why::Schedule)
+            }
             Ended::Failed => (put_off(turn.failures), Why::Reconnect),
             Ended::Rejected => (pace.retry_most.min(regular), Why::Reconnect),
         };

@@ -9,6 +9,7 @@
 
 use crate::{
     Config,
+    book::Book,
     figures::{Figures, VisitEnded},
     known::{self, Known},
     record::{Record, RecordError, Standing, now},
@@ -20,7 +21,6 @@ use domain::{
 };
 use events::{EventId, NodeId, Plan, PlanState, Repair, RepairOutcome, RouterChange, TenantId, slot_of};
 use kit::Slots;
-use roster::Roster;
 use routeros_api::{CallError, ConnectError, Pool, Router, RouterError};
 use std::{collections::BTreeSet, error::Error, sync::Arc, time::Duration};
 use tokio::{sync::watch, time::Instant};
@@ -52,7 +52,7 @@ pub(crate) enum Why {
 }
 
 impl Why {
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Why::Schedule => "schedule",
             Why::Order => "order",
@@ -81,6 +81,8 @@ pub(crate) enum Ended {
         /// In how long.
         again_in: Option<Duration>,
     },
+    /// There was nothing to look for, and nobody has asked it anything.
+    Idle,
     /// It is to be tried again.
     Failed,
     /// Its login was rejected: trying again soon would fill its log.
@@ -89,7 +91,7 @@ pub(crate) enum Ended {
 
 /// Why a look was broken off.
 #[derive(Debug, thiserror::Error)]
-enum Broken {
+pub(crate) enum Broken {
     #[error(transparent)]
     Record(#[from] RecordError),
     /// The router does not answer, or what is known of it does not suffice.
@@ -111,12 +113,12 @@ impl From<RouterError> for Broken {
 }
 
 /// Not more of a text than people read, and no token in it.
-fn brief(text: &str) -> String {
+pub(crate) fn brief(text: &str) -> String {
     hidden(text).chars().take(TEXT_CHARS_MAX).collect()
 }
 
 /// What went wrong and why, without tokens.
-fn chain(error: &dyn Error) -> String {
+pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -132,7 +134,7 @@ fn chain(error: &dyn Error) -> String {
 /// Looks at routers.
 #[derive(Clone)]
 pub(crate) struct Visitor {
-    pub(crate) roster: Arc<Roster>,
+    pub(crate) book: Arc<Book>,
     pub(crate) pool: Arc<Pool<NodeId>>,
     pub(crate) record: Record,
     pub(crate) config: Arc<Config>,
@@ -187,7 +189,7 @@ impl Visitor {
                 error: Some(why),
                 ..blank(
                     job.router,
-                    known::is_managed(&self.roster, job.tenant, job.router).unwrap_or(managed),
+                    known::is_managed(&self.book.roster, job.tenant, job.router).unwrap_or(managed),
                 )
             },
         };
@@ -199,7 +201,7 @@ impl Visitor {
     }
 
     /// Fails when it is to go no further.
-    fn goes_on(&self, router: NodeId) -> Result<(), Broken> {
+    pub(crate) fn goes_on(&self, router: NodeId) -> Result<(), Broken> {
         let is_ours = self.slots.borrow().has(slot_of(router));
         if self.stop.is_cancelled() || !is_ours { Err(Broken::Stopped) } else { Ok(()) }
     }
@@ -211,7 +213,7 @@ impl Visitor {
         standing: &mut Standing,
     ) -> Result<Option<Duration>, Broken> {
         *standing = self.record.standing(job.tenant, job.router).await?;
-        let known = Known::of(&self.roster, job.tenant, job.router).map_err(|why| Broken::Router {
+        let known = Known::of(&self.book.roster, job.tenant, job.router).map_err(|why| Broken::Router {
             why,
             is_rejected: false,
             incomplete: None,
@@ -284,7 +286,7 @@ impl Visitor {
         let mut refused: Option<String> = None;
         for _ in 0..PIECES_MAX {
             self.goes_on(job.router)?;
-            let actual = router::read(router, desired, within).await?;
+            let actual = router::read(router, desired.menus(), within).await?;
             let planned = plan(&actual, desired)?;
             let announced = planned.announced(ANNOUNCED_BYTES_MAX);
             self.find_begun(job, standing, &announced).await?;
@@ -334,6 +336,7 @@ impl Visitor {
                     plan: standing.event,
                     number,
                     change: told,
+                    subscriber: None,
                     error: error.clone(),
                 };
                 self.record.repaired(tenant, repair).await?;
@@ -371,6 +374,7 @@ impl Visitor {
                 plan: standing.event,
                 number,
                 change: change.clone(),
+                subscriber: None,
                 error: None,
             };
             self.record.repaired(job.tenant, repair).await?;

@@ -65,6 +65,8 @@ impl Decide for Announcing {
             | Fact::Notice(_)
             | Fact::Repair(_)
             | Fact::Plan(_)
+            | Fact::Entitlement(_)
+            | Fact::Enforcement(_)
             | Fact::Cut(_) => {}
         }
     }

@@ -65,7 +65,10 @@ impl Decide for Correlation {
                     tenant.orders.insert(*incident, given);
                     tenant.ordered.insert(*incident);
                 }
-                Order::LiveCheck { .. } | Order::DrawPlan { .. } | Order::Repair { .. } => {}
+                Order::LiveCheck { .. }
+                | Order::DrawPlan { .. }
+                | Order::Repair { .. }
+                | Order::CutHeld { .. } => {}
             },
             Fact::Due(due) if due.service == Self::NAME => tenant.armed = None,
             Fact::Due(_)
@@ -79,6 +82,8 @@ impl Decide for Correlation {
             | Fact::Delivery(_)
             | Fact::Repair(_)
             | Fact::Plan(_)
+            | Fact::Entitlement(_)
+            | Fact::Enforcement(_)
             | Fact::Cut(_) => {}
         }
     }

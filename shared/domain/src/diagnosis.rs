@@ -57,6 +57,8 @@ impl Decide for Diagnosis {
             | Fact::Delivery(_)
             | Fact::Repair(_)
             | Fact::Plan(_)
+            | Fact::Entitlement(_)
+            | Fact::Enforcement(_)
             | Fact::Cut(_) => {}
         }
     }
@@ -121,6 +123,8 @@ impl Decide for Diagnosis {
             | Fact::Due(_)
             | Fact::Repair(_)
             | Fact::Plan(_)
+            | Fact::Entitlement(_)
+            | Fact::Enforcement(_)
             | Fact::Cut(_) => None, // It says none of these, or they need not be remembered.
         }
     }
@@ -588,6 +592,8 @@ impl Tenant {
             | Fact::Due(_)
             | Fact::Repair(_)
             | Fact::Plan(_)
+            | Fact::Entitlement(_)
+            | Fact::Enforcement(_)
             | Fact::Cut(_) => {}
         }
     }

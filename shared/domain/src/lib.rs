@@ -12,6 +12,7 @@ pub mod confidence;
 pub mod correlation;
 pub mod diagnosis;
 mod digest;
+pub mod enforce;
 mod flapping;
 pub mod graph;
 pub mod impact;

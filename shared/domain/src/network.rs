@@ -102,6 +102,8 @@ impl Network {
             | Fact::Due(_)
             | Fact::Repair(_)
             | Fact::Plan(_)
+            | Fact::Entitlement(_)
+            | Fact::Enforcement(_)
             | Fact::Cut(_) => {}
         }
     }

@@ -7,14 +7,13 @@
 //! Ours is recognised by what stands on the router alone, never by what we remember: a row by the
 //! [marker](Menu::marker) before its key, our lines in somebody else's script by the lines around them
 //! ([`block`]). What is not ours is never removed, and of what is somebody else's only the properties
-//! change that are [held](Desired::hold). A menu that was not read is not empty: nothing is planned for
+//! change that a plan names. A menu that was not read is not empty: nothing is planned for
 //! it, and wishing something there is an error.
 
 mod block;
 mod change;
 mod fitness;
 pub mod script;
-mod service;
 mod snitch;
 mod token;
 mod told;
@@ -25,7 +24,6 @@ use std::fmt;
 
 pub use self::change::Change;
 pub use self::fitness::{Finding, Fitness, Told, fitness};
-pub use self::service::{Cut, Service, Standing, services, services_menus};
 pub use self::snitch::{Snitches, Watched, snitch_menus, without_snitches};
 pub use self::token::hidden;
 pub use self::told::words;
@@ -87,10 +85,10 @@ impl Menu {
                 "disabled",
                 "comment",
             ],
-            Menu::Secrets => &[".id", "name", "profile", "disabled"],
+            Menu::Secrets => &[".id", "name", "profile", "remote-address", "disabled", "comment"],
             Menu::AddressLists => &[".id", "list", "address", "disabled", "dynamic", "comment"],
             Menu::Queues => &[".id", "name", "target", "max-limit", "disabled", "dynamic", "comment"],
-            Menu::Sessions => &[".id", "name", "radius"],
+            Menu::Sessions => &[".id", "name", "session-id", "radius"],
         }
     }
 
@@ -107,17 +105,6 @@ impl Menu {
             | Menu::AddressLists
             | Menu::Queues
             | Menu::Sessions => ("comment", "mastwatch:"),
-        }
-    }
-
-    /// The properties that no two rows may share together. None: all may.
-    fn unique(self) -> &'static [&'static str] {
-        match self {
-            Menu::AddressLists => &["list", "address"],
-            Menu::Queues => &["name"],
-            // Ours are known by their name, which no other can have then.
-            Menu::Scripts | Menu::Tasks => &[],
-            Menu::DhcpServers | Menu::Profiles | Menu::Netwatch | Menu::Secrets | Menu::Sessions => &[],
         }
     }
 }
@@ -195,7 +182,7 @@ impl Actual {
 /// Attributes in the order in which they are written.
 pub type Attributes = Vec<(String, String)>;
 
-fn attributes<const N: usize>(pairs: [(&str, &str); N]) -> Attributes {
+pub(crate) fn attributes<const N: usize>(pairs: [(&str, &str); N]) -> Attributes {
     pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
 }
 
@@ -206,15 +193,11 @@ pub struct Desired {
     own: BTreeMap<Menu, BTreeMap<String, Attributes>>,
     /// Our lines in a property of every row of a menu; without lines what is there of ours goes.
     blocks: BTreeMap<(Menu, &'static str), Option<String>>,
-    /// Properties of others' rows, by name.
-    held: BTreeMap<(Menu, String), Attributes>,
-    /// Whose sessions end.
-    ended: BTreeSet<String>,
 }
 
 impl fmt::Debug for Desired {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = format!("{:?} {:?} {:?} {:?}", self.own, self.blocks, self.held, self.ended);
+        let text = format!("{:?} {:?}", self.own, self.blocks);
         f.write_str(&token::hidden(&text))
     }
 }
@@ -235,22 +218,10 @@ impl Desired {
         self.blocks.insert((menu, property), lines);
     }
 
-    /// Properties of the row that is called `name`, whoever made it. It is never added or removed.
-    pub fn hold(&mut self, menu: Menu, name: &str, attributes: Attributes) {
-        self.held.entry((menu, name.to_owned())).or_default().extend(attributes);
-    }
-
-    /// Every session of `user` ends.
-    pub fn end(&mut self, user: &str) {
-        self.ended.insert(user.to_owned());
-    }
-
     /// The menus that have to be read.
     pub fn menus(&self) -> BTreeSet<Menu> {
-        let sessions = (!self.ended.is_empty()).then_some(Menu::Sessions);
         let blocks = self.blocks.keys().map(|(menu, _)| *menu);
-        let held = self.held.keys().map(|(menu, _)| *menu);
-        self.own.keys().copied().chain(blocks).chain(held).chain(sessions).collect()
+        self.own.keys().copied().chain(blocks).collect()
     }
 }
 
@@ -266,22 +237,6 @@ pub struct Plan {
 /// Why something cannot be as desired.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Obstacle {
-    /// There is no row of that name to hold: a secret that lives in RADIUS, or nowhere.
-    Absent {
-        /// Where it was looked for.
-        menu: Menu,
-        /// The name.
-        name: String,
-    },
-    /// A row that is not ours takes the place that ours should have.
-    Taken {
-        /// Where.
-        menu: Menu,
-        /// The key of ours.
-        key: String,
-        /// The id of the other.
-        by: String,
-    },
     /// Where our lines should stand a script is named that stands elsewhere: it is to be written out
     /// here, or our lines into it.
     Named {
@@ -299,20 +254,6 @@ pub enum Obstacle {
 impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Obstacle::Absent { menu, name } => {
-                write!(
-                    f,
-                    "`{}` has no `{name}`: the router knows that user from elsewhere or not at all",
-                    menu.path()
-                )
-            }
-            Obstacle::Taken { menu, key, by } => {
-                write!(
-                    f,
-                    "row {by} of `{}` is not ours and stands where ours for `{key}` should",
-                    menu.path()
-                )
-            }
             Obstacle::Named { menu, id, property, script } => {
                 let menu = menu.path();
                 write!(
@@ -332,8 +273,7 @@ pub struct Unread(pub Menu);
 /// What has to change so that `actual` is as `desired`.
 ///
 /// Additions and changes come first, in the order of [`Menu`], so that a script stands before what
-/// calls it and a secret is disabled before its session ends; then sessions end, and removals come
-/// last, in the reverse order. Only where no two rows may be alike is removed first.
+/// calls it; removals come last, in the reverse order.
 ///
 /// # Errors
 ///
@@ -347,11 +287,6 @@ pub fn plan(actual: &Actual, desired: &Desired) -> Result<Plan, Unread> {
             plan.own(menu, rows, own, &mut removed);
         }
         plan.others(menu, rows, desired);
-    }
-    if !desired.ended.is_empty() {
-        let sessions = actual.rows(Menu::Sessions).ok_or(Unread(Menu::Sessions))?;
-        let ended = sessions.iter().filter(|row| desired.ended.contains(row.get("name")));
-        plan.changes.extend(ended.map(|row| Change::removal(Menu::Sessions, row)));
     }
     plan.changes.extend(removed.into_iter().rev());
     Ok(plan)
@@ -378,55 +313,25 @@ impl Plan {
         removed: &mut Vec<Change>,
     ) {
         let (marked, marker) = menu.marker();
-        let unique = menu.unique();
-        let is_named = |(name, _): &&(String, String)| unique.contains(&name.as_str());
-        let is_alike = |row: &Row, wished: &Attributes| {
-            wished.iter().filter(is_named).all(|(name, value)| value::same(name, value, row.get(name)))
-        };
         let mut there: BTreeSet<&str> = BTreeSet::new();
-        let (mut gone, mut right) = (Vec::new(), Vec::new());
         for row in rows {
             let Some(key) = row.key(menu) else { continue };
             match own.get_key_value(key) {
-                // The first of several is the one. What no two may share is not changed but made anew:
-                // two that change places would each be in the other's way.
-                Some((key, wished)) if is_alike(row, wished) && there.insert(key) => {
-                    right.push((row, wished));
-                }
-                Some(_) | None => gone.push(Change::removal(menu, row)),
+                // The first of several is the one.
+                Some((key, wished)) if there.insert(key) => self.set(menu, row, wished),
+                Some(_) | None => removed.push(Change::removal(menu, row)),
             }
-        }
-        // What goes is in nobody's way only where all rows may be alike.
-        let last = if unique.is_empty() { removed } else { &mut self.changes };
-        last.extend(gone);
-        for (row, wished) in right {
-            self.set(menu, row, wished);
         }
         for (key, wished) in own.iter().filter(|(key, _)| !there.contains(key.as_str())) {
-            let is_like = |row: &&Row| row.key(menu).is_none() && is_alike(row, wished);
-            match rows.iter().filter(|_| !unique.is_empty()).find(is_like) {
-                // It does what ours would do, and stays when ours would go.
-                Some(other) if differing(other, wished).is_empty() => {}
-                Some(other) => {
-                    self.obstacles.push(Obstacle::Taken { menu, key: key.clone(), by: other.id.clone() });
-                }
-                None => {
-                    let mut attributes = wished.clone();
-                    attributes.push((marked.to_owned(), format!("{marker}{key}")));
-                    self.changes.push(Change::Add { menu, attributes });
-                }
-            }
+            let mut attributes = wished.clone();
+            attributes.push((marked.to_owned(), format!("{marker}{key}")));
+            self.changes.push(Change::Add { menu, attributes });
         }
     }
 
-    /// Rows of others: our lines in their scripts, and the properties that are held.
+    /// Rows of others: our lines in their scripts.
     fn others(&mut self, menu: Menu, rows: &[Row], desired: &Desired) {
         let blocks = || desired.blocks.range((menu, "")..).take_while(|((of, _), _)| *of == menu);
-        let held = || {
-            let held = desired.held.range((menu, String::new())..);
-            held.take_while(|((of, _), _)| *of == menu).map(|((_, name), wished)| (name.as_str(), wished))
-        };
-        let mut named: BTreeSet<&str> = BTreeSet::new();
         for row in rows.iter().filter(|row| row.get("dynamic") != "true") {
             let mut wished = Attributes::new();
             for ((_, property), lines) in blocks() {
@@ -445,30 +350,16 @@ impl Plan {
                     wished.push(((*property).to_owned(), right));
                 }
             }
-            if let Some(held) = desired.held.get(&(menu, row.get("name").to_owned())) {
-                named.insert(row.get("name"));
-                wished.extend(held.iter().cloned());
-            }
             self.set(menu, row, &wished);
         }
-        let absent = held().filter(|(name, _)| !named.contains(name));
-        let absent = absent.map(|(name, _)| Obstacle::Absent { menu, name: name.to_owned() });
-        self.obstacles.extend(absent);
     }
 
     fn set(&mut self, menu: Menu, row: &Row, wished: &Attributes) {
-        let attributes = differing(row, wished);
-        if attributes.is_empty() {
-            return;
-        }
-        let before = |(name, _): &(String, String)| (name.clone(), row.get(name).to_owned());
-        let before = attributes.iter().map(before).collect();
-        let called = row.called().to_owned();
-        self.changes.push(Change::Set { menu, id: row.id.clone(), called, attributes, before });
+        self.changes.extend(Change::setting(menu, row, wished));
     }
 }
 
 /// What of `wished` the row does not show.
-fn differing(row: &Row, wished: &Attributes) -> Attributes {
+pub(crate) fn differing(row: &Row, wished: &[(String, String)]) -> Attributes {
     wished.iter().filter(|(name, value)| !value::same(name, value, row.get(name))).cloned().collect()
 }

@@ -5,10 +5,7 @@
 use std::collections::BTreeMap;
 
 use domain::plan::script::{Pusher, Says};
-use domain::plan::{
-    Actual, Change, Cut, Desired, Menu, Obstacle, Plan, Row, Service, Snitches, Standing, Unread, Watched,
-    plan, services, without_snitches,
-};
+use domain::plan::{Actual, Desired, Menu, Plan, Row, Snitches, Unread, Watched, plan, without_snitches};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -76,41 +73,13 @@ fn snitches() -> impl Strategy<Value = Snitches> {
     })
 }
 
-fn subscribers() -> impl Strategy<Value = Vec<Service>> {
-    let service = (0_u8..6, any::<bool>(), any::<bool>(), any::<bool>());
-    prop::collection::btree_map(0_u8..6, service, 0..6).prop_map(|all| {
-        // Two accounts may have changed addresses since; no two have the same.
-        let mut taken = std::collections::BTreeSet::new();
-        let service =
-            |(n, (shift, is_static, is_suspended, has_more)): (u8, (u8, bool, bool, bool))| Service {
-                account: format!("acct-{n}"),
-                standing: if is_static {
-                    Standing::Static([10, 1, 0, shift % 6].into())
-                } else {
-                    Standing::Pppoe {
-                        user: format!("cust-{n}"),
-                        profile: has_more.then(|| "gold".to_owned()),
-                    }
-                },
-                is_suspended,
-                rate_bps: has_more.then_some((2_000_000, 10_000_000)),
-            };
-        let unlike = move |service: &Service| match &service.standing {
-            Standing::Static(address) => taken.insert(*address),
-            Standing::Pppoe { .. } => true,
-        };
-        all.into_iter().map(service).filter(unlike).collect()
-    })
-}
-
 /// A router somebody uses, on which earlier plans of ours may have left things.
 fn router() -> impl Strategy<Value = Actual> {
     let netwatch = prop::collection::vec((0_u8..8, any::<[bool; 3]>()), 0..8);
-    let rows = prop::collection::vec((0_u8..6, any::<[bool; 3]>()), 0..6);
     let profiles = prop::collection::vec((script(Says::Up), script(Says::Down)), 1..4);
     let parked = any::<[bool; 2]>();
-    (netwatch, rows, profiles, parked, theirs(), 0_u8..6).prop_map(
-        |(netwatch, rows, profiles, [script, task], lease, secrets)| {
+    (netwatch, profiles, parked, theirs(), 0_u8..6).prop_map(
+        |(netwatch, profiles, [script, task], lease, secrets)| {
             let mut actual = Actual::default();
             let mut id = 0;
             let mut next = || {
@@ -148,34 +117,12 @@ fn router() -> impl Strategy<Value = Actual> {
             for n in 0..secrets {
                 put(Menu::Secrets, &[("name", &format!("cust-{n}")), ("profile", "default")]);
             }
-            for (n, [ours, other, third]) in rows {
-                let comment = if ours { format!("mastwatch:acct-{n}") } else { String::new() };
-                let address = format!("10.1.0.{n}");
-                let list = if other { "suspended" } else { "blocked" };
-                let listed =
-                    [("list", list), ("address", &*address), ("comment", &comment), ("disabled", "false")];
-                if !told_has(&told, Menu::AddressLists, &[("list", list), ("address", &address)]) {
-                    told.get_mut(&Menu::AddressLists).unwrap().push(row(next(), &listed));
-                }
-                let name = format!("acct-{n}");
-                if third && !told_has(&told, Menu::Queues, &[("name", &name)]) {
-                    let queue = [("name", &*name), ("target", &address), ("comment", &comment)];
-                    told.get_mut(&Menu::Queues).unwrap().push(row(next(), &queue));
-                }
-                let session =
-                    [("name", &*format!("cust-{n}")), ("radius", if other { "true" } else { "false" })];
-                told.get_mut(&Menu::Sessions).unwrap().push(row(next(), &session));
-            }
             for (menu, rows) in told {
                 actual.told(menu, rows);
             }
             actual
         },
     )
-}
-
-fn told_has(told: &BTreeMap<Menu, Vec<Row>>, menu: Menu, values: &[(&str, &str)]) -> bool {
-    told[&menu].iter().any(|row| values.iter().all(|(name, value)| row.get(name) == *value))
 }
 
 /// What a router has after the first `count` changes.
@@ -232,11 +179,7 @@ fn shape(actual: &Actual) -> Vec<(Menu, BTreeMap<String, String>)> {
 }
 
 fn any_desired() -> impl Strategy<Value = Desired> {
-    prop_oneof![
-        snitches().prop_map(|snitches| snitches.desired()),
-        Just(without_snitches()),
-        subscribers().prop_map(|all| services(&all, "suspended")),
-    ]
+    prop_oneof![snitches().prop_map(|snitches| snitches.desired()), Just(without_snitches()),]
 }
 
 proptest! {
@@ -260,38 +203,11 @@ proptest! {
         prop_assert_eq!(shape(&ended), shape(&applied(&actual, &whole, usize::MAX)));
     }
 
-    /// Nobody's row goes, nobody's line changes; but sessions end and held secrets are changed.
+    /// Nobody's row goes, nobody's line changes.
     #[test]
     fn nothing_that_is_not_ours_is_touched(actual in router(), desired in any_desired()) {
         let plan = plan(&actual, &desired).unwrap();
-        let after = applied(&actual, &plan, usize::MAX);
-        let untouched = |rows: Vec<(Menu, Row)>| -> Vec<(Menu, Row)> {
-            rows.into_iter().filter(|(menu, _)| !matches!(menu, Menu::Secrets | Menu::Sessions)).collect()
-        };
-        prop_assert_eq!(untouched(foreign(&after)), untouched(foreign(&actual)));
-        let secrets = |actual: &Actual| -> Vec<String> {
-            actual.rows(Menu::Secrets).unwrap().iter().map(|row| row.id.clone()).collect()
-        };
-        prop_assert_eq!(secrets(&after), secrets(&actual));
-    }
-
-    /// A router refuses a second row like another, be it ours or for a moment only.
-    #[test]
-    fn nothing_is_asked_that_a_router_refuses(actual in router(), before in subscribers(), all in subscribers()) {
-        let mut state = actual;
-        for wished in [before, all] {
-            let planned = plan(&state, &services(&wished, "suspended")).unwrap();
-            for (n, change) in planned.changes.iter().enumerate() {
-                state.after(change, &format!("*E{n:X}"));
-                for (menu, unique) in [(Menu::AddressLists, &["list", "address"][..]), (Menu::Queues, &["name"])] {
-                    let rows = state.rows(menu).unwrap();
-                    let mut seen: Vec<Vec<&str>> =
-                        rows.iter().map(|row| unique.iter().map(|name| row.get(name)).collect()).collect();
-                    seen.sort();
-                    prop_assert!(seen.windows(2).all(|two| two[0] != two[1]), "{change}: {rows:?}");
-                }
-            }
-        }
+        prop_assert_eq!(foreign(&applied(&actual, &plan, usize::MAX)), foreign(&actual));
     }
 
     /// Uninstalling leaves what was there before we came, and nothing of ours.
@@ -307,7 +223,7 @@ proptest! {
 
     /// What is desired is what is there afterwards.
     #[test]
-    fn a_router_is_as_desired_afterwards(actual in router(), snitches in snitches(), all in subscribers()) {
+    fn a_router_is_as_desired_afterwards(actual in router(), snitches in snitches()) {
         let after = applied(&actual, &plan(&actual, &snitches.desired()).unwrap(), usize::MAX);
         for watched in &snitches.watched {
             let marked: Vec<&Row> = after.rows(Menu::Netwatch).unwrap().iter()
@@ -321,23 +237,6 @@ proptest! {
         for profile in after.rows(Menu::Profiles).unwrap() {
             let count = profile.get("on-up").matches("# mastwatch begin").count();
             prop_assert_eq!(count, usize::from(snitches.sessions));
-        }
-        let after = applied(&actual, &plan(&actual, &services(&all, "suspended")).unwrap(), usize::MAX);
-        for service in all.iter().filter(|service| service.is_suspended) {
-            match &service.standing {
-                Standing::Pppoe { user, .. } => {
-                    let is_his = |row: &&Row| row.get("name") == user;
-                    prop_assert!(!after.rows(Menu::Sessions).unwrap().iter().any(|row| is_his(&row)));
-                    let mut secrets = after.rows(Menu::Secrets).unwrap().iter().filter(is_his);
-                    prop_assert!(secrets.all(|row| row.get("disabled") == "yes"));
-                }
-                Standing::Static(address) => {
-                    let is_listed = |row: &Row| {
-                        row.get("list") == "suspended" && row.get("address") == address.to_string()
-                    };
-                    prop_assert!(after.rows(Menu::AddressLists).unwrap().iter().any(is_listed));
-                }
-            }
         }
     }
 }
@@ -355,70 +254,6 @@ fn a_menu_that_was_not_read_is_not_empty() {
     let mut desired = Desired::default();
     desired.keep(Menu::Netwatch);
     assert_eq!(plan(&Actual::default(), &desired), Err(Unread(Menu::Netwatch)));
-}
-
-#[test]
-fn a_subscriber_is_disabled_before_his_session_ends_and_a_stranger_to_the_router_is_told() {
-    let mut actual = quiet();
-    actual.told(
-        Menu::Secrets,
-        vec![row(1, &[("name", "cust-1"), ("profile", "default"), ("disabled", "false")])],
-    );
-    actual.told(Menu::Sessions, vec![row(9, &[("name", "cust-1")]), row(10, &[("name", "cust-2")])]);
-    let suspended = |user: &str| Service {
-        account: "a".into(),
-        standing: Standing::Pppoe { user: user.into(), profile: None },
-        is_suspended: true,
-        rate_bps: None,
-    };
-    let planned = plan(&actual, &services(&[suspended("cust-1"), suspended("cust-2")], "suspended")).unwrap();
-    assert_eq!(
-        planned.shown(),
-        "/ppp secret set *1 disabled=yes # cust-1\n/ppp active remove *9 # cust-1\n/ppp active remove *A # cust-2\n"
-    );
-    let absent = Obstacle::Absent { menu: Menu::Secrets, name: "cust-2".into() };
-    assert_eq!((planned.obstacles.as_slice(), planned.cut_count()), (&[absent][..], 2));
-    let Change::Set { before, .. } = &planned.changes[0] else { panic!("{planned:?}") };
-    assert_eq!(before, &[("disabled".to_owned(), "false".to_owned())]);
-    assert!(Cut { count_max: 2, percent_max: 0 }.allows(&planned, 0));
-    assert!(Cut { count_max: 0, percent_max: 10 }.allows(&planned, 20));
-    assert!(!Cut { count_max: 1, percent_max: 10 }.allows(&planned, 19));
-}
-
-#[test]
-fn somebody_elses_row_that_does_the_same_is_enough_and_one_that_does_not_is_in_the_way() {
-    let fixed = |account: &str, rate| Service {
-        account: account.into(),
-        standing: Standing::Static([10, 1, 0, 7].into()),
-        is_suspended: true,
-        rate_bps: rate,
-    };
-    let mut actual = quiet();
-    actual.told(Menu::AddressLists, vec![row(1, &[("list", "suspended"), ("address", "10.1.0.7")])]);
-    actual.told(Menu::Queues, vec![row(2, &[("name", "acct-7"), ("target", "10.9.9.9/32")])]);
-    let planned = plan(&actual, &services(&[fixed("acct-7", Some((1, 2)))], "suspended")).unwrap();
-    assert!(planned.is_empty(), "{planned:?}");
-    let taken = Obstacle::Taken { menu: Menu::Queues, key: "acct-7".into(), by: "*2".into() };
-    assert_eq!(planned.obstacles, [taken]);
-    // Two who change addresses make room for each other first.
-    let moved = |account: &str, last| Service {
-        standing: Standing::Static([10, 1, 0, last].into()),
-        ..fixed(account, None)
-    };
-    let mut swapped = quiet();
-    let ours = |id, account: &str, address| {
-        row(id, &[("list", "suspended"), ("address", address), ("comment", account)])
-    };
-    let rows = vec![ours(1, "mastwatch:a", "10.1.0.1"), ours(2, "mastwatch:b", "10.1.0.2")];
-    swapped.told(Menu::AddressLists, rows);
-    let planned = plan(&swapped, &services(&[moved("a", 2), moved("b", 1)], "suspended")).unwrap();
-    let commands: Vec<String> = planned.changes.iter().map(Change::command).collect();
-    let list = "/ip/firewall/address-list";
-    assert_eq!(commands, ["remove", "remove", "add", "add"].map(|verb| format!("{list}/{verb}")));
-    // A row the router will forget at its next start is not one that lasts.
-    let dynamic = [("list", "suspended"), ("address", "10.1.0.7"), ("dynamic", "true")];
-    actual.told(Menu::AddressLists, vec![row(1, &dynamic)]);
-    assert_eq!(plan(&actual, &services(&[fixed("acct-7", None)], "suspended")).unwrap().changes, []);
 }
 
 /// Nothing that is printed of a plan can be used by who reads it.

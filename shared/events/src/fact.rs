@@ -1,8 +1,9 @@
 //! Any event, decoded: what deciders hear and say.
 
 use crate::{
-    AccessSaid, Answer, Ask, Cut, DeliverySaid, Due, EventId, HealthSaid, IncidentSaid, Inventory,
-    NoticeSaid, Noun, OrderSaid, Part, Plan, Repair, Revision, Signal, SuspicionSaid, TenantId, Time, upcast,
+    AccessSaid, Answer, Ask, Cut, DeliverySaid, Due, Enforcement, EntitlementSaid, EventId, HealthSaid,
+    IncidentSaid, Inventory, NoticeSaid, Noun, OrderSaid, Part, Plan, Repair, Revision, Signal,
+    SuspicionSaid, TenantId, Time, upcast,
 };
 use serde::Serialize;
 
@@ -15,6 +16,7 @@ pub enum Fact {
     Part(Part),
     Revision(Revision),
     Access(AccessSaid),
+    Entitlement(EntitlementSaid),
     Order(OrderSaid),
     Signal(Signal),
     Answer(Answer),
@@ -26,6 +28,7 @@ pub enum Fact {
     Delivery(DeliverySaid),
     Repair(Repair),
     Plan(Plan),
+    Enforcement(Enforcement),
     Due(Due),
     Cut(Cut),
 }
@@ -85,6 +88,7 @@ impl Fact {
             Noun::Part => Fact::Part(read(body)?),
             Noun::Revision => Fact::Revision(read(body)?),
             Noun::Access => Fact::Access(read(body)?),
+            Noun::Entitlement => Fact::Entitlement(read(body)?),
             Noun::Order => Fact::Order(read(body)?),
             Noun::Signal => Fact::Signal(read(body)?),
             Noun::Answer => Fact::Answer(read(body)?),
@@ -98,6 +102,7 @@ impl Fact {
             Noun::Cut => Fact::Cut(read(body)?),
             Noun::Repair => Fact::Repair(read(body)?),
             Noun::Plan => Fact::Plan(read(body)?),
+            Noun::Enforcement => Fact::Enforcement(read(body)?),
             Noun::Timer => return Err(None),
         })
     }
@@ -109,6 +114,7 @@ impl Fact {
             Fact::Part(_) => Noun::Part,
             Fact::Revision(_) => Noun::Revision,
             Fact::Access(_) => Noun::Access,
+            Fact::Entitlement(_) => Noun::Entitlement,
             Fact::Order(_) => Noun::Order,
             Fact::Signal(_) => Noun::Signal,
             Fact::Answer(_) => Noun::Answer,
@@ -120,6 +126,7 @@ impl Fact {
             Fact::Delivery(_) => Noun::Delivery,
             Fact::Repair(_) => Noun::Repair,
             Fact::Plan(_) => Noun::Plan,
+            Fact::Enforcement(_) => Noun::Enforcement,
             Fact::Due(_) => Noun::Due,
             Fact::Cut(_) => Noun::Cut,
         }
@@ -132,6 +139,7 @@ impl Fact {
             Fact::Part(part) => format!("{}.{}", part.digest, part.n),
             Fact::Revision(_) => "inventory".into(),
             Fact::Access(said) => said.now.key(),
+            Fact::Entitlement(said) => said.now.key(),
             Fact::Order(said) => said.id.to_string(),
             Fact::Signal(signal) => signal.about.key(),
             Fact::Answer(answer) => answer.target.to_string(),
@@ -143,6 +151,7 @@ impl Fact {
             Fact::Delivery(said) => said.now.notice.to_string(),
             Fact::Repair(repair) => repair.router.to_string(),
             Fact::Plan(plan) => plan.router.to_string(),
+            Fact::Enforcement(now) => now.key(),
             Fact::Due(due) => format!("{}.{}", due.service, due.key),
             Fact::Cut(_) => "cut".into(),
         }

@@ -77,6 +77,8 @@ ids! {
     ChannelId;
     /// A keyed hash of (router, kind, user name or MAC): names a subscriber's service without naming the person.
     ClaimKey;
+    /// Names what is to be done on a router, so that whoever says yes says it to that and nothing else.
+    PlanDigest;
 }
 
 impl TenantId {
@@ -162,6 +164,14 @@ impl OrderId {
     /// The order that arrived as request `request`.
     pub fn of(request: EventId) -> Self {
         Self(derive(request.0, &[b"order"]))
+    }
+}
+
+impl PlanDigest {
+    /// What it would take at `router` to bring these entitlements into force, in this order.
+    pub fn of(router: NodeId, wanted: impl IntoIterator<Item = EventId>) -> Self {
+        let ids: Vec<u8> = wanted.into_iter().flat_map(|id| *id.0.as_bytes()).collect();
+        Self(derive(router.0, &[b"plan", &ids]))
     }
 }
 

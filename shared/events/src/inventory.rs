@@ -229,6 +229,10 @@ pub struct Login {
     /// Whether mastwatch may change the router: without it nothing is ever written there.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub manage: bool,
+    /// Whether mastwatch may make subscribers of the router what they are entitled to be: without it nobody is cut
+    /// off there. `manage` does not imply it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub enforce: bool,
     /// The token that the router's scripts carry, sealed; of routers that are managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<Sealed>,

@@ -12,6 +12,8 @@ pub mod answer;
 pub mod ask;
 pub mod decide;
 pub mod delivery;
+pub mod enforcement;
+pub mod entitlement;
 pub mod fact;
 pub mod header;
 pub mod health;
@@ -35,13 +37,19 @@ pub use answer::{Answer, Outcome, RollCall, SessionState};
 pub use ask::{Ask, Question, Vantage};
 pub use decide::{Decide, Decision, RECALL_MS};
 pub use delivery::{Delivery, DeliveryKind, DeliverySaid};
+pub use enforcement::{
+    Enforcement, EnforcementState, RouterEnforcement, RouterEnforcementState, SubscriberEnforcement,
+};
+pub use entitlement::{Cutting, Entitled, Entitlement, EntitlementSaid, Rate, ServiceState};
 pub use fact::{Fact, Heard, Say};
 pub use header::Header;
 pub use health::{
     Asked, Evidence, EvidenceKind, Flag, Health, HealthKind, HealthSaid, NodeHealth, SessionsLost, Suspicion,
     SuspicionKind, SuspicionSaid,
 };
-pub use id::{AskId, ChannelId, ClaimKey, EventId, IncidentId, NodeId, NoticeId, OrderId, SiteId, TenantId};
+pub use id::{
+    AskId, ChannelId, ClaimKey, EventId, IncidentId, NodeId, NoticeId, OrderId, PlanDigest, SiteId, TenantId,
+};
 pub use incident::{
     Impact, Incident, IncidentClass, IncidentKind, IncidentSaid, IncidentState, RootCause, SiteImpact,
     TimelineEntry, Urgency,

@@ -28,6 +28,8 @@ pub enum Noun {
     Revision,
     /// Tokens and keys. Said by console.
     Access,
+    /// What a subscriber is to get. Said by console.
+    Entitlement,
     /// What a person asked for. Said by console.
     Order,
     /// A raw claim. Said by ingest, poller, reconciler.
@@ -50,6 +52,8 @@ pub enum Noun {
     Repair,
     /// What is to be put right. Said by reconciler.
     Plan,
+    /// How far routers show what subscribers are entitled to. Said by reconciler.
+    Enforcement,
     /// An armed timer. Said by its service, in its commits.
     Timer,
     /// A timer that fired. Said by the server.
@@ -60,11 +64,12 @@ pub enum Noun {
 
 impl Noun {
     /// Every noun, in order.
-    pub const ALL: [Noun; 18] = [
+    pub const ALL: [Noun; 20] = [
         Noun::Inventory,
         Noun::Part,
         Noun::Revision,
         Noun::Access,
+        Noun::Entitlement,
         Noun::Order,
         Noun::Signal,
         Noun::Answer,
@@ -76,6 +81,7 @@ impl Noun {
         Noun::Delivery,
         Noun::Repair,
         Noun::Plan,
+        Noun::Enforcement,
         Noun::Timer,
         Noun::Due,
         Noun::Cut,
@@ -88,6 +94,7 @@ impl Noun {
             Noun::Part => "part",
             Noun::Revision => "revision",
             Noun::Access => "access",
+            Noun::Entitlement => "entitlement",
             Noun::Order => "order",
             Noun::Signal => "signal",
             Noun::Answer => "answer",
@@ -99,6 +106,7 @@ impl Noun {
             Noun::Delivery => "delivery",
             Noun::Repair => "repair",
             Noun::Plan => "plan",
+            Noun::Enforcement => "enforcement",
             Noun::Timer => "timer",
             Noun::Due => "due",
             Noun::Cut => "cut",
@@ -113,14 +121,15 @@ impl Noun {
     /// Which services say facts of it. `due` is said by the log's server.
     pub const fn said_by(self) -> &'static [&'static str] {
         match self {
-            Noun::Inventory | Noun::Part | Noun::Revision | Noun::Access | Noun::Order => &["console"],
+            Noun::Inventory | Noun::Part | Noun::Revision | Noun::Access => &["console"],
+            Noun::Entitlement | Noun::Order => &["console"],
             Noun::Signal => &["ingest", "poller", "reconciler"],
             Noun::Answer => &["poller"],
             Noun::Ask => &["diagnostician", "correlator", "console"],
             Noun::Suspicion | Noun::Health => &["diagnostician"],
             Noun::Incident => &["correlator"],
             Noun::Notice | Noun::Delivery => &["notifier"],
-            Noun::Repair | Noun::Plan => &["reconciler"],
+            Noun::Repair | Noun::Plan | Noun::Enforcement => &["reconciler"],
             Noun::Timer | Noun::Cut => &["diagnostician", "correlator", "notifier"],
             Noun::Due => &[],
         }
@@ -129,11 +138,12 @@ impl Noun {
     /// How long a message of this noun is kept unless the tenant's policy says otherwise.
     pub const fn retention(self) -> Retention {
         match self {
-            Noun::Inventory | Noun::Part | Noun::Revision | Noun::Access => Retention::Forever,
-            Noun::Incident | Noun::Notice | Noun::Delivery | Noun::Cut | Noun::Timer => Retention::Forever,
-            Noun::Order | Noun::Suspicion | Noun::Health | Noun::Repair | Noun::Plan => {
-                Retention::Seconds(MONTHS_13_S)
+            Noun::Inventory | Noun::Part | Noun::Revision | Noun::Access | Noun::Entitlement => {
+                Retention::Forever
             }
+            Noun::Incident | Noun::Notice | Noun::Delivery | Noun::Cut | Noun::Timer => Retention::Forever,
+            Noun::Order | Noun::Suspicion | Noun::Health => Retention::Seconds(MONTHS_13_S),
+            Noun::Repair | Noun::Plan | Noun::Enforcement => Retention::Seconds(MONTHS_13_S),
             Noun::Signal | Noun::Due => Retention::Seconds(30 * DAY_S),
             Noun::Answer => Retention::Seconds(7 * DAY_S),
             Noun::Ask => Retention::Seconds(HOUR_S),

@@ -1,6 +1,6 @@
 //! What people ask for.
 
-use crate::{Asked, IncidentId, NodeId, OrderId};
+use crate::{Asked, IncidentId, NodeId, OrderId, PlanDigest};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +34,13 @@ pub enum Order {
     Repair {
         /// Which router.
         router: NodeId,
+    },
+    /// Cut those off who are held back at a router because they are too many.
+    CutHeld {
+        /// Which router.
+        router: NodeId,
+        /// Who: what was shown when the person said yes.
+        plan: PlanDigest,
     },
 }
 

@@ -163,6 +163,9 @@ pub struct Repair {
     pub number: u32,
     /// What was changed.
     pub change: RouterChange,
+    /// The subscriber for whom it was changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subscriber: Option<NodeId>,
     /// Why the router refused, or why it is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,

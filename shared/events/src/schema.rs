@@ -10,6 +10,7 @@ pub fn of(noun: Noun) -> Option<Schema> {
         Noun::Part => schema_for!(crate::Part),
         Noun::Revision => schema_for!(crate::Revision),
         Noun::Access => schema_for!(crate::AccessSaid),
+        Noun::Entitlement => schema_for!(crate::EntitlementSaid),
         Noun::Order => schema_for!(crate::OrderSaid),
         Noun::Signal => schema_for!(crate::Signal),
         Noun::Answer => schema_for!(crate::Answer),
@@ -23,6 +24,7 @@ pub fn of(noun: Noun) -> Option<Schema> {
         Noun::Cut => schema_for!(crate::Cut),
         Noun::Repair => schema_for!(crate::Repair),
         Noun::Plan => schema_for!(crate::Plan),
+        Noun::Enforcement => schema_for!(crate::Enforcement),
         Noun::Timer => return None,
     };
     let (verb, version) = noun.verb_and_version();

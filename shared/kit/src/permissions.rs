@@ -68,7 +68,12 @@ pub fn service(name: &str) -> User {
             publish.extend(leases(name));
             publish.push("metrics.>".into());
         }
-        "reconciler" => publish.extend(leases(name)),
+        "reconciler" => {
+            publish.extend(leases(name));
+            // One person at a time: who a subscriber is at its router. No consumer shows it all of them.
+            let calls = ["STREAM.INFO", "STREAM.MSG.GET"];
+            publish.extend(calls.map(|call| api(&format!("{call}.{}", personal::STREAM))));
+        }
         "projector" => {
             publish.extend(read(METRICS));
             publish.extend(work(METRICS, "projector-series"));
@@ -251,6 +256,21 @@ mod tests {
         assert!(!may_publish(&user, "mw.3.t.timer.notifier.x"));
         assert!(!may_publish(&user, "$JS.API.STREAM.DELETE.LOG"));
         assert!(!may_publish(&user, "$JS.API.STREAM.PURGE.LOG"));
+    }
+
+    #[test]
+    fn persons_are_read_by_who_needs_them_and_changed_by_console_alone() {
+        for name in ["ingest", "poller", "diagnostician", "correlator", "notifier", "projector", "reconciler"]
+        {
+            let user = service(name);
+            assert!(
+                !may_publish(&user, "personal.t.n") && !may_publish(&user, "$JS.API.STREAM.PURGE.PERSONAL")
+            );
+            assert!(!may_publish(&user, "$JS.API.CONSUMER.CREATE.PERSONAL"), "{name} follows persons");
+            let reads = may_publish(&user, "$JS.API.STREAM.MSG.GET.PERSONAL");
+            assert_eq!(reads, name == "reconciler", "{name}");
+        }
+        assert!(may_publish(&service("console"), "personal.t.n"));
     }
 
     #[test]

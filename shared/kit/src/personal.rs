@@ -47,6 +47,16 @@ impl Log {
         Ok(found)
     }
 
+    /// What is kept about one person, sealed; none when nothing is, or it was forgotten.
+    ///
+    /// # Errors
+    ///
+    /// [`LogError::Read`]: no answer. Asking again is safe.
+    pub async fn person(&self, tenant: TenantId, node: NodeId) -> Result<Option<Sealed>, LogError> {
+        let raw = self.last_in(STREAM, &subject(tenant, node)).await?;
+        Ok(raw.and_then(|raw| String::from_utf8(raw.body.to_vec()).ok()).map(Sealed))
+    }
+
     /// Stores what is known about persons, each in the place of what was known before.
     /// Trying again is safe.
     ///

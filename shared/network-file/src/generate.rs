@@ -253,6 +253,7 @@ impl Maker {
             port: self.api_port,
             tls: false,
             manage: false,
+            enforce: false,
         });
         let token = format!("mw_{}_{}", self.random.letters(12), self.random.letters(32));
         node.webhook = Some(WebhookEntry { token: Secret::new(token), from: vec![format!("{address}/32")] });
@@ -298,6 +299,7 @@ impl Maker {
             plan: Some(plan.to_owned()),
             ticket: None,
             person: None,
+            service: None,
             maintenance: Vec::new(),
             at: Position::default(),
         });

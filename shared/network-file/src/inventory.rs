@@ -5,13 +5,11 @@ use crate::{
     model::{ChannelEntry, Need, NodeEntry, Opens, Session, Subscriber, Via},
 };
 use events::{
-    Channel, ChannelId, Grant, Group, GroupMode, Inventory, Login, Member, Node, NodeId, NodeKind, Owner,
-    Sealed, Site, SiteId, Tenant, TenantId, Tier, Token,
+    Channel, ChannelId, Entitled, Grant, Group, GroupMode, Inventory, Login, Member, Node, NodeId, NodeKind,
+    Owner, Sealed, Site, SiteId, Tenant, TenantId, Tier, Token,
 };
-use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use vault::{Field, SessionKind, TenantKeys, Zeroizing};
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use vault::{Field, Person, SessionKind, TenantKeys, Zeroizing};
 
 /// What an import lays down.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,45 +20,17 @@ pub struct Import {
     pub tokens: Vec<Token>,
     /// What is known about persons: one sealed message each.
     pub persons: Vec<SealedPerson>,
+    /// What subscribers are entitled to, of those of whom the file says it.
+    pub entitlements: Vec<Entitled>,
 }
 
-/// What is known about the person behind one subscriber, sealed as [`Field::Person`]; inside is a
-/// [`Person`] in JSON.
+/// What is known about the person behind one subscriber, as [`TenantKeys::seal_person`] seals it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SealedPerson {
     /// The subscriber.
     pub node: NodeId,
     /// The rest.
     pub sealed: Sealed,
-}
-
-/// What is known about a person: what must not stand in the log. Wiped when dropped; never printed.
-#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
-pub struct Person {
-    /// Their PPPoE user name.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub user: Option<String>,
-    /// Their MAC address, lower case with colons.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub mac: Option<String>,
-    /// Their static IP address.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub static_address: Option<String>,
-    /// What they are called.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// Where they are called.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub phone: Option<String>,
-    /// Where they live.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub address: Option<String>,
-}
-
-impl std::fmt::Debug for Person {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Person(…)")
-    }
 }
 
 /// The keys given are another tenant's than the file's.
@@ -134,7 +104,13 @@ impl NetworkFile {
             token_of(token.token.reveal(), grant, &token.from, &token.name)
         });
         let persons = self.subscribers.iter().filter_map(|subscriber| sealed_person(subscriber, keys));
-        Ok(Import { things, tokens: routers.chain(others).collect(), persons: persons.collect() })
+        let entitlements = self.subscribers.iter().filter_map(|subscriber| entitled(subscriber, keys));
+        Ok(Import {
+            things,
+            tokens: routers.chain(others).collect(),
+            persons: persons.collect(),
+            entitlements: entitlements.collect(),
+        })
     }
 
     fn node_of(&self, node: &NodeEntry, keys: &TenantKeys) -> Node {
@@ -157,6 +133,7 @@ impl NetworkFile {
                 tls: login.tls,
                 secret: keys.seal_login(Field::Login(id), login.user.reveal(), login.password.reveal()),
                 manage: login.manage,
+                enforce: login.enforce,
                 // Who is to write a router's scripts must know what they carry.
                 token: router_token(node, keys)
                     .filter(|_| login.manage)
@@ -264,6 +241,26 @@ fn token_of(token: &str, grant: Grant, from: &[String], name: &str) -> Token {
     }
 }
 
+/// What a subscriber is entitled to by the file, with a digest by which it is known again.
+fn entitled(subscriber: &Subscriber, keys: &TenantKeys) -> Option<Entitled> {
+    let service = subscriber.service.as_ref()?;
+    let node = NodeId::of_account(keys.tenant(), &subscriber.account);
+    let sealed = |password: &Secret| keys.seal(Field::Password(node), password.reveal().as_bytes());
+    let entitled = Entitled {
+        node,
+        state: service.state,
+        profile: service.profile.clone(),
+        rate: service.rate,
+        address: service.address.map(|address| keys.address_key(node, address)),
+        password: service.password.as_ref().map(sealed),
+        file: None,
+    };
+    let json = serde_json::to_vec(&entitled).expect("what an event holds has a JSON form");
+    let mut digest = vault::sha256_hex(&json);
+    digest.truncate(32);
+    Some(Entitled { file: Some(digest), ..entitled })
+}
+
 fn sealed_person(subscriber: &Subscriber, keys: &TenantKeys) -> Option<SealedPerson> {
     let text = |secret: &Secret| secret.reveal().to_owned();
     let mut person = Person::default();
@@ -272,6 +269,9 @@ fn sealed_person(subscriber: &Subscriber, keys: &TenantKeys) -> Option<SealedPer
         Session::Mac(mac) => person.mac = Some(text(mac)),
         Session::Static(address) => person.static_address = Some(address.to_string()),
         Session::None => {}
+    }
+    if let Some(address) = subscriber.service.as_ref().and_then(|service| service.address) {
+        person.static_address = Some(address.to_string());
     }
     if let Some(known) = &subscriber.person {
         person.name = known.name.as_ref().map(text);
@@ -282,6 +282,5 @@ fn sealed_person(subscriber: &Subscriber, keys: &TenantKeys) -> Option<SealedPer
         return None;
     }
     let node = NodeId::of_account(keys.tenant(), &subscriber.account);
-    let json = Zeroizing::new(serde_json::to_vec(&person).expect("texts can be written as JSON"));
-    Some(SealedPerson { node, sealed: keys.seal(Field::Person(node), &json) })
+    Some(SealedPerson { node, sealed: keys.seal_person(node, &person) })
 }

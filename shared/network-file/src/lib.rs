@@ -25,11 +25,11 @@ mod yaml;
 
 pub use demo::demo;
 pub use generate::{Concentrators, Shape, TooLarge, generate};
-pub use inventory::{Import, Person, SealedPerson, WrongTenant};
+pub use inventory::{Import, SealedPerson, WrongTenant};
 pub use lab::{Lab, LabDeviceMode, LabHints, LabNode, LabRights};
 pub use model::{
-    ChannelEntry, LoginEntry, Mesh, Need, NetworkFile, NodeEntry, Opens, PersonEntry, SeenBy, Session,
-    SiteEntry, Subscriber, TenantEntry, TokenEntry, Via, WebhookEntry,
+    ChannelEntry, LoginEntry, Mesh, Need, NetworkFile, NodeEntry, Opens, PersonEntry, SeenBy, ServiceEntry,
+    Session, SiteEntry, Subscriber, TenantEntry, TokenEntry, Via, WebhookEntry,
 };
 pub use problem::{PROBLEMS_MAX, Position, Problem, Problems};
 pub use read::{TEXT_MAX, parse};

@@ -154,6 +154,8 @@ pub struct LoginEntry {
     pub tls: bool,
     /// Whether mastwatch may change the router.
     pub manage: bool,
+    /// Whether mastwatch may make its subscribers what they are entitled to be.
+    pub enforce: bool,
 }
 
 /// The token of a router's webhooks.
@@ -286,6 +288,8 @@ pub struct Subscriber {
     pub ticket: Option<String>,
     /// What is known about the person; sealed before it goes anywhere.
     pub person: Option<PersonEntry>,
+    /// What it is entitled to; without it nothing is enforced, or what somebody else has said.
+    pub service: Option<ServiceEntry>,
     /// When it may be down quietly.
     pub maintenance: Vec<Window>,
     /// Where it is written.
@@ -295,6 +299,27 @@ pub struct Subscriber {
 impl std::fmt::Debug for Subscriber {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Subscriber({}, needs {:?}, at {}, …)", self.account, self.needs, self.at.line)
+    }
+}
+
+/// What a subscriber is entitled to. What is absent is left as routers have it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ServiceEntry {
+    /// Whether it is served.
+    pub state: events::ServiceState,
+    /// The PPP profile of its plan, as routers call it.
+    pub profile: Option<String>,
+    /// How fast it may be.
+    pub rate: Option<events::Rate>,
+    /// The address that it always gets when it dials in.
+    pub address: Option<IpAddr>,
+    /// The password of a user who is to be added where nobody knows it.
+    pub password: Option<Secret>,
+}
+
+impl std::fmt::Debug for ServiceEntry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ServiceEntry({:?}, …)", self.state)
     }
 }
 

@@ -4,7 +4,10 @@ use crate::{
     NetworkFile,
     duration::write_ms,
     lab::{Lab, LabHints},
-    model::{ChannelEntry, Need, NodeEntry, Opens, SeenBy, Session, SiteEntry, Subscriber, TokenEntry, Via},
+    model::{
+        ChannelEntry, Need, NodeEntry, Opens, SeenBy, ServiceEntry, Session, SiteEntry, Subscriber,
+        TokenEntry, Via,
+    },
     read::{class_name, tier_name, tier_of},
 };
 use events::{NodeKind, Policy, Probe, Tier, Watch, Window};
@@ -256,6 +259,9 @@ fn node(node: &NodeEntry) -> String {
         if login.manage {
             inner = inner.raw("manage", "on");
         }
+        if login.enforce {
+            inner = inner.raw("enforce", "on");
+        }
         flow = flow.raw("login", inner.done());
     }
     if let Some(webhook) = &node.webhook {
@@ -335,6 +341,7 @@ fn fits_a_row(subscriber: &Subscriber) -> bool {
         && subscriber.site.is_none()
         && subscriber.ticket.is_none()
         && subscriber.person.is_none()
+        && subscriber.service.is_none()
         && subscriber.maintenance.is_empty()
 }
 
@@ -388,7 +395,22 @@ fn subscriber(subscriber: &Subscriber) -> String {
             .maybe("address", person.address.as_ref().map(crate::Secret::reveal));
         flow = flow.raw("person", inner.done());
     }
+    if let Some(service) = &subscriber.service {
+        flow = flow.raw("service", entitled(service));
+    }
     maintenance(flow, &subscriber.maintenance).done()
+}
+
+fn entitled(service: &ServiceEntry) -> String {
+    let rate = service.rate.map(|rate| format!("{}/{}", rate.up_bps, rate.down_bps));
+    let address = service.address.map(|address| address.to_string());
+    Flow::new()
+        .text("state", service.state.name())
+        .maybe("profile", service.profile.as_deref())
+        .maybe("rate", rate.as_deref())
+        .maybe("address", address.as_deref())
+        .maybe("password", service.password.as_ref().map(crate::Secret::reveal))
+        .done()
 }
 
 fn lab(out: &mut String, lab: &Lab) {

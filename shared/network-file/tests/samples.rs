@@ -263,8 +263,7 @@ fn what_was_sealed_opens_with_the_tenants_keys() {
     assert_eq!((user.as_str(), password.as_str()), (core.user.reveal(), core.password.reveal()));
 
     let person = &import.persons[0];
-    let json = keys.open(vault::Field::Person(person.node), &person.sealed).unwrap();
-    let opened: network_file::Person = serde_json::from_slice(&json).unwrap();
+    let opened = keys.open_person(person.node, &person.sealed).unwrap();
     assert_eq!(opened.user.as_deref(), Some("pppoe-000001"));
     // Importing the same file again lays down the same.
     assert_eq!(network.to_inventory(&keys).unwrap(), import);

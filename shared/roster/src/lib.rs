@@ -113,6 +113,8 @@ impl Roster {
                 | Fact::Delivery(_)
                 | Fact::Repair(_)
                 | Fact::Plan(_)
+                | Fact::Entitlement(_)
+                | Fact::Enforcement(_)
                 | Fact::Due(_)
                 | Fact::Cut(_) => {}
             }
@@ -244,28 +246,39 @@ impl Roster {
 
     /// Reads the log up to its end as it is now; then goes on in the task that is returned, until `stop`.
     ///
+    /// Facts of `more` nouns are read along. Whatever was read is told to `also` when it is in force here; it
+    /// says whether that changed anything for the keeper.
+    ///
     /// # Errors
     ///
     /// When the log cannot be read.
     pub async fn follow(
         self: &Arc<Self>,
         log: &Log,
+        more: &[Noun],
+        also: impl Fn(&[Heard]) -> bool + Send + Sync + 'static,
         stop: CancellationToken,
     ) -> anyhow::Result<JoinHandle<anyhow::Result<()>>> {
-        let filters = [Noun::Inventory, Noun::Part, Noun::Revision, Noun::Access].map(Filter::noun);
+        let own = [Noun::Inventory, Noun::Part, Noun::Revision, Noun::Access];
+        let filters: Vec<Filter> = own.iter().chain(more).copied().map(Filter::noun).collect();
         let end = log.state().await.context("asking where the log ends")?.last_seq;
-        self.read(log, log.read(&filters, From::Start, Some(end))).await?;
+        self.read(log, log.read(&filters, From::Start, Some(end)), &also).await?;
         let (roster, log) = (Arc::clone(self), log.clone());
         Ok(tokio::spawn(async move {
             let rest = log.read(&filters, From::Seq(end + 1), None);
             tokio::select! {
-                outcome = roster.read(&log, rest) => outcome,
+                outcome = roster.read(&log, rest, &also) => outcome,
                 () = stop.cancelled() => Ok(()),
             }
         }))
     }
 
-    async fn read(&self, log: &Log, mut reader: kit::Reader) -> anyhow::Result<()> {
+    async fn read(
+        &self,
+        log: &Log,
+        mut reader: kit::Reader,
+        also: &(impl Fn(&[Heard]) -> bool + Sync),
+    ) -> anyhow::Result<()> {
         loop {
             let raw = reader.next_chunk(CHUNK_MAX).await.context("reading the inventory")?;
             if raw.is_empty() {
@@ -279,6 +292,9 @@ impl Roster {
                 }
             }
             self.hear(&chunk);
+            if also(&chunk) {
+                self.version.send_modify(|version| *version += 1);
+            }
         }
     }
 }

@@ -14,6 +14,8 @@ pub enum Field {
     ChannelSecret(ChannelId),
     /// User and password of a mail server: see [`crate::TenantKeys::seal_login`].
     ChannelLogin(ChannelId),
+    /// The password of a PPP user who is to be added.
+    Password(NodeId),
     /// What is known about the person behind a subscriber.
     Person(NodeId),
     /// The user name or MAC of a session nobody is known by yet.
@@ -27,6 +29,7 @@ impl fmt::Display for Field {
             Field::RouterToken(node) => write!(f, "router-token/{node}"),
             Field::ChannelSecret(channel) => write!(f, "channel-secret/{channel}"),
             Field::ChannelLogin(channel) => write!(f, "channel-login/{channel}"),
+            Field::Password(node) => write!(f, "password/{node}"),
             Field::Person(node) => write!(f, "person/{node}"),
             Field::Session(key) => write!(f, "session/{key}"),
         }

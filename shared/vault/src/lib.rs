@@ -15,6 +15,7 @@
 mod digest;
 mod field;
 mod master;
+mod person;
 mod seal;
 mod tenant;
 mod token;
@@ -22,6 +23,7 @@ mod token;
 pub use digest::{same, sha256_hex};
 pub use field::{Field, SessionKind};
 pub use master::{KeyError, MasterKey, MasterKeys};
+pub use person::Person;
 pub use seal::OpenError;
 pub use tenant::TenantKeys;
 pub use token::{FreshToken, PREFIX_LEN, TokenError, prefix_of, token_matches};

@@ -104,9 +104,18 @@ impl TenantKeys {
                 &mac
             }
         };
-        let digest = keyed(&self.look_up.0, &[router.0.as_bytes(), kind.name().as_bytes(), name.as_bytes()]);
-        let half: [u8; 16] = digest[..16].try_into().expect("a digest has 32 bytes");
-        ClaimKey(uuid::Uuid::from_bytes(half))
+        ClaimKey(self.half(&[router.0.as_bytes(), kind.name().as_bytes(), name.as_bytes()]))
+    }
+
+    /// Names the address that a subscriber always gets, without telling it: HMAC-SHA256 under the tenant's look-up
+    /// key, its first 16 bytes.
+    pub fn address_key(&self, subscriber: NodeId, address: std::net::IpAddr) -> ClaimKey {
+        ClaimKey(self.half(&[subscriber.0.as_bytes(), b"address", address.to_string().as_bytes()]))
+    }
+
+    fn half(&self, parts: &[&[u8]]) -> uuid::Uuid {
+        let digest = keyed(&self.look_up.0, parts);
+        uuid::Uuid::from_bytes(digest[..16].try_into().expect("a digest has 32 bytes"))
     }
 
     /// The token of a router whose operator has not chosen one: always the same, and nobody can work it out

@@ -144,7 +144,7 @@ pub async fn session(lab: &Lab) -> anyhow::Result<Router> {
 ///
 /// When the router does not answer.
 pub async fn read(session: &Router, desired: &Desired) -> anyhow::Result<Actual> {
-    Ok(reconciler::router::read(session, desired, WITHIN).await?)
+    Ok(reconciler::router::read(session, desired.menus(), WITHIN).await?)
 }
 
 /// Makes one change.

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use domain::plan::{Finding, Service, Standing, fitness, plan, services, without_snitches};
+use domain::plan::{Finding, fitness, plan, without_snitches};
 use lab::Lab;
 use lab::network::{DeviceMode, Habits};
 use routeros_api::{CallError, Command, Router, RouterError};
@@ -35,11 +35,6 @@ async fn shows(session: &Router, path: &str, query: &str, count: usize) {
         }
     };
     tokio::time::timeout(PATIENCE, there).await.unwrap_or_else(|_| panic!("{path} ?{query}: not {count}"));
-}
-
-fn suspended(user: &str, is_suspended: bool) -> Service {
-    let standing = Standing::Pppoe { user: user.into(), profile: None };
-    Service { account: format!("acct-{user}"), standing, is_suspended, rate_bps: None }
 }
 
 #[tokio::test]
@@ -217,47 +212,6 @@ async fn what_could_not_be_sent_is_kept_and_said_when_the_server_is_back() {
         assert_eq!(count, 1);
         lab.stop().await;
     }
-}
-
-#[tokio::test]
-async fn who_is_suspended_is_cut_off_and_dials_in_again_when_he_is_not() {
-    let lab = started("7.16.2", lived_in()).await.unwrap();
-    let session = session(&lab).await.unwrap();
-    let fixed = Service {
-        account: "acct-dot".into(),
-        standing: Standing::Static([10, 1, 0, 9].into()),
-        is_suspended: true,
-        rate_bps: Some((2_000_000, 20_000_000)),
-    };
-    let wanted = services(&[suspended("ada", true), fixed.clone()], "suspended");
-    let cut = apply(&session, &wanted).await.unwrap();
-    assert_eq!((cut.cut_count(), cut.changes.len()), (2, 4), "{}", cut.shown());
-    assert!(apply(&session, &wanted).await.unwrap().is_empty());
-    shows(&session, "/ppp/active/print", "name=ada", 0).await;
-    shows(&session, "/ip/firewall/address-list/print", "list=suspended", 1).await;
-    // Long enough for anybody to dial in who may.
-    tokio::time::sleep(Duration::from_millis(800)).await;
-    shows(&session, "/ppp/active/print", "name=ada", 0).await;
-
-    let wanted = services(&[suspended("ada", false), Service { is_suspended: false, ..fixed }], "suspended");
-    assert_eq!(apply(&session, &wanted).await.unwrap().cut_count(), 0);
-    shows(&session, "/ppp/active/print", "name=ada", 1).await;
-    shows(&session, "/ip/firewall/address-list/print", "list=suspended", 0).await;
-    shows(&session, "/ip/firewall/address-list/print", "list=blocked", 1).await;
-    lab.stop().await;
-}
-
-#[tokio::test]
-async fn of_a_user_in_radius_the_session_ends_and_that_his_secret_is_not_here_is_told() {
-    let habits = Habits { radius: true, ..Habits::default() };
-    let lab = started("7.16.2", habits).await.unwrap();
-    let session = session(&lab).await.unwrap();
-    shows(&session, "/ppp/secret/print", "name", 0).await;
-    shows(&session, "/ppp/active/print", "radius=true", 2).await;
-    let wanted = services(&[suspended("ada", true)], "suspended");
-    let cut = apply(&session, &wanted).await.unwrap();
-    assert_eq!((cut.changes.len(), cut.obstacles.len()), (1, 1));
-    lab.stop().await;
 }
 
 #[tokio::test]

@@ -64,6 +64,8 @@ fn is_news(fact: &Fact) -> bool {
         | Fact::Due(_)
         | Fact::Repair(_)
         | Fact::Plan(_)
+        | Fact::Entitlement(_)
+        | Fact::Enforcement(_)
         | Fact::Cut(_) => false,
     }
 }

@@ -400,6 +400,7 @@ impl World {
                 tls: false,
                 secret: Sealed("x".into()),
                 manage: false,
+                enforce: false,
                 token: None,
             }),
             plan: session.then(|| if i.is_multiple_of(3) { "50M".to_owned() } else { "20M".to_owned() }),

@@ -165,6 +165,8 @@ async fn every_service_works_as_a_user_that_may_do_nothing_else() {
         ("delivery", &["notifier"]),
         ("inventory", &["console"]),
         ("access", &["console"]),
+        ("entitlement", &["console"]),
+        ("enforcement", &["reconciler"]),
         ("answer", &["poller"]),
     ] {
         for user in &users {

@@ -24,6 +24,7 @@ fn key(noun: Noun) -> &'static str {
         Noun::Part => "<digest>.<n>",
         Noun::Revision => "inventory",
         Noun::Access => "token-<prefix> or keys",
+        Noun::Entitlement => "node id, or cutting for the tenant's switch",
         Noun::Order => "order id",
         Noun::Signal => "node id, or s-<claim key> for a session",
         Noun::Ask => "<point of presence>.<slot>.<via>",
@@ -31,6 +32,7 @@ fn key(noun: Noun) -> &'static str {
         Noun::Incident => "incident id",
         Noun::Notice | Noun::Delivery => "notice id",
         Noun::Repair | Noun::Plan => "router id",
+        Noun::Enforcement => "router id, or <node id>.<router id> of a subscriber",
         Noun::Timer | Noun::Due => "<service>.<key>",
         Noun::Cut => "<service>",
     }

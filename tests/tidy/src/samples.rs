@@ -82,6 +82,8 @@ fn kind_path(noun: Noun) -> &'static [&'static str] {
         Noun::Inventory => &["thing"],
         Noun::Revision => &["source", "from"],
         Noun::Access => &["now", "access"],
+        Noun::Entitlement => &["now", "of"],
+        Noun::Enforcement => &["of"],
         Noun::Order => &["order", "order"],
         Noun::Signal => &["says"],
         Noun::Answer => &["outcome"],

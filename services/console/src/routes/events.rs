@@ -132,6 +132,8 @@ fn told(raw: &Raw) -> Option<Event> {
         | Fact::Due(_)
         | Fact::Repair(_)
         | Fact::Plan(_)
+        | Fact::Entitlement(_)
+        | Fact::Enforcement(_)
         | Fact::Cut(_) => return None,
     };
     let data = json!({ "seq": heard.seq, "event": heard.id, "heard": heard.heard, "said": said });

@@ -42,7 +42,17 @@ pub(crate) async fn place(
     headers: &HeaderMap,
     body: &[u8],
 ) -> Stored {
-    let by = by_whom(within, body)?;
+    place_as(desk, within, order, headers, by_whom(within, body)?).await
+}
+
+/// The same, with who ordered it.
+pub(crate) async fn place_as(
+    desk: &Desk,
+    within: &Within,
+    order: Order,
+    headers: &HeaderMap,
+    by: String,
+) -> Stored {
     let request = request_id(&within.who, headers)?;
     let said = OrderSaid { id: OrderId::of(request), order, by };
     let id = said.id;
@@ -54,15 +64,20 @@ pub(crate) async fn place(
 }
 
 /// The person that the body names, with the token's name.
-fn by_whom(within: &Within, body: &[u8]) -> Answer<String> {
+pub(crate) fn by_whom(within: &Within, body: &[u8]) -> Answer<String> {
     let ordered: Ordered = if body.is_empty() {
         Ordered::default()
     } else {
         serde_json::from_slice(body).map_err(|error| Problem::malformed(error.to_string()))?
     };
-    if ordered.by.as_ref().is_some_and(|by| by.is_empty() || by.len() > NAME_MAX) {
+    by_name(within, ordered.by)
+}
+
+/// The same of a person who is named already.
+pub(crate) fn by_name(within: &Within, by: Option<String>) -> Answer<String> {
+    if by.as_ref().is_some_and(|by| by.is_empty() || by.len() > NAME_MAX) {
         return Err(Problem::malformed(format!("`by` is 1 to {NAME_MAX} bytes")).into());
     }
     let name = &within.who.name;
-    Ok(ordered.by.map_or_else(|| name.clone(), |person| format!("{person} ({name})")))
+    Ok(by.map_or_else(|| name.clone(), |person| format!("{person} ({name})")))
 }

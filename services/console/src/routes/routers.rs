@@ -17,7 +17,7 @@ use axum::{
     http::HeaderMap,
 };
 use domain::plan::words;
-use events::{Inventory, NodeId, Order, RouterChange};
+use events::{Inventory, Login, NodeId, Order, RouterChange};
 use kit::http::Problem;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -129,8 +129,8 @@ pub(crate) async fn repair(
     headers: HeaderMap,
     body: Bytes,
 ) -> Stored {
-    let (router, is_managed) = router_called(&desk, &within, &called).await?;
-    if !is_managed {
+    let (router, login) = router_called(&desk, &within, &called).await?;
+    if !login.manage {
         let why =
             "nobody has allowed this router to be changed: write `manage: on` into its `login` and import";
         return Err(Problem::impossible("not_managed", why).into());
@@ -138,13 +138,13 @@ pub(crate) async fn repair(
     place(&desk, &within, Order::Repair { router }, &headers, &body).await
 }
 
-/// The router that is called so, and whether it may be changed. The log is asked, not the read models.
-async fn router_called(desk: &Desk, within: &Within, called: &str) -> Answer<(NodeId, bool)> {
+/// The router that is called so, and how it is entered. The log is asked, not the read models.
+pub(crate) async fn router_called(desk: &Desk, within: &Within, called: &str) -> Answer<(NodeId, Login)> {
     let laid = desk.inventories.now(within.tenant).await?;
     let id = called.parse().unwrap_or_else(|_| NodeId::of(within.tenant, called));
     match desk.inventories.thing(&laid, Key::Node(id)).await? {
         Some(Inventory::Node(node)) => match &node.login {
-            Some(login) => Ok((id, login.manage)),
+            Some(login) => Ok((id, login.clone())),
             None => Err(Problem::impossible("login", "the network file has no `login` for it").into()),
         },
         Some(_) | None => Err(Problem::not_found("there is no such router").into()),

@@ -105,7 +105,8 @@ impl Ground {
         let (begun, _) =
             self.say(tenant, "reconciler", None, plan(PlanState::Begun, vec![change.clone()])).await;
         let outcome = RepairOutcome::Made;
-        let repair = Repair { router, outcome, plan: begun, number: 0, change, error: None };
+        let repair =
+            Repair { router, outcome, plan: begun, number: 0, change, subscriber: None, error: None };
         self.say(tenant, "reconciler", Some(begun), Fact::Repair(repair)).await;
         self.say(tenant, "reconciler", None, plan(PlanState::AsDesired, vec![])).await;
     }

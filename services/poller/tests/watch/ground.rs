@@ -133,7 +133,14 @@ impl Ground {
         let secret = self.keys.seal_login(field, "nms", password);
         Node {
             address: Some(address.ip()),
-            login: Some(Login { port: address.port(), tls: false, secret, manage: false, token: None }),
+            login: Some(Login {
+                port: address.port(),
+                tls: false,
+                secret,
+                manage: false,
+                enforce: false,
+                token: None,
+            }),
             tier: Tier::Core,
             ..self.node(file_id)
         }

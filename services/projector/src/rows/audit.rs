@@ -1,11 +1,11 @@
-//! Who did what: changes of access and of the inventory, and orders.
+//! Who did what: changes of access, of the inventory and of what subscribers are entitled to, and orders.
 //!
 //! Every message is a row of its own. Sealed keys and digests of tokens never come here.
 
 use super::columns;
 use crate::value::{Text, at, json, kept_until, number, text};
 use chrono::{DateTime, Utc};
-use events::{Access, AccessSaid, Order, OrderSaid, Revision};
+use events::{Access, AccessSaid, Entitlement, EntitlementSaid, Order, OrderSaid, Revision};
 use kit::projection::Told;
 use serde_json::Value;
 use sqlx::PgConnection;
@@ -46,6 +46,23 @@ impl<'a> Rows<'a> {
         self.push(told, &revision.by, ("inventory_changed", revision.number.to_string(), detail));
     }
 
+    pub(super) fn entitled(&mut self, told: &'a Told, said: &'a EntitlementSaid) {
+        let (what, subject, detail) = match &said.now {
+            Entitlement::Subscriber(now) => {
+                let detail = serde_json::json!({
+                    "state": now.state, "profile": now.profile, "rate": now.rate,
+                    "has_address": now.address.is_some(), "has_password": now.password.is_some(),
+                });
+                ("entitlement_set", now.node.to_string(), detail)
+            }
+            Entitlement::Cutting(now) => {
+                let detail = serde_json::json!({ "halted": now.halted, "why": now.why });
+                ("cutting_set", "cutting".to_owned(), detail)
+            }
+        };
+        self.push(told, &said.by, (what, subject, detail));
+    }
+
     pub(super) fn ordered(&mut self, told: &'a Told, said: &'a OrderSaid) {
         let (what, subject, detail) = match &said.order {
             Order::Acknowledge { incident } => ("acknowledge", incident.to_string(), serde_json::json!({})),
@@ -54,6 +71,9 @@ impl<'a> Rows<'a> {
             }
             Order::DrawPlan { router } => ("draw_plan", router.to_string(), serde_json::json!({})),
             Order::Repair { router } => ("repair", router.to_string(), serde_json::json!({})),
+            Order::CutHeld { router, plan } => {
+                ("cut_held", router.to_string(), serde_json::json!({ "plan": plan }))
+            }
             Order::LiveCheck { node, hops } => {
                 ("live_check", node.to_string(), serde_json::json!({ "hops": hops.len() }))
             }

@@ -40,13 +40,13 @@ columns! {
     Repairs<'a> {
         seq: i64, event: Uuid, router: Uuid, plan_event: Uuid, number: i64, outcome: &'static str, menu: Text<'a>,
         change: &'static str, called: Text<'a>, before: Value, after: Value, row_id: Option<Text<'a>>,
-        error: Option<Text<'a>>, heard_at: DateTime<Utc>, kept_until: Option<DateTime<Utc>>,
+        subscriber: Option<Uuid>, error: Option<Text<'a>>, heard_at: DateTime<Utc>, kept_until: Option<DateTime<Utc>>,
     }
     "insert into repair (tenant, seq, event, router, plan_event, number, outcome, menu, change, called, before,
-         after, row_id, error, heard_at, kept_until)
+         after, row_id, subscriber, error, heard_at, kept_until)
      select $1, * from unnest($2::bigint[], $3::uuid[], $4::uuid[], $5::uuid[], $6::bigint[], $7::text[], $8::text[],
-         $9::text[], $10::text[], $11::jsonb[], $12::jsonb[], $13::text[], $14::text[], $15::timestamptz[],
-         $16::timestamptz[])"
+         $9::text[], $10::text[], $11::jsonb[], $12::jsonb[], $13::text[], $14::uuid[], $15::text[],
+         $16::timestamptz[], $17::timestamptz[])"
 }
 
 pub(super) const STATEMENTS: &[&str] = &[Plans::SQL, Repairs::SQL];
@@ -70,6 +70,7 @@ impl<'a> Rows<'a> {
         rows.before.push(json(&change.before));
         rows.after.push(json(&change.after));
         rows.row_id.push(some_text(change.row.as_ref()));
+        rows.subscriber.push(repair.subscriber.map(|node| node.0));
         rows.error.push(some_text(repair.error.as_ref()));
         rows.heard_at.push(at(told.heard.heard));
         rows.kept_until.push(kept_until(told));

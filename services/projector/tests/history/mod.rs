@@ -148,7 +148,7 @@ fn fact(
     now: Time,
     number: &mut BTreeMap<TenantId, u64>,
 ) -> Fact {
-    match d.below(14) {
+    match d.below(17) {
         0 | 1 => Fact::Inventory(thing(d, now)),
         2 => {
             let number = number.entry(tenant).or_default();
@@ -188,11 +188,12 @@ fn fact(
         }
         4 => {
             let incident = d.uuid(3, 8, IncidentId);
-            let order = match d.below(5) {
+            let order = match d.below(6) {
                 0 => Order::Acknowledge { incident },
                 1 => Order::CloseAsWrong { incident },
                 2 => Order::DrawPlan { router: d.node() },
                 3 => Order::Repair { router: d.node() },
+                4 => Order::CutHeld { router: d.node(), plan: d.uuid(8, 9, PlanDigest) },
                 _ => Order::LiveCheck { node: d.node(), hops: d.several(3, |d| asked(d, now)) },
             };
             Fact::Order(OrderSaid { id: d.uuid(4, 99, OrderId), order, by: d.text() })
@@ -261,6 +262,7 @@ fn fact(
             plan: d.event(),
             number: d.below(99) as u32,
             change: change(d),
+            subscriber: d.some(Dice::node),
             error: d.some(Dice::text),
         }),
         12 => Fact::Plan(Plan {
@@ -275,6 +277,31 @@ fn fact(
             change_count: u32::MAX,
             error: d.some(Dice::text),
         }),
+        13 => Fact::Entitlement(EntitlementSaid { now: entitlement(d), by: d.text() }),
+        14 => Fact::Enforcement(Enforcement::Router(RouterEnforcement {
+            router: d.node(),
+            state: d.pick(&[RouterEnforcementState::Begun, RouterEnforcementState::Held]),
+            since: d.time(now),
+            entitled_count: d.below(99) as u32,
+            active_count: u32::MAX,
+            held_count: d.below(9) as u32,
+            held: d.some(|d| d.uuid(8, 9, PlanDigest)),
+            error: d.some(Dice::text),
+        })),
+        15 => Fact::Enforcement(Enforcement::Subscriber(SubscriberEnforcement {
+            node: d.node(),
+            router: d.node(),
+            state: d.pick(&[EnforcementState::Begun, EnforcementState::InForce, EnforcementState::Failed]),
+            since: d.time(now),
+            wanted: d.event(),
+            wanted_since: d.time(now),
+            in_force_since: d.some(|d| d.time(now)),
+            attempts: d.below(9) as u32,
+            cut_at: d.some(|d| d.time(now)),
+            ends: d.several(2, Dice::text),
+            not_ours: d.some(Dice::text),
+            error: d.some(Dice::text),
+        })),
         _ => Fact::Delivery(DeliverySaid {
             kind: d.pick(&[DeliveryKind::Attempted, DeliveryKind::Delivered, DeliveryKind::Unknown]),
             now: Delivery {
@@ -285,6 +312,21 @@ fn fact(
             },
         }),
     }
+}
+
+fn entitlement(d: &mut Dice) -> Entitlement {
+    if d.chance(20) {
+        return Entitlement::Cutting(Cutting { halted: d.chance(50), why: d.some(Dice::text) });
+    }
+    Entitlement::Subscriber(Entitled {
+        node: d.node(),
+        state: d.pick(&[ServiceState::Active, ServiceState::Suspended, ServiceState::Released]),
+        profile: d.some(Dice::text),
+        rate: d.some(|d| Rate { up_bps: d.below(9_999), down_bps: d.below(9_999) }),
+        address: d.some(|d| d.uuid(5, 20, ClaimKey)),
+        password: d.some(|_| Sealed("secret-password".into())),
+        file: d.some(Dice::text),
+    })
 }
 
 fn change(d: &mut Dice) -> RouterChange {
@@ -480,6 +522,7 @@ fn node(d: &mut Dice, now: Time) -> Node {
             tls: true,
             secret: Sealed("secret-key".into()),
             manage: true,
+            enforce: true,
             token: Some(Sealed("secret-key".into())),
         }),
         plan: d.some(Dice::text),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Attributes, Menu, Row, script::quoted, token};
+use super::{Attributes, Menu, Row, differing, script::quoted, token};
 
 /// One change, as one command of the API.
 #[derive(Clone, PartialEq, Eq)]
@@ -41,7 +41,18 @@ pub enum Change {
 }
 
 impl Change {
-    pub(super) fn removal(menu: Menu, row: &Row) -> Self {
+    /// What of `row` is not as wished, if anything.
+    pub(crate) fn setting(menu: Menu, row: &Row, wished: &[(String, String)]) -> Option<Self> {
+        let attributes = differing(row, wished);
+        if attributes.is_empty() {
+            return None;
+        }
+        let before = |(name, _): &(String, String)| (name.clone(), row.get(name).to_owned());
+        let before = attributes.iter().map(before).collect();
+        Some(Change::Set { menu, id: row.id.clone(), called: row.called().to_owned(), attributes, before })
+    }
+
+    pub(crate) fn removal(menu: Menu, row: &Row) -> Self {
         let before = row.values.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
         Change::Remove { menu, id: row.id.clone(), called: row.called().to_owned(), before }
     }
@@ -84,7 +95,7 @@ impl Change {
 }
 
 impl fmt::Display for Change {
-    /// As it would be typed at the router; of tokens only the public part is shown.
+    /// As it would be typed at the router; of tokens only the public part is shown, of passwords nothing.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "/{}", self.command()[1..].replace('/', " "))?;
         let (written, called) = match self {
@@ -99,7 +110,7 @@ impl fmt::Display for Change {
             }
         };
         for (name, value) in written {
-            let value = token::hidden(value);
+            let value = if name == "password" { "…".into() } else { token::hidden(value) };
             let is_plain =
                 |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | ':' | '/' | '-' | '_' | ',' | '*');
             if !value.is_empty() && value.chars().all(is_plain) {

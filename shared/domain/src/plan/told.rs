@@ -91,7 +91,10 @@ fn called(attributes: &Attributes) -> &str {
 fn property(menu: Menu, name: &str, value: &str) -> Property {
     let is_person = matches!(
         (menu, name),
-        (Menu::Secrets | Menu::Sessions, "name") | (Menu::AddressLists, "address") | (Menu::Queues, "target")
+        (Menu::Secrets | Menu::Sessions, "name")
+            | (Menu::Secrets, "remote-address" | "password")
+            | (Menu::AddressLists, "address")
+            | (Menu::Queues, "target")
     );
     let is_shared = matches!(name, "on-up" | "on-down" | "lease-script");
     let value = if is_person {

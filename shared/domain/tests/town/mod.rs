@@ -70,6 +70,7 @@ impl Town {
                 tls: false,
                 secret: Sealed("x".into()),
                 manage: false,
+                enforce: false,
                 token: None,
             }),
             plan: None,

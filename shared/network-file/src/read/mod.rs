@@ -3,6 +3,7 @@
 //! A value that is wrong is noted and left out, so that one slip is told once and the rest is
 //! still looked at. References between things are checked afterwards, when all are known.
 
+mod entitlement;
 mod field;
 mod lab;
 mod network;

@@ -439,13 +439,15 @@ impl Reader<'_> {
 
     fn login(&mut self, fields: &Fields<'_, '_>) -> Option<LoginEntry> {
         let entry = fields.get("login")?;
-        let login = self.fields(&entry.value, "a login", &["user", "password", "port", "tls", "manage"])?;
+        let login =
+            self.fields(&entry.value, "a login", &["user", "password", "port", "tls", "manage", "enforce"])?;
         let tls = self.switch(&login, "tls").unwrap_or(false);
         let port = self.number(&login, "port", 1, u16::MAX).unwrap_or(if tls { 8729 } else { 8728 });
         let manage = self.switch(&login, "manage").unwrap_or(false);
+        let enforce = self.switch(&login, "enforce").unwrap_or(false);
         let user = self.required_secret(&login, "user");
         let password = self.required_secret(&login, "password");
-        Some(LoginEntry { user: user?, password: password?, port, tls, manage })
+        Some(LoginEntry { user: user?, password: password?, port, tls, manage, enforce })
     }
 
     fn webhook(&mut self, fields: &Fields<'_, '_>) -> Option<WebhookEntry> {

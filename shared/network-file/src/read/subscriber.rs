@@ -13,7 +13,7 @@ use crate::{
 use std::borrow::Cow;
 
 /// The keys of one subscriber.
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 13] = [
     "account",
     "parent",
     "needs",
@@ -25,6 +25,7 @@ const KEYS: [&str; 12] = [
     "plan",
     "ticket",
     "person",
+    "service",
     "maintenance",
 ];
 
@@ -50,6 +51,7 @@ impl Reader<'_> {
         let plan = self.optional_text(&fields, "plan", NAME_MAX).map(|(_, plan)| plan.to_owned());
         let ticket = self.url(&fields, "ticket", &["http", "https"], false);
         let person = self.person(&fields);
+        let service = self.entitlement(&fields, &session);
         let maintenance = self.maintenance(&fields);
         Some(Subscriber {
             account: account?,
@@ -61,6 +63,7 @@ impl Reader<'_> {
             plan,
             ticket,
             person,
+            service,
             maintenance,
             at: fields.at,
         })

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, dead_code, reason = "a test fails by panicking, and each uses its part")]
 
+pub(crate) mod billing;
+pub(crate) mod gate;
+
 use embedded::{Nats, Temporary};
 use events::{
     Access, AccessSaid, DeviceClass, EventId, Fact, Health, HealthKind, HealthSaid, Heard, Inventory, Login,
@@ -19,10 +22,11 @@ use lab::{
 };
 use routers::TOKEN;
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -39,6 +43,10 @@ pub(crate) struct Ground {
     metrics: Metrics,
     master: String,
     revision: AtomicU64,
+    /// Whether routers that are imported allow their subscribers to be enforced.
+    enforce: AtomicBool,
+    /// What every reconciler is told beside what each test tells it.
+    more: Mutex<Vec<(String, String)>>,
 }
 
 /// A running reconciler.
@@ -90,6 +98,8 @@ impl Ground {
             metrics: Metrics::of_process(Build { version: "0", revision: "test" }),
             master,
             revision: AtomicU64::new(0),
+            enforce: AtomicBool::new(false),
+            more: Mutex::default(),
         };
         let said = AccessSaid { now: Access::Keys(wrapped), by: "test".into() };
         ground.say(vec![Fact::Access(said)]).await;
@@ -180,6 +190,7 @@ impl Ground {
                         tls: false,
                         secret: self.keys.seal_login(Field::Login(id), "nms", "s3cret"),
                         manage,
+                        enforce: self.enforce.load(Ordering::Relaxed),
                         token: manage.then(|| self.keys.seal(Field::RouterToken(id), TOKEN.as_bytes())),
                     }),
                     ..self.node(&node.id)
@@ -227,7 +238,11 @@ impl Ground {
             ("RETRY_FIRST_S", "1"),
             ("EVERY_S", "600"),
         ];
-        let pairs = pairs.map(|(key, value)| (format!("MASTWATCH_RECONCILER__{key}"), value.to_owned()));
+        let pairs = pairs.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        // What is told last counts.
+        let more = self.more.lock().unwrap().clone();
+        let pairs: BTreeMap<String, String> = pairs.into_iter().chain(more).collect();
+        let pairs = pairs.into_iter().map(|(key, value)| (format!("MASTWATCH_RECONCILER__{key}"), value));
         let config: reconciler::Config = Settings::from_parts(None, pairs).unwrap().section().unwrap();
         let board = Board::default();
         let service = Service {

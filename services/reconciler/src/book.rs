@@ -1,0 +1,124 @@
+//! What the keeper knows: the networks and their routers, and what subscribers are entitled to.
+
+use crate::ledger::{Ledger, Wanted};
+use domain::enforce::Hold;
+use events::{EventId, Fact, Heard, NodeId, Noun, TenantId, Time, slot_of};
+use kit::{Log, Slots};
+use roster::Roster;
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+};
+use tokio::{sync::watch, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+/// Everything the keeper knows. Shared by all its parts.
+pub(crate) struct Book {
+    /// The networks, their routers, and how those are entered.
+    pub(crate) roster: Arc<Roster>,
+    ledgers: RwLock<BTreeMap<TenantId, Ledger>>,
+    /// The place in the log up to which everything is in force here.
+    place: watch::Sender<u64>,
+}
+
+impl Book {
+    /// Nothing yet but the roster.
+    pub(crate) fn new(roster: Arc<Roster>) -> Self {
+        Self { roster, ledgers: RwLock::default(), place: watch::channel(0).0 }
+    }
+
+    fn ledgers(&self) -> RwLockReadGuard<'_, BTreeMap<TenantId, Ledger>> {
+        self.ledgers.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes in facts in the order of the log, and says whether something else is known than before.
+    fn hear(&self, chunk: &[Heard]) -> bool {
+        let mut ledgers = self.ledgers.write().unwrap_or_else(PoisonError::into_inner);
+        let mut changed = false;
+        for heard in chunk {
+            if matches!(heard.fact, Fact::Entitlement(_) | Fact::Enforcement(_)) {
+                changed |= ledgers.entry(heard.tenant).or_default().hear(heard);
+            }
+        }
+        drop(ledgers);
+        if let Some(last) = chunk.last() {
+            self.place.send_replace(last.seq);
+        }
+        changed
+    }
+
+    /// Those of the routers in these slots whose operator allows subscribers to be enforced there.
+    pub(crate) fn enforcing(&self, slots: Slots) -> HashMap<NodeId, TenantId> {
+        let mut routers = HashMap::new();
+        self.roster.each(|tenant, node| {
+            if slots.has(slot_of(node.id)) && node.login.as_ref().is_some_and(|login| login.enforce) {
+                routers.insert(node.id, tenant);
+            }
+        });
+        routers
+    }
+
+    /// The routers at which subscribers are to get something else than when this was asked last, each with the event
+    /// that says so.
+    pub(crate) fn take_changed(&self) -> BTreeMap<NodeId, EventId> {
+        let mut ledgers = self.ledgers.write().unwrap_or_else(PoisonError::into_inner);
+        let changed = ledgers
+            .iter_mut()
+            .filter_map(|(tenant, ledger)| self.roster.look(*tenant, |network| ledger.take_changed(network)));
+        changed.flatten().collect()
+    }
+
+    /// What is to be in force at a router.
+    pub(crate) fn wanted(&self, tenant: TenantId, router: NodeId) -> Vec<Wanted> {
+        let ledgers = self.ledgers();
+        let wanted = ledgers
+            .get(&tenant)
+            .and_then(|ledger| self.roster.look(tenant, |network| ledger.wanted(network, router)));
+        wanted.unwrap_or_default()
+    }
+
+    /// Who was cut off at a router after a time.
+    pub(crate) fn cut_since(&self, tenant: TenantId, router: NodeId, since: Time) -> BTreeSet<NodeId> {
+        self.ledgers().get(&tenant).map_or_else(BTreeSet::new, |ledger| ledger.cut_since(router, since))
+    }
+
+    /// Why nobody of a tenant is cut off, if somebody has said so.
+    pub(crate) fn halted(&self, tenant: TenantId) -> Option<Hold> {
+        let ledgers = self.ledgers();
+        let cutting = ledgers.get(&tenant)?.halted()?;
+        Some(Hold::Halted { why: cutting.why.clone() })
+    }
+
+    /// Whether the operator allows subscribers to be enforced at a router, as far as it is known.
+    pub(crate) fn may_enforce(&self, tenant: TenantId, router: NodeId) -> bool {
+        let node = self.roster.node(tenant, router);
+        node.and_then(|node| Some(node.login.as_ref()?.enforce)).unwrap_or_default()
+    }
+
+    /// How many are held back at routers in these slots.
+    pub(crate) fn held_count(&self, slots: Slots) -> u64 {
+        self.ledgers().values().map(|ledger| ledger.held_count(|router| slots.has(slot_of(router)))).sum()
+    }
+
+    /// Waits until what stands at `seq` in the log is known here.
+    pub(crate) async fn reach(&self, seq: u64) {
+        let mut place = self.place.subscribe();
+        // The sender lives as long as this does.
+        let _reached = place.wait_for(|place| *place >= seq).await;
+    }
+
+    /// Reads the log up to its end as it is now; then goes on in the task that is returned, until `stop`.
+    ///
+    /// # Errors
+    ///
+    /// When the log cannot be read.
+    pub(crate) async fn follow(
+        self: &Arc<Self>,
+        log: &Log,
+        stop: CancellationToken,
+    ) -> anyhow::Result<JoinHandle<anyhow::Result<()>>> {
+        let book = Arc::clone(self);
+        let more = [Noun::Entitlement, Noun::Enforcement];
+        self.roster.follow(log, &more, move |chunk| book.hear(chunk), stop).await
+    }
+}
