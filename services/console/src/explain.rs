@@ -13,7 +13,7 @@
 use chrono::{DateTime, Utc};
 use events::{
     Claim, EventId, Fact, Health, Heard, IncidentId, IncidentSaid, NodeHealth, NodeId, NoticeId, NoticeKind,
-    Noun, Outcome, Phase, SessionState, TenantId, Time,
+    Noun, Outcome, Phase, SessionState, Sighting, TenantId, Time,
 };
 use kit::{Filter, From, Log, LogError, Raw};
 use serde::Serialize;
@@ -467,6 +467,7 @@ fn roots_of(fact: &Fact) -> Vec<NodeId> {
         | Fact::Delivery(_)
         | Fact::Repair(_)
         | Fact::Plan(_)
+        | Fact::Sighting(_)
         | Fact::Due(_)
         | Fact::Cut(_) => vec![],
     }
@@ -496,6 +497,7 @@ fn evidence_of(fact: &Fact) -> impl Iterator<Item = EventId> {
         | Fact::Delivery(_)
         | Fact::Repair(_)
         | Fact::Plan(_)
+        | Fact::Sighting(_)
         | Fact::Due(_)
         | Fact::Cut(_) => vec![],
     };
@@ -549,6 +551,12 @@ fn what(fact: &Fact) -> String {
             format!("{} of {} `{}` at the router", word(&change.change), change.menu, change.called)
         }
         Fact::Plan(plan) => format!("the router is {}", word(&plan.state)),
+        Fact::Sighting(Sighting::Device(device)) => {
+            format!("a device that was seen is {}", word(&device.state))
+        }
+        Fact::Sighting(Sighting::Scan(scan)) => {
+            format!("a router was scanned: it sees {} devices", scan.device_count)
+        }
         Fact::Due(due) => format!("a timer of {} fired", due.service),
         Fact::Revision(revision) => {
             format!("revision {} of the inventory, by {}", revision.number, revision.by)

@@ -140,6 +140,7 @@ impl Laid {
             | Fact::Due(_)
             | Fact::Repair(_)
             | Fact::Plan(_)
+            | Fact::Sighting(_)
             | Fact::Cut(_) => {}
         }
     }

@@ -131,6 +131,7 @@ impl Known {
                 | Fact::Due(_)
                 | Fact::Repair(_)
                 | Fact::Plan(_)
+                | Fact::Sighting(_)
                 | Fact::Cut(_) => {}
             }
         }

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 /// Every table that holds answers, and what its rows are told apart by.
 ///
 /// `projection_position` and `projected_tenant` say where the projector is, not what it found.
-pub const TABLES: [(&str, &str); 21] = [
+pub const TABLES: [(&str, &str); 23] = [
     ("tenant", "tenant"),
     ("policy", "tenant"),
     ("site", "id"),
@@ -31,6 +31,8 @@ pub const TABLES: [(&str, &str); 21] = [
     ("audit", "seq"),
     ("router_plan", "router"),
     ("repair", "seq"),
+    ("sighting", "id"),
+    ("router_scan", "router"),
 ];
 
 /// A digest of every column of every row of every tenant, in order of keys: lower-case hex.

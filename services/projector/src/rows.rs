@@ -11,6 +11,7 @@ mod downtime;
 mod incident;
 mod inventory;
 mod repair;
+mod sighting;
 mod telling;
 
 use crate::value::{at, number};
@@ -34,6 +35,7 @@ pub(crate) const HEARS: &[Noun] = &[
     Noun::Delivery,
     Noun::Repair,
     Noun::Plan,
+    Noun::Sighting,
 ];
 
 /// Columns of one table as arrays, and the statement that writes them all at once.
@@ -88,6 +90,7 @@ pub fn statements() -> Vec<&'static str> {
         telling::STATEMENTS,
         audit::STATEMENTS,
         repair::STATEMENTS,
+        sighting::STATEMENTS,
     ]
     .concat()
 }
@@ -102,6 +105,7 @@ pub(crate) struct Rows<'a> {
     telling: telling::Rows<'a>,
     audit: audit::Rows<'a>,
     repairs: repair::Rows<'a>,
+    sightings: sighting::Rows<'a>,
     last: Option<&'a Told>,
 }
 
@@ -131,6 +135,7 @@ impl<'a> Rows<'a> {
             Fact::Delivery(said) => self.telling.deliver(told, said),
             Fact::Repair(repair) => self.repairs.repaired(told, repair),
             Fact::Plan(plan) => self.repairs.planned(told, plan),
+            Fact::Sighting(sighting) => self.sightings.seen(told, sighting),
             Fact::Part(_) => {} // Without effect until a revision names it.
             Fact::Ask(_) | Fact::Answer(_) | Fact::Due(_) | Fact::Cut(_) => {} // No rows.
         }
@@ -155,6 +160,7 @@ impl<'a> Rows<'a> {
         self.telling.write(id, tx).await?;
         self.audit.write(id, tx).await?;
         self.repairs.write(id, tx).await?;
+        self.sightings.write(id, tx).await?;
         let Some(last) = self.last else { return Ok(()) };
         sqlx::query(PROJECTED)
             .bind(id)

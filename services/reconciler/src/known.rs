@@ -1,12 +1,15 @@
 //! What the keeper knows of the network: which routers there are, how they are entered, whether they may be
 //! changed, and whom they see.
 //!
-//! Follows inventory and keys of all tenants from the beginning of the log. What is sealed is opened when it
+//! Follows inventory, keys and what was seen of all tenants from the beginning of the log. What is sealed is opened when it
 //! is used and kept nowhere.
 
 use anyhow::Context;
-use domain::{Network, plan::Watched};
-use events::{Access, ClaimKey, Fact, Heard, LookUpKey, Node, NodeId, Noun, Sealed, TenantId, slot_of};
+use domain::{Graph, Network, plan::Watched};
+use events::{
+    Access, ClaimKey, Fact, Heard, LookUpKey, Node, NodeId, Noun, Sealed, SeenDevice, Sighting, SightingId,
+    TenantId, Time, slot_of,
+};
 use kit::{Filter, From, Log, Slots};
 use routeros_api::{
     Credentials, Options, Target,
@@ -69,14 +72,30 @@ enum Keys {
     Wrong(String),
 }
 
+/// What was last said of a device, and where.
+#[derive(Debug, Clone)]
+pub(crate) struct SaidDevice {
+    pub(crate) device: Arc<SeenDevice>,
+    pub(crate) seq: u64,
+    pub(crate) heard: Time,
+}
+
 struct Tenant {
     network: Network,
+    devices: BTreeMap<SightingId, SaidDevice>,
+    /// When each router was scanned last.
+    scanned: BTreeMap<NodeId, Time>,
     keys: Result<Arc<TenantKeys>, Keys>,
 }
 
 impl Default for Tenant {
     fn default() -> Self {
-        Self { network: Network::default(), keys: Err(Keys::Missing) }
+        Self {
+            network: Network::default(),
+            devices: BTreeMap::new(),
+            scanned: BTreeMap::new(),
+            keys: Err(Keys::Missing),
+        }
     }
 }
 
@@ -126,6 +145,12 @@ impl Book {
                     }
                     Access::Token(_) => {}
                 },
+                Fact::Sighting(Sighting::Device(device)) => {
+                    let said =
+                        SaidDevice { device: Arc::new(device.clone()), seq: heard.seq, heard: heard.heard };
+                    tenant.devices.insert(device.id, said);
+                }
+                Fact::Sighting(Sighting::Scan(scan)) => _ = tenant.scanned.insert(scan.router, scan.at),
                 Fact::Order(_)
                 | Fact::Signal(_)
                 | Fact::Answer(_)
@@ -173,6 +198,29 @@ impl Book {
         let tenants = self.tenants();
         let graph = &tenants.get(&tenant)?.network.graph;
         graph.node(graph.index_of(router)?)?.login.as_ref().map(|login| login.manage)
+    }
+
+    /// What was said of a tenant's devices.
+    pub(crate) fn sightings(&self, tenant: TenantId) -> BTreeMap<SightingId, SaidDevice> {
+        self.tenants().get(&tenant).map(|known| known.devices.clone()).unwrap_or_default()
+    }
+
+    /// How many devices are remembered, of all tenants.
+    pub(crate) fn sightings_count(&self) -> usize {
+        self.tenants().values().map(|known| known.devices.len()).sum()
+    }
+
+    /// When a router was last scanned, or tried to be.
+    pub(crate) fn scanned_at(&self, tenant: TenantId, router: NodeId) -> Option<Time> {
+        self.tenants().get(&tenant)?.scanned.get(&router).copied()
+    }
+
+    /// Does something with a tenant's graph; an empty one when there is no such tenant.
+    pub(crate) fn with_graph<T>(&self, tenant: TenantId, look: impl FnOnce(&Graph) -> T) -> T {
+        match self.tenants().get(&tenant) {
+            Some(known) => look(&known.network.graph),
+            None => look(&Graph::default()),
+        }
     }
 
     /// A router, and whom it sees.
@@ -228,7 +276,8 @@ impl Book {
         log: &Log,
         stop: CancellationToken,
     ) -> anyhow::Result<tokio::task::JoinHandle<anyhow::Result<()>>> {
-        let filters = [Noun::Inventory, Noun::Part, Noun::Revision, Noun::Access].map(Filter::noun);
+        let filters =
+            [Noun::Inventory, Noun::Part, Noun::Revision, Noun::Access, Noun::Sighting].map(Filter::noun);
         let end = log.state().await.context("asking where the log ends")?.last_seq;
         self.read(log, log.read(&filters, From::Start, Some(end))).await?;
         let (book, log) = (Arc::clone(self), log.clone());

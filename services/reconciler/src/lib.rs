@@ -13,6 +13,7 @@ mod orders;
 mod record;
 pub mod router;
 mod schedule;
+mod scout;
 mod visit;
 
 pub use crate::config::Config;
@@ -21,7 +22,8 @@ use crate::{
     known::Book,
     orders::Orders,
     record::Record,
-    schedule::{Pace, Schedule},
+    schedule::{Ordered, Pace, Schedule},
+    scout::Scout,
     visit::{Ended, Visitor},
 };
 use anyhow::Context;
@@ -59,10 +61,19 @@ pub async fn run(config: Config, service: Service) -> anyhow::Result<()> {
     };
     let mut keeper = Keeper::start(&service.log, "reconciler", options);
     let config = Arc::new(config);
+    let record = Record::new(&service.log, figures.clone());
     let visitor = Visitor {
         book: Arc::clone(&book),
         pool: Arc::new(Pool::new(Policy::default())),
-        record: Record::new(&service.log, figures.clone()),
+        scout: Scout {
+            book: Arc::clone(&book),
+            record: record.clone(),
+            figures: figures.clone(),
+            every: Duration::from_secs(config.scan_every_s),
+            most: config.scan_devices_max,
+            within: config.command_within(),
+        },
+        record,
         config: Arc::clone(&config),
         figures: figures.clone(),
         slots: keeper.slots(),
@@ -152,13 +163,17 @@ impl Desk {
         self.visitor.pool.retain(|router| routers.contains_key(router));
         self.figures.slots.set(i64::from(slots.count()));
         self.figures.routers.set(i64::try_from(self.schedule.len()).unwrap_or(i64::MAX));
+        self.figures.devices.set(i64::try_from(self.visitor.book.sightings_count()).unwrap_or(i64::MAX));
     }
 
     /// Begins what is due.
     fn tick(&mut self) {
         let now = Instant::now();
         let schedule = &mut self.schedule;
-        self.orders.hand_out(record::now(), |order| schedule.order(order.router, order.event, order.writes));
+        self.orders.hand_out(record::now(), |order| {
+            let ordered = Ordered { event: order.event, writes: order.writes, scans: order.scans };
+            schedule.order(order.router, ordered)
+        });
         let pool = &self.visitor.pool;
         let is_connected = |router| pool.get(&router).is_some_and(|router| router.standing().is_connected);
         schedule.connected(is_connected, now);

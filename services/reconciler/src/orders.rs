@@ -22,6 +22,8 @@ pub(crate) struct Waiting {
     pub(crate) event: EventId,
     /// Whether it may be changed.
     pub(crate) writes: bool,
+    /// Whether it is asked whom it sees.
+    pub(crate) scans: bool,
     heard: Time,
 }
 
@@ -40,16 +42,22 @@ impl Orders {
     /// Hears of an order.
     pub(crate) fn hear(&mut self, heard: &Heard) {
         let Fact::Order(said) = &heard.fact else { return };
-        let (router, writes) = match said.order {
-            Order::DrawPlan { router } => (router, false),
-            Order::Repair { router } => (router, true),
-            Order::Acknowledge { .. } | Order::CloseAsWrong { .. } | Order::LiveCheck { .. } => return,
+        let (router, writes, scans) = match said.order {
+            Order::DrawPlan { router } => (router, false, false),
+            Order::Repair { router } => (router, true, false),
+            Order::Scan { router } => (router, false, true),
+            Order::Acknowledge { .. }
+            | Order::CloseAsWrong { .. }
+            | Order::LiveCheck { .. }
+            | Order::AddSighting { .. }
+            | Order::RejectSighting { .. }
+            | Order::OpenSightings { .. } => return,
         };
         if self.waiting.len() == WAITING_MAX {
             self.waiting.pop_front();
             self.figures.orders_dropped.inc();
         }
-        self.waiting.push_back(Waiting { router, event: heard.id, writes, heard: heard.heard });
+        self.waiting.push_back(Waiting { router, event: heard.id, writes, scans, heard: heard.heard });
     }
 
     /// Hands out those that `take` takes.

@@ -81,6 +81,24 @@ pub async fn told(router: &Router, within: Duration) -> Result<(Told, Duration),
     Ok((Told { version, fetch: allows("fetch"), scheduler: allows("scheduler"), policies }, uptime))
 }
 
+/// What a router is called and which board it is, as it says.
+///
+/// # Errors
+///
+/// When the router does not answer. What it does not let us see is left out.
+pub async fn itself(
+    router: &Router,
+    within: Duration,
+) -> Result<(Option<String>, Option<String>), RouterError> {
+    let first = async |menu: &str, name: &'static str| {
+        let rows = or_hidden(router.call(&Command::new(menu).proplist(&[name]), within).await)?;
+        let said = rows.first().and_then(|row| row.text(name)).filter(|text| !text.is_empty());
+        Ok::<_, RouterError>(said.map(|text| text.chars().take(100).collect::<String>()))
+    };
+    let identity = first("/system/identity/print", "name").await?;
+    Ok((identity, first("/system/resource/print", "board-name").await?))
+}
+
 /// What a router does not let us see, or does not know, is not told.
 fn or_hidden(told: Result<routeros_api::Reply, RouterError>) -> Result<Vec<routeros_api::Row>, RouterError> {
     match told {

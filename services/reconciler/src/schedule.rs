@@ -39,8 +39,19 @@ struct Turn {
     round: u64,
     failures: u32,
     is_running: bool,
-    ordered: Option<(EventId, bool)>,
+    ordered: Option<Ordered>,
     was_connected: bool,
+}
+
+/// What somebody wants of a look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ordered {
+    /// The order.
+    pub(crate) event: EventId,
+    /// Whether the router may be changed.
+    pub(crate) writes: bool,
+    /// Whether it is asked whom it sees.
+    pub(crate) scans: bool,
 }
 
 /// All routers' turns.
@@ -91,10 +102,14 @@ impl Schedule {
 
     /// Somebody wants a router to be looked at now; false when it is none of ours. An order to change something is
     /// not forgotten for one only to look.
-    pub(crate) fn order(&mut self, router: NodeId, order: EventId, writes: bool) -> bool {
+    pub(crate) fn order(&mut self, router: NodeId, ordered: Ordered) -> bool {
         let Some(turn) = self.turns.get_mut(&router) else { return false };
-        let writes = writes || turn.ordered.is_some_and(|(_, writes)| writes);
-        turn.ordered = Some((order, writes));
+        let before = turn.ordered.filter(|before| before.event != ordered.event);
+        turn.ordered = Some(Ordered {
+            writes: ordered.writes || before.is_some_and(|before| before.writes),
+            scans: ordered.scans || before.is_some_and(|before| before.scans),
+            ..ordered
+        });
         true
     }
 
@@ -119,8 +134,9 @@ impl Schedule {
                     tenant: turn.tenant,
                     router,
                     why: if ordered.is_some() { Why::Order } else { turn.why },
-                    cause: ordered.map(|(order, _)| order),
-                    writes: ordered.is_none_or(|(_, writes)| writes),
+                    cause: ordered.map(|ordered| ordered.event),
+                    writes: ordered.is_none_or(|ordered| ordered.writes),
+                    scans: ordered.is_some_and(|ordered| ordered.scans),
                 };
                 Some((job, now.saturating_duration_since(at)))
             })
@@ -262,12 +278,14 @@ mod tests {
             schedule.ended(job.router, Ended::Looked { again_in: None }, now);
         }
         let order = EventId::following(EventId::default(), "test", "order");
-        assert!(schedule.order(router(1), EventId::default(), true));
-        assert!(schedule.order(router(1), order, false));
-        assert!(!schedule.order(router(7), order, true));
+        let wants = |event, writes, scans| Ordered { event, writes, scans };
+        assert!(schedule.order(router(1), wants(EventId::default(), true, false)));
+        assert!(schedule.order(router(1), wants(order, false, true)));
+        assert!(!schedule.order(router(7), wants(order, true, false)));
         let due = schedule.due(now, 9);
         let [(job, _)] = due.as_slice() else { panic!("{due:?}") };
         assert_eq!((job.router, job.cause, job.writes, job.why), (router(1), Some(order), true, Why::Order));
+        assert!(job.scans);
     }
 
     #[test]

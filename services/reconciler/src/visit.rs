@@ -4,7 +4,7 @@
 //! change is announced before it is made and recorded after it. Ended anywhere, the next look goes on from
 //! what is there then; a change that was made and not recorded is recorded as found.
 //!
-//! Then the router's word about its children is held against what is believed of them. That writes
+//! Then, when it is its turn for that, it is asked whom it sees around it (see [`crate::scout`]); and the router's word about its children is held against what is believed of them. That writes
 //! nothing to the router.
 
 use crate::{
@@ -13,6 +13,7 @@ use crate::{
     known::{Book, Known},
     record::{Record, RecordError, Standing, now},
     router,
+    scout::Scout,
 };
 use domain::{
     plan::{Desired, Fitness, Snitches, Unread, fitness, hidden, plan, script::Pusher},
@@ -70,6 +71,8 @@ pub(crate) struct Job {
     pub(crate) cause: Option<EventId>,
     /// Whether the router may be changed, if its operator allows it.
     pub(crate) writes: bool,
+    /// Whether it is asked whom it sees, be it its turn for that or not.
+    pub(crate) scans: bool,
 }
 
 /// How a look ended.
@@ -115,7 +118,7 @@ fn brief(text: &str) -> String {
 }
 
 /// What went wrong and why, without tokens.
-fn chain(error: &dyn Error) -> String {
+pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -134,6 +137,7 @@ pub(crate) struct Visitor {
     pub(crate) book: Arc<Book>,
     pub(crate) pool: Arc<Pool<NodeId>>,
     pub(crate) record: Record,
+    pub(crate) scout: Scout,
     pub(crate) config: Arc<Config>,
     pub(crate) figures: Figures,
     pub(crate) slots: watch::Receiver<Slots>,
@@ -160,6 +164,11 @@ impl Visitor {
             Err(Broken::Router { why, is_rejected, incomplete }) => {
                 tracing::info!(router = %job.router, why, "a router cannot be looked at");
                 let outcome = if incomplete.is_some() { "incomplete" } else { "unreachable" };
+                if job.scans
+                    && let Err(error) = self.scout.failed(&job, run, why.clone()).await
+                {
+                    tracing::warn!(router = %job.router, error = chain(&error), "that a router cannot be scanned was not said");
+                }
                 self.say_failed(&job, run, &mut standing, why, incomplete).await;
                 (if is_rejected { Ended::Rejected } else { Ended::Failed }, outcome)
             }
@@ -217,8 +226,11 @@ impl Visitor {
         router.knock(within).await?;
         let (told, uptime) = router::told(&router, within).await?;
         let fit = fitness(&told);
+        let (identity, board) = router::itself(&router, within).await?;
         let mut plan = Plan {
             version: Some(told.version.chars().take(100).collect()),
+            identity,
+            board,
             findings: fit.findings.iter().map(ToString::to_string).collect(),
             ..blank(job.router, known.managed)
         };
@@ -229,6 +241,10 @@ impl Visitor {
                 plan.findings.extend(why.map(str::to_owned));
                 self.record.stands(job.tenant, standing, plan, (run, job.cause, job.cause.is_some())).await?;
             }
+        }
+        self.goes_on(job.router)?;
+        if self.scout.is_due(job) {
+            self.scout.scan(job, run, &router, &known).await?;
         }
         self.goes_on(job.router)?;
         let blind_for = Duration::from_millis(u64::from(known.blind_after_boot_ms)).saturating_sub(uptime);
@@ -407,6 +423,8 @@ fn blank(router: NodeId, managed: bool) -> Plan {
         managed,
         since: now(),
         version: None,
+        identity: None,
+        board: None,
         findings: vec![],
         obstacles: vec![],
         changes: vec![],

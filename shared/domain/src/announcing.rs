@@ -65,6 +65,7 @@ impl Decide for Announcing {
             | Fact::Notice(_)
             | Fact::Repair(_)
             | Fact::Plan(_)
+            | Fact::Sighting(_)
             | Fact::Cut(_) => {}
         }
     }

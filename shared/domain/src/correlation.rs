@@ -65,7 +65,13 @@ impl Decide for Correlation {
                     tenant.orders.insert(*incident, given);
                     tenant.ordered.insert(*incident);
                 }
-                Order::LiveCheck { .. } | Order::DrawPlan { .. } | Order::Repair { .. } => {}
+                Order::LiveCheck { .. }
+                | Order::DrawPlan { .. }
+                | Order::Repair { .. }
+                | Order::Scan { .. }
+                | Order::AddSighting { .. }
+                | Order::RejectSighting { .. }
+                | Order::OpenSightings { .. } => {}
             },
             Fact::Due(due) if due.service == Self::NAME => tenant.armed = None,
             Fact::Due(_)
@@ -79,6 +85,7 @@ impl Decide for Correlation {
             | Fact::Delivery(_)
             | Fact::Repair(_)
             | Fact::Plan(_)
+            | Fact::Sighting(_)
             | Fact::Cut(_) => {}
         }
     }

@@ -57,6 +57,7 @@ impl Decide for Diagnosis {
             | Fact::Delivery(_)
             | Fact::Repair(_)
             | Fact::Plan(_)
+            | Fact::Sighting(_)
             | Fact::Cut(_) => {}
         }
     }
@@ -121,6 +122,7 @@ impl Decide for Diagnosis {
             | Fact::Due(_)
             | Fact::Repair(_)
             | Fact::Plan(_)
+            | Fact::Sighting(_)
             | Fact::Cut(_) => None, // It says none of these, or they need not be remembered.
         }
     }
@@ -588,6 +590,7 @@ impl Tenant {
             | Fact::Due(_)
             | Fact::Repair(_)
             | Fact::Plan(_)
+            | Fact::Sighting(_)
             | Fact::Cut(_) => {}
         }
     }

@@ -102,6 +102,7 @@ impl Network {
             | Fact::Due(_)
             | Fact::Repair(_)
             | Fact::Plan(_)
+            | Fact::Sighting(_)
             | Fact::Cut(_) => {}
         }
     }

@@ -2,7 +2,8 @@
 
 use crate::{
     AccessSaid, Answer, Ask, Cut, DeliverySaid, Due, EventId, HealthSaid, IncidentSaid, Inventory,
-    NoticeSaid, Noun, OrderSaid, Part, Plan, Repair, Revision, Signal, SuspicionSaid, TenantId, Time, upcast,
+    NoticeSaid, Noun, OrderSaid, Part, Plan, Repair, Revision, Sighting, Signal, SuspicionSaid, TenantId,
+    Time, upcast,
 };
 use serde::Serialize;
 
@@ -26,6 +27,7 @@ pub enum Fact {
     Delivery(DeliverySaid),
     Repair(Repair),
     Plan(Plan),
+    Sighting(Sighting),
     Due(Due),
     Cut(Cut),
 }
@@ -98,6 +100,7 @@ impl Fact {
             Noun::Cut => Fact::Cut(read(body)?),
             Noun::Repair => Fact::Repair(read(body)?),
             Noun::Plan => Fact::Plan(read(body)?),
+            Noun::Sighting => Fact::Sighting(read(body)?),
             Noun::Timer => return Err(None),
         })
     }
@@ -120,6 +123,7 @@ impl Fact {
             Fact::Delivery(_) => Noun::Delivery,
             Fact::Repair(_) => Noun::Repair,
             Fact::Plan(_) => Noun::Plan,
+            Fact::Sighting(_) => Noun::Sighting,
             Fact::Due(_) => Noun::Due,
             Fact::Cut(_) => Noun::Cut,
         }
@@ -143,6 +147,7 @@ impl Fact {
             Fact::Delivery(said) => said.now.notice.to_string(),
             Fact::Repair(repair) => repair.router.to_string(),
             Fact::Plan(plan) => plan.router.to_string(),
+            Fact::Sighting(sighting) => sighting.key(),
             Fact::Due(due) => format!("{}.{}", due.service, due.key),
             Fact::Cut(_) => "cut".into(),
         }

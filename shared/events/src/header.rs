@@ -42,6 +42,7 @@ impl Noun {
             Noun::Delivery => ("attempted", 1),
             Noun::Repair => ("made", 1),
             Noun::Plan => ("drawn", 1),
+            Noun::Sighting => ("seen", 1),
             Noun::Timer => ("armed", 1),
             Noun::Due => ("fired", 1),
             Noun::Cut => ("moved", 1),

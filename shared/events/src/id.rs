@@ -77,6 +77,8 @@ ids! {
     ChannelId;
     /// A keyed hash of (router, kind, user name or MAC): names a subscriber's service without naming the person.
     ClaimKey;
+    /// A keyed hash of what a device that routers see is told apart by: its MAC or its software's id.
+    SightingId;
 }
 
 impl TenantId {

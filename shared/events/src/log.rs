@@ -50,6 +50,8 @@ pub enum Noun {
     Repair,
     /// What is to be put right. Said by reconciler.
     Plan,
+    /// What routers see around them. Said by reconciler, and by console what people decide about it.
+    Sighting,
     /// An armed timer. Said by its service, in its commits.
     Timer,
     /// A timer that fired. Said by the server.
@@ -60,7 +62,7 @@ pub enum Noun {
 
 impl Noun {
     /// Every noun, in order.
-    pub const ALL: [Noun; 18] = [
+    pub const ALL: [Noun; 19] = [
         Noun::Inventory,
         Noun::Part,
         Noun::Revision,
@@ -76,6 +78,7 @@ impl Noun {
         Noun::Delivery,
         Noun::Repair,
         Noun::Plan,
+        Noun::Sighting,
         Noun::Timer,
         Noun::Due,
         Noun::Cut,
@@ -99,6 +102,7 @@ impl Noun {
             Noun::Delivery => "delivery",
             Noun::Repair => "repair",
             Noun::Plan => "plan",
+            Noun::Sighting => "sighting",
             Noun::Timer => "timer",
             Noun::Due => "due",
             Noun::Cut => "cut",
@@ -121,6 +125,7 @@ impl Noun {
             Noun::Incident => &["correlator"],
             Noun::Notice | Noun::Delivery => &["notifier"],
             Noun::Repair | Noun::Plan => &["reconciler"],
+            Noun::Sighting => &["reconciler", "console"],
             Noun::Timer | Noun::Cut => &["diagnostician", "correlator", "notifier"],
             Noun::Due => &[],
         }
@@ -131,7 +136,7 @@ impl Noun {
         match self {
             Noun::Inventory | Noun::Part | Noun::Revision | Noun::Access => Retention::Forever,
             Noun::Incident | Noun::Notice | Noun::Delivery | Noun::Cut | Noun::Timer => Retention::Forever,
-            Noun::Order | Noun::Suspicion | Noun::Health | Noun::Repair | Noun::Plan => {
+            Noun::Order | Noun::Suspicion | Noun::Health | Noun::Repair | Noun::Plan | Noun::Sighting => {
                 Retention::Seconds(MONTHS_13_S)
             }
             Noun::Signal | Noun::Due => Retention::Seconds(30 * DAY_S),

@@ -1,6 +1,6 @@
 //! What people ask for.
 
-use crate::{Asked, IncidentId, NodeId, OrderId};
+use crate::{Asked, IncidentId, NodeId, OrderId, SightingId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +34,28 @@ pub enum Order {
     Repair {
         /// Which router.
         router: NodeId,
+    },
+    /// Ask a router now what it sees around it.
+    Scan {
+        /// Which router.
+        router: NodeId,
+    },
+    /// Add a device that was seen to the inventory. It is in force with the order.
+    AddSighting {
+        /// Which.
+        sighting: SightingId,
+        /// As which node.
+        node: NodeId,
+    },
+    /// Not to propose a device again.
+    RejectSighting {
+        /// Which.
+        sighting: SightingId,
+    },
+    /// Show what devices are called that may be a customer's.
+    OpenSightings {
+        /// How many were shown.
+        count: u32,
     },
 }
 

@@ -23,6 +23,7 @@ pub fn of(noun: Noun) -> Option<Schema> {
         Noun::Cut => schema_for!(crate::Cut),
         Noun::Repair => schema_for!(crate::Repair),
         Noun::Plan => schema_for!(crate::Plan),
+        Noun::Sighting => schema_for!(crate::Sighting),
         Noun::Timer => return None,
     };
     let (verb, version) = noun.verb_and_version();

@@ -58,6 +58,7 @@ pub(crate) fn share(fact: &mut Fact) {
         | Fact::Due(_)
         | Fact::Repair(_)
         | Fact::Plan(_)
+        | Fact::Sighting(_)
         | Fact::Cut(_) => return,
     };
     let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);

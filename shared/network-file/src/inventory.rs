@@ -165,6 +165,7 @@ impl NetworkFile {
             plan: None,
             owner: node.owner.clone(),
             maintenance: node.maintenance.clone(),
+            origin: events::Origin::default(),
         }
     }
 
@@ -198,6 +199,7 @@ impl NetworkFile {
             plan: subscriber.plan.clone(),
             owner: Some(Owner { account: subscriber.account.clone(), ticket_url: subscriber.ticket.clone() }),
             maintenance: subscriber.maintenance.clone(),
+            origin: events::Origin::default(),
         }
     }
 }

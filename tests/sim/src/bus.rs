@@ -83,6 +83,7 @@ fn key_of(tenant: TenantId, fact: &Fact) -> Option<Key> {
         | Fact::Due(_)
         | Fact::Repair(_)
         | Fact::Plan(_)
+        | Fact::Sighting(_)
         | Fact::Cut(_) => return None,
     };
     Some((tenant, fact.noun(), thing.as_u128()))

@@ -64,6 +64,7 @@ fn is_news(fact: &Fact) -> bool {
         | Fact::Due(_)
         | Fact::Repair(_)
         | Fact::Plan(_)
+        | Fact::Sighting(_)
         | Fact::Cut(_) => false,
     }
 }

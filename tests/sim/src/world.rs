@@ -413,6 +413,7 @@ impl World {
                     reason: "planned".into(),
                 })
                 .collect(),
+            origin: events::Origin::File,
         }))
     }
 }

@@ -31,6 +31,7 @@ fn key(noun: Noun) -> &'static str {
         Noun::Incident => "incident id",
         Noun::Notice | Noun::Delivery => "notice id",
         Noun::Repair | Noun::Plan => "router id",
+        Noun::Sighting => "device-<id> or router-<id>",
         Noun::Timer | Noun::Due => "<service>.<key>",
         Noun::Cut => "<service>",
     }

@@ -132,6 +132,7 @@ fn told(raw: &Raw) -> Option<Event> {
         | Fact::Due(_)
         | Fact::Repair(_)
         | Fact::Plan(_)
+        | Fact::Sighting(_)
         | Fact::Cut(_) => return None,
     };
     let data = json!({ "seq": heard.seq, "event": heard.id, "heard": heard.heard, "said": said });

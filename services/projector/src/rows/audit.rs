@@ -54,6 +54,16 @@ impl<'a> Rows<'a> {
             }
             Order::DrawPlan { router } => ("draw_plan", router.to_string(), serde_json::json!({})),
             Order::Repair { router } => ("repair", router.to_string(), serde_json::json!({})),
+            Order::Scan { router } => ("scan", router.to_string(), serde_json::json!({})),
+            Order::AddSighting { sighting, node } => {
+                ("add_sighting", sighting.to_string(), serde_json::json!({ "node": node }))
+            }
+            Order::RejectSighting { sighting } => {
+                ("reject_sighting", sighting.to_string(), serde_json::json!({}))
+            }
+            Order::OpenSightings { count } => {
+                ("open_sightings", String::new(), serde_json::json!({ "count": count }))
+            }
             Order::LiveCheck { node, hops } => {
                 ("live_check", node.to_string(), serde_json::json!({ "hops": hops.len() }))
             }

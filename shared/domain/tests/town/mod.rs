@@ -75,6 +75,7 @@ impl Town {
             plan: None,
             owner: None,
             maintenance: vec![],
+            origin: events::Origin::default(),
         }
     }
 
