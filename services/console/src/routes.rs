@@ -9,8 +9,10 @@ mod incidents;
 mod inventory;
 mod list;
 mod live_check;
+mod onboard;
 mod orders;
 mod routers;
+mod sightings;
 mod tenants;
 mod tokens;
 
@@ -61,7 +63,7 @@ fn api() -> OpenApiRouter<Desk> {
         .routes(routes!(channels::put, channels::delete))
         .routes(routes!(inventory::sites))
         .routes(routes!(inventory::nodes))
-        .routes(routes!(inventory::node))
+        .routes(routes!(inventory::node, onboard::remove))
         .routes(routes!(health::list))
         .routes(routes!(health::show))
         .routes(routes!(history::show))
@@ -72,8 +74,14 @@ fn api() -> OpenApiRouter<Desk> {
         .routes(routes!(incidents::close_as_wrong))
         .routes(routes!(live_check::live_check))
         .routes(routes!(routers::plan, routers::draw))
+        .routes(routes!(onboard::put))
+        .routes(routes!(onboard::manage))
         .routes(routes!(routers::repair))
         .routes(routes!(routers::repairs))
+        .routes(routes!(sightings::last_scan, sightings::scan))
+        .routes(routes!(sightings::list))
+        .routes(routes!(sightings::add))
+        .routes(routes!(sightings::reject))
         .routes(routes!(events::follow))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .merge(

@@ -17,8 +17,9 @@ fn pager(host: &str) -> Value {
 }
 
 /// The routes there are, by method. A route that is added here without need is one too many.
-const ROUTES: [&str; 27] = [
+const ROUTES: [&str; 35] = [
     "delete /api/v1/channels/{name}",
+    "delete /api/v1/inventory/nodes/{node}",
     "delete /api/v1/tokens/{prefix}",
     "get /api/v1/channels",
     "get /api/v1/events",
@@ -33,6 +34,8 @@ const ROUTES: [&str; 27] = [
     "get /api/v1/nodes/{node}/history",
     "get /api/v1/routers/{router}/plan",
     "get /api/v1/routers/{router}/repairs",
+    "get /api/v1/routers/{router}/scan",
+    "get /api/v1/sightings",
     "get /api/v1/tenants",
     "get /api/v1/tenants/{slug}",
     "get /api/v1/tokens",
@@ -42,9 +45,14 @@ const ROUTES: [&str; 27] = [
     "post /api/v1/nodes/{node}/live-check",
     "post /api/v1/routers/{router}/plan",
     "post /api/v1/routers/{router}/repair",
+    "post /api/v1/routers/{router}/scan",
+    "post /api/v1/sightings/{sighting}/add",
+    "post /api/v1/sightings/{sighting}/reject",
     "post /api/v1/tenants",
     "post /api/v1/tokens",
     "put /api/v1/channels/{name}",
+    "put /api/v1/routers/{router}",
+    "put /api/v1/routers/{router}/manage",
 ];
 
 fn routes(document: &Value) -> BTreeSet<String> {

@@ -54,7 +54,7 @@ pub(crate) async fn place(
 }
 
 /// The person that the body names, with the token's name.
-fn by_whom(within: &Within, body: &[u8]) -> Answer<String> {
+pub(crate) fn by_whom(within: &Within, body: &[u8]) -> Answer<String> {
     let ordered: Ordered = if body.is_empty() {
         Ordered::default()
     } else {

@@ -139,7 +139,7 @@ pub(crate) async fn repair(
 }
 
 /// The router that is called so, and whether it may be changed. The log is asked, not the read models.
-async fn router_called(desk: &Desk, within: &Within, called: &str) -> Answer<(NodeId, bool)> {
+pub(crate) async fn router_called(desk: &Desk, within: &Within, called: &str) -> Answer<(NodeId, bool)> {
     let laid = desk.inventories.now(within.tenant).await?;
     let id = called.parse().unwrap_or_else(|_| NodeId::of(within.tenant, called));
     match desk.inventories.thing(&laid, Key::Node(id)).await? {
