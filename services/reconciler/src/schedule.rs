@@ -40,6 +40,8 @@ struct Turn {
     failures: u32,
     is_running: bool,
     ordered: Option<Ordered>,
+    /// The turn that a look which may change nothing has come before: it is still to be taken.
+    put_before: Option<(Instant, Why)>,
     was_connected: bool,
 }
 
@@ -89,6 +91,7 @@ impl Schedule {
                     failures: 0,
                     is_running: false,
                     ordered: None,
+                    put_before: None,
                     was_connected: false,
                 }
             });
@@ -130,6 +133,7 @@ impl Schedule {
                 let turn = self.turns.get_mut(&router)?;
                 turn.is_running = true;
                 let ordered = turn.ordered.take();
+                turn.put_before = ordered.filter(|ordered| !ordered.writes).map(|_| (turn.due, turn.why));
                 let job = Job {
                     tenant: turn.tenant,
                     router,
@@ -169,7 +173,8 @@ impl Schedule {
         if ended == Ended::Failed {
             turn.failures = turn.failures.saturating_add(1);
         }
-        (turn.due, turn.why) = (now + wait, why);
+        let next = (now + wait, why);
+        (turn.due, turn.why) = turn.put_before.take().filter(|(due, _)| *due < next.0).unwrap_or(next);
     }
 
     /// Looks whether sessions were lost: those routers are looked at as soon as they are back.
@@ -286,6 +291,22 @@ mod tests {
         let [(job, _)] = due.as_slice() else { panic!("{due:?}") };
         assert_eq!((job.router, job.cause, job.writes, job.why), (router(1), Some(order), true, Why::Order));
         assert!(job.scans);
+    }
+
+    #[test]
+    fn an_order_only_to_look_does_not_put_off_the_look_that_changes() {
+        let now = Instant::now();
+        let mut schedule = Schedule::new(pace());
+        schedule.keep(&routers(1), |_| true, now);
+        let order = EventId::following(EventId::default(), "test", "order");
+        assert!(schedule.order(router(0), Ordered { event: order, writes: false, scans: true }));
+        let due = schedule.due(now, 9);
+        assert_eq!((due.len(), due[0].0.writes), (1, false));
+        schedule.ended(router(0), Ended::Looked { again_in: None }, now);
+        let due = schedule.due(now, 9);
+        assert_eq!((due.len(), due[0].0.writes, due[0].0.why), (1, true, Why::Schedule));
+        schedule.ended(router(0), Ended::Looked { again_in: None }, now);
+        assert!(schedule.due(now, 9).is_empty());
     }
 
     #[test]

@@ -132,7 +132,6 @@ pub(crate) async fn put(
     let known = known.unwrap_or_else(|| fresh(id, &file_id, parent.as_ref().map(|parent| parent.tier)));
     let router = Node {
         name: new.name.unwrap_or(known.name),
-        kind: NodeKind::Device { class: DeviceClass::Router },
         needs: parent.as_ref().map_or(known.needs, |parent| vec![below(parent.id)]),
         seen_by: parent.filter(|parent| parent.login.is_some()).map(|parent| parent.id).or(known.seen_by),
         address: Some(address),
