@@ -74,7 +74,7 @@ fn api() -> OpenApiRouter<Desk> {
         .routes(routes!(incidents::close_as_wrong))
         .routes(routes!(live_check::live_check))
         .routes(routes!(routers::plan, routers::draw))
-        .routes(routes!(onboard::put))
+        .routes(routes!(onboard::add))
         .routes(routes!(onboard::manage))
         .routes(routes!(routers::repair))
         .routes(routes!(routers::repairs))

@@ -43,6 +43,7 @@ const ROUTES: [&str; 35] = [
     "post /api/v1/incidents/{incident}/acknowledge",
     "post /api/v1/incidents/{incident}/close-as-wrong",
     "post /api/v1/nodes/{node}/live-check",
+    "post /api/v1/routers",
     "post /api/v1/routers/{router}/plan",
     "post /api/v1/routers/{router}/repair",
     "post /api/v1/routers/{router}/scan",
@@ -51,7 +52,6 @@ const ROUTES: [&str; 35] = [
     "post /api/v1/tenants",
     "post /api/v1/tokens",
     "put /api/v1/channels/{name}",
-    "put /api/v1/routers/{router}",
     "put /api/v1/routers/{router}/manage",
 ];
 

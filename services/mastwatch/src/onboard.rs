@@ -6,7 +6,7 @@
 
 use crate::{
     api::Api,
-    router::{look, path_below, path_of, show_plan},
+    router::{look, path_of, show_plan},
     scout, show,
 };
 use anyhow::{Context, bail};
@@ -59,7 +59,7 @@ pub async fn add(
 ) -> anyhow::Result<ExitCode> {
     let password = password(login)?;
     let mut body = json!({
-        "address": login.address, "user": login.user, "password": password.as_str(), "tls": login.tls,
+        "id": router, "address": login.address, "user": login.user, "password": password.as_str(), "tls": login.tls,
     });
     for (key, value) in [("name", name), ("parent", parent)] {
         if let Some(value) = value {
@@ -70,7 +70,7 @@ pub async fn add(
         body["port"] = port.into();
     }
     let body = serde_json::to_vec(&body).context("writing the login")?;
-    let added = api.call(Method::PUT, &path_below("routers", &[router])?, Some(body)).await?;
+    let added = api.call(Method::POST, "/api/v1/routers", Some(body)).await?;
     let plan = look(router, "plan", api).await?;
     if !json {
         found(router, &plan);

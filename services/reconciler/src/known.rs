@@ -42,6 +42,8 @@ pub(crate) struct Known {
     pub(crate) managed: bool,
     /// What its scripts carry; of managed routers.
     pub(crate) token: Option<Zeroizing<String>>,
+    /// Its id in the network file.
+    pub(crate) file_id: String,
     /// Those it sees.
     pub(crate) children: Vec<Arc<Node>>,
     /// A router up for less than this is blind, milliseconds.
@@ -260,6 +262,7 @@ impl Book {
             },
             managed: login.manage,
             token,
+            file_id: node.file_id.clone(),
             children: graph.sees(index).iter().filter_map(|child| graph.node(*child)).cloned().collect(),
             blind_after_boot_ms: known.network.policy.blind_after_boot_ms,
             keys: Arc::clone(keys),

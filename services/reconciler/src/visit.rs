@@ -16,7 +16,7 @@ use crate::{
     scout::Scout,
 };
 use domain::{
-    plan::{Desired, Fitness, Snitches, Unread, fitness, hidden, plan, script::Pusher},
+    plan::{Fitness, Snitches, Unread, fitness, hidden, plan, script::Pusher},
     reporter::differences,
 };
 use events::{EventId, NodeId, Plan, PlanState, Repair, RepairOutcome, RouterChange, TenantId, slot_of};
@@ -37,6 +37,8 @@ const TEXT_CHARS_MAX: usize = 300;
 const OBSTACLES_MAX: usize = 50;
 /// How long a probe of a watched host waits, milliseconds.
 const NETWATCH_TIMEOUT_MS: u32 = 2_000;
+/// How the finding begins that a test of what was installed did not succeed.
+const NOT_ARRIVED: &str = "a push that was tried did not arrive";
 /// Stands in a plan for the token of a router that has none because it is not managed.
 const NO_TOKEN: &str = "mw_notissuedyet_none";
 
@@ -235,7 +237,9 @@ impl Visitor {
             ..blank(job.router, known.managed)
         };
         match self.snitches(&known, &fit) {
-            Ok(snitches) => self.settle(job, run, &router, &snitches.desired(), plan, standing).await?,
+            Ok(snitches) => {
+                self.settle(job, run, &router, (&snitches, &known.file_id), plan, standing).await?
+            }
             Err(why) => {
                 plan.state = PlanState::Unfit;
                 plan.findings.extend(why.map(str::to_owned));
@@ -286,12 +290,13 @@ impl Visitor {
         job: &Job,
         run: EventId,
         router: &Router,
-        desired: &Desired,
+        (snitches, file_id): (&Snitches, &str),
         told: Plan,
         standing: &mut Standing,
     ) -> Result<(), Broken> {
         let (tenant, within) = (job.tenant, self.config.command_within());
         let ordered = job.cause.is_some();
+        let desired = &snitches.desired();
         let mut left = usize::MAX;
         let mut refused: Option<String> = None;
         for _ in 0..PIECES_MAX {
@@ -320,6 +325,15 @@ impl Visitor {
             } else {
                 PlanState::Begun
             };
+            // What was just installed is tried; what was found wrong then stands until it is tried again.
+            let is_tried = told.managed && (left < usize::MAX || (ordered && job.writes));
+            let mut now_planned = now_planned;
+            if state == PlanState::AsDesired && is_tried {
+                now_planned.findings.extend(self.test_fire(router, snitches, file_id).await?);
+            } else if let Some(before) = &standing.plan {
+                let old = before.findings.iter().filter(|finding| finding.starts_with(NOT_ARRIVED));
+                now_planned.findings.extend(old.cloned());
+            }
             if state != PlanState::Begun {
                 let strange = || "the router shows something else than it was told".to_owned();
                 let error = (state == PlanState::Incomplete).then(|| refused.unwrap_or_else(strange));
@@ -361,6 +375,23 @@ impl Visitor {
             }
         }
         Ok(())
+    }
+
+    /// Has the router push once; why that did not arrive, if it did not.
+    async fn test_fire(
+        &self,
+        router: &Router,
+        snitches: &Snitches,
+        file_id: &str,
+    ) -> Result<Option<String>, Broken> {
+        match router::test_fire(router, &snitches.pusher, file_id, self.config.command_within()).await {
+            Ok(()) => Ok(None),
+            Err(RouterError::Call(CallError::Trap(trap))) => {
+                let why = brief(&trap.to_string());
+                Ok(Some(format!("{NOT_ARRIVED} at {}: {why}", snitches.pusher.url)))
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Records what somebody had begun, who ended before saying how it went: of the changes that he announced

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use events::{Fact, Inventory, NodeId, Noun, Order, Origin, Sighting, SightingState, TenantId};
+use events::{About, Fact, Inventory, NodeId, Noun, Order, Origin, Sighting, SightingState, TenantId};
 use lab::Lab;
 use network_file::{NetworkFile, OnlyWrittenOut};
 use reqwest::Method;
@@ -153,6 +153,11 @@ async fn a_tower_is_scanned_and_grows_into_three_tiers_by_saying_yes() {
         code == 0 && said.contains("is as it should be") && said.contains("sector sees 3 devices"),
         "{code} {said}"
     );
+    let sector = NodeId::of(TenantId::of(TENANT), "sector");
+    let signals = facts(&stack, Noun::Signal).await.into_iter();
+    let tried = signals.filter(|fact| matches!(fact, Fact::Signal(it) if it.sender == Some(sector) && it.about == About::Node(sector)));
+    assert_eq!(tried.count(), 1, "what was installed was tried, and arrived");
+    assert!(!said.contains("did not arrive"), "{said}");
     let now = writes(&lab);
     let (code, said) = types_with(&stack, TENANT, &yes, Some("s3cret\n"));
     assert_eq!((code, writes(&lab)), (0, now), "the same words again change nothing: {said}");

@@ -34,6 +34,8 @@ const PORTS: (u16, u16) = (8728, 8729);
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewRouter {
+    /// Its id, as a network file would have it.
+    id: String,
     /// Where it answers: an IP address.
     address: String,
     /// The user to log in as.
@@ -80,18 +82,12 @@ pub(crate) struct RouterAdded {
 
 /// Adds a router, or puts another login in the place of the one it had. Nothing is written to it.
 #[utoipa::path(
-    put, path = "/api/v1/routers/{router}", tag = "routers",
-    params(("router" = String, Path, description = "Its id, as a network file would have it.")),
-    request_body = NewRouter, responses((status = 200, body = RouterAdded), (status = 409), (status = 422))
+    post, path = "/api/v1/routers", tag = "routers", request_body = NewRouter,
+    responses((status = 200, body = RouterAdded), (status = 409), (status = 422))
 )]
-pub(crate) async fn put(
-    State(desk): State<Desk>,
-    within: Within,
-    Path(called): Path<String>,
-    body: Bytes,
-) -> Answer<Json<RouterAdded>> {
+pub(crate) async fn add(State(desk): State<Desk>, within: Within, body: Bytes) -> Answer<Json<RouterAdded>> {
     let new: NewRouter = read(&body)?;
-    let file_id = checked_id(&called)?;
+    let file_id = checked_id(&new.id)?;
     let address: IpAddr = new
         .address
         .parse()
@@ -155,12 +151,12 @@ pub(crate) async fn manage(
     Path(called): Path<String>,
     body: Bytes,
 ) -> Answer<Json<RouterAdded>> {
-    let wanted: Management = read(&body)?;
-    let by = named(&within, wanted.by)?;
-    let keys = keys(&desk, &within).await?;
     let laid = desk.inventories.now(within.tenant).await?;
     let found = node_called(&desk, &within, &laid, &called).await?;
     let found = found.ok_or_else(|| Problem::not_found("there is no such router"))?;
+    let wanted: Management = read(&body)?;
+    let by = named(&within, wanted.by)?;
+    let keys = keys(&desk, &within).await?;
     if found.origin.is_file() {
         return Err(of_the_file(&found.file_id).into());
     }
