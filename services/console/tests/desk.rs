@@ -235,6 +235,7 @@ async fn with_the_ids_of_another_tenant_nothing_of_it_is_seen_or_changed() {
                 .replace("{name}", "pager")
                 .replace("{node}", &node)
                 .replace("{router}", &node)
+                .replace("{sighting}", &node)
                 .replace("{incident}", &b.incident);
             let router = json!({"name": "x", "opens": "router", "router": node});
             for (named, queried) in [(None, ""), (Some("valley"), ""), (None, "?tenant=valley")] {

@@ -238,7 +238,7 @@ impl Visitor {
         };
         match self.snitches(&known, &fit) {
             Ok(snitches) => {
-                self.settle(job, run, &router, (&snitches, &known.file_id), plan, standing).await?
+                self.settle(job, run, &router, (&snitches, &known.file_id), plan, standing).await?;
             }
             Err(why) => {
                 plan.state = PlanState::Unfit;
