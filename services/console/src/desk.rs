@@ -158,6 +158,7 @@ impl From<ImportError> for Refusal {
                 tracing::warn!(reason, "an import is not complete");
                 Problem::unavailable(error.to_string(), COME_AGAIN).into()
             }
+            ImportError::Laid(error) => error.into(),
             ImportError::Part { .. } => fault(&error),
         }
     }

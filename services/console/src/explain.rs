@@ -13,7 +13,7 @@
 use chrono::{DateTime, Utc};
 use events::{
     Claim, Enforcement, Entitlement, EventId, Fact, Health, Heard, IncidentId, IncidentSaid, NodeHealth,
-    NodeId, NoticeId, NoticeKind, Noun, Outcome, Phase, SessionState, TenantId, Time,
+    NodeId, NoticeId, NoticeKind, Noun, Outcome, Phase, SessionState, Sighting, TenantId, Time,
 };
 use kit::{Filter, From, Log, LogError, Raw};
 use serde::Serialize;
@@ -469,6 +469,7 @@ fn roots_of(fact: &Fact) -> Vec<NodeId> {
         | Fact::Plan(_)
         | Fact::Entitlement(_)
         | Fact::Enforcement(_)
+        | Fact::Sighting(_)
         | Fact::Due(_)
         | Fact::Cut(_) => vec![],
     }
@@ -500,6 +501,7 @@ fn evidence_of(fact: &Fact) -> impl Iterator<Item = EventId> {
         | Fact::Plan(_)
         | Fact::Entitlement(_)
         | Fact::Enforcement(_)
+        | Fact::Sighting(_)
         | Fact::Due(_)
         | Fact::Cut(_) => vec![],
     };
@@ -570,6 +572,12 @@ fn what(fact: &Fact) -> String {
         }
         Fact::Enforcement(Enforcement::Subscriber(now)) => {
             format!("what it is entitled to is {} at its router", word(&now.state))
+        }
+        Fact::Sighting(Sighting::Device(device)) => {
+            format!("a device that was seen is {}", word(&device.state))
+        }
+        Fact::Sighting(Sighting::Scan(scan)) => {
+            format!("a router was scanned: it sees {} devices", scan.device_count)
         }
         Fact::Due(due) => format!("a timer of {} fired", due.service),
         Fact::Revision(revision) => {

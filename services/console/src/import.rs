@@ -7,19 +7,20 @@
 //! down only what is missing.
 //!
 //! The file is the whole truth about sites, nodes and tokens it brought: what it no longer names is
-//! said to be no more. Channels are left alone by a file that names none.
+//! said to be no more. Channels are left alone by a file that names none, and nodes that people added one by one
+//! by a file that does not name them; one that would take away what such a node needs is refused.
 
 mod entitled;
 
 use self::entitled::with_address;
 use crate::{
     access::{AccessError, Held, Register},
-    laid::{Inventories, Key, Laid, Like, like, revision_subject},
+    laid::{Inventories, Key, Laid, LaidError, Like, like, revision_subject},
 };
 use domain::{Graph, Problem};
 use events::{
-    Entitled, EventId, Fact, Inventory, LookUpKey, NodeId, Noun, Part, Revision, RevisionSource, Say, Sealed,
-    Subject, TenantId, Time, Token,
+    Entitled, EventId, Fact, Group, Inventory, LookUpKey, Member, NodeId, Noun, Part, Revision,
+    RevisionSource, Say, Sealed, Subject, TenantId, Time, Token,
 };
 use kit::{
     Filter, Log, LogError, Outgoing, PublishError, commit::COMMIT_MESSAGES_MAX, message::EVENT_BYTES_MAX,
@@ -69,6 +70,8 @@ pub struct Imported {
     pub removed: usize,
     /// Those that are as before.
     pub unchanged: usize,
+    /// Nodes that people added one by one and that the file does not name: they stay.
+    pub left_alone: usize,
     /// Tokens that open something now, or something else than before.
     pub tokens_granted: usize,
     /// Tokens that the file no longer names.
@@ -123,6 +126,9 @@ pub(crate) enum ImportError {
     /// The revision is in force, but what follows it is not complete.
     #[error("revision {revision} is in force, but {what} were not all stored: import the file again")]
     Half { revision: u64, what: &'static str, reason: String },
+    /// A thing is not where it lay.
+    #[error(transparent)]
+    Laid(#[from] LaidError),
     /// A part is not what was laid down.
     #[error("part {n} of the import `{digest}` is not what was laid down")]
     Part { digest: String, n: u32 },
@@ -169,6 +175,8 @@ struct Difference {
     changed: usize,
     removed: usize,
     unchanged: usize,
+    /// Nodes that are not the file's and that it does not name.
+    left_alone: Vec<NodeId>,
 }
 
 /// How the tokens differ from the file.
@@ -258,6 +266,10 @@ impl Importer {
             return Err(ImportError::Moved { now: number });
         }
         let difference = difference(ready, &laid);
+        let wrong = self.orphaned(tenant, &laid, &difference, &asked.file).await?;
+        if !wrong.is_empty() {
+            return Err(ImportError::Wrong { wrong, more: false });
+        }
         let forsaken = laid.forsaken(crate::now().plus_ms(-PARTS_KEPT_MS));
         drop(laid);
         let tokens = self.token_difference(tenant, ready, asked)?;
@@ -273,6 +285,7 @@ impl Importer {
             changed: difference.changed,
             removed: difference.removed,
             unchanged: difference.unchanged,
+            left_alone: difference.left_alone.len(),
             tokens_granted: tokens.granted,
             tokens_revoked: tokens.revoked,
             tokens_left_revoked: tokens.left_revoked,
@@ -295,7 +308,7 @@ impl Importer {
                 file_digest: Some(ready.text_digest.clone()),
                 by: asked.by.clone(),
             };
-            done.parts = self.commit(&change, difference.things, tokens.said).await?;
+            done.parts = self.commit(&change, difference.things, tokens.said, None).await?;
             done.revision = change.number;
             done.committed = true;
         }
@@ -307,9 +320,61 @@ impl Importer {
         Ok(done)
     }
 
-    /// Says a change that is small: one that a person made by hand.
-    pub(crate) async fn change(&self, change: &Change, things: Vec<Inventory>) -> Result<(), ImportError> {
-        self.commit(change, things, vec![]).await.map(|_| ())
+    /// Nodes that stay although the file does not name them, and need something that goes with it.
+    async fn orphaned(
+        &self,
+        tenant: TenantId,
+        laid: &Laid,
+        difference: &Difference,
+        file: &str,
+    ) -> Result<Vec<Wrong>, ImportError> {
+        let gone: HashSet<Key> =
+            difference.things.iter().filter(|thing| like(thing).is_none()).map(Key::of).collect();
+        if gone.is_empty() {
+            return Ok(vec![]);
+        }
+        let mut wrong = Vec::new();
+        for id in &difference.left_alone {
+            let Some(Inventory::Node(node)) = self.inventories.thing(laid, Key::Node(*id)).await? else {
+                continue;
+            };
+            let mut needed: Vec<Key> = node.seen_by.map(Key::Node).into_iter().collect();
+            needed.extend(node.site.map(Key::Site));
+            node.needs
+                .iter()
+                .for_each(|group| members_of(group, &mut |member| needed.push(Key::Node(member))));
+            if needed.iter().any(|key| gone.contains(key)) {
+                tracing::debug!(%tenant, node = node.file_id, "a file would take away what this node needs");
+                wrong.push(Wrong {
+                    file: file.to_owned(),
+                    line: 1,
+                    column: 1,
+                    message: format!(
+                        "`{}` was added by hand, and the file does not name what it hangs on any more",
+                        node.file_id
+                    ),
+                    hint: Some(format!(
+                        "name that in the file, or remove it first: `mastwatch router remove {}`",
+                        node.file_id
+                    )),
+                });
+            }
+        }
+        Ok(wrong)
+    }
+
+    /// Says a change that is small: one that a person made by hand, with its tokens and what belongs to it. All of it
+    /// or nothing. Gives the places of `beside`.
+    pub(crate) async fn change(
+        &self,
+        change: &Change,
+        things: Vec<Inventory>,
+        tokens: Vec<Token>,
+        beside: Vec<Outgoing>,
+    ) -> Result<Vec<u64>, ImportError> {
+        let mut laid = Small { beside, places: vec![] };
+        self.commit(change, things, tokens, Some(&mut laid)).await?;
+        Ok(laid.places)
     }
 
     /// Says everything that differs; returns in how many parts.
@@ -318,6 +383,7 @@ impl Importer {
         change: &Change,
         things: Vec<Inventory>,
         mut tokens: Vec<Token>,
+        small: Option<&mut Small>,
     ) -> Result<usize, ImportError> {
         let tenant = change.tenant;
         let sizes: Vec<usize> = things.iter().map(bytes_of).collect();
@@ -343,6 +409,9 @@ impl Importer {
         let first_token = said.len();
         let mut outs = said;
         outs.extend(tokens.iter().map(|token| token_out(change, revision_id, token)));
+        let first_beside = outs.len();
+        let beside_count = small.as_ref().map_or(0, |small| small.beside.len());
+        outs.extend(small.iter().flat_map(|small| small.beside.iter().cloned()));
         let revision = Revision {
             number: change.number,
             source,
@@ -352,7 +421,10 @@ impl Importer {
         outs.push(outgoing(tenant, revision_id, None, Fact::Revision(revision)));
         let stored = self.log.commit(outs, Some((&revision_subject(tenant), change.after_seq))).await?;
         for (token, at) in tokens.into_iter().zip(stored.iter().skip(first_token)) {
-            self.register.remember_token(tenant, token, &by_file(&change.by), at.seq);
+            self.register.remember_token(tenant, token, &change.token_by(), at.seq);
+        }
+        if let Some(small) = small {
+            small.places = stored.iter().skip(first_beside).take(beside_count).map(|at| at.seq).collect();
         }
         self.say_tokens(change, revision_id, later).await?;
         Ok(parts)
@@ -373,7 +445,7 @@ impl Importer {
                 reason: error.to_string(),
             })?;
             for (token, at) in tokens.iter().zip(stored) {
-                self.register.remember_token(change.tenant, token.clone(), &by_file(&change.by), at.seq);
+                self.register.remember_token(change.tenant, token.clone(), &change.token_by(), at.seq);
             }
         }
         Ok(())
@@ -508,6 +580,12 @@ impl Importer {
     }
 }
 
+/// What is said together with a small change, and where that came to lie.
+struct Small {
+    beside: Vec<Outgoing>,
+    places: Vec<u64>,
+}
+
 /// A change of the inventory, and what it is made on.
 #[derive(Debug, Clone)]
 pub(crate) struct Change {
@@ -518,6 +596,34 @@ pub(crate) struct Change {
     pub(crate) after_seq: u64,
     pub(crate) file_digest: Option<String>,
     pub(crate) by: String,
+}
+
+impl Change {
+    /// The next change of an inventory, made by hand.
+    pub(crate) fn by_hand(tenant: TenantId, laid: &Laid, by: &str) -> Self {
+        Self {
+            tenant,
+            number: laid.number() + 1,
+            after_seq: laid.revision_seq,
+            file_digest: None,
+            by: by.to_owned(),
+        }
+    }
+
+    /// By whom tokens are said that come with it: a file's go with the file.
+    fn token_by(&self) -> String {
+        if self.file_digest.is_some() { by_file(&self.by) } else { self.by.clone() }
+    }
+}
+
+/// Calls `each` for every node in a group and in the groups in it.
+pub(crate) fn members_of(group: &Group, each: &mut impl FnMut(NodeId)) {
+    for member in &group.members {
+        match member {
+            Member::Node(id) => each(*id),
+            Member::Group(group) => members_of(group, each),
+        }
+    }
 }
 
 async fn read(text: String, name: String) -> Result<(NetworkFile, String), ImportError> {
@@ -618,6 +724,10 @@ fn difference(ready: &Ready, laid: &Laid) -> Difference {
                 found.unchanged += 1;
                 continue;
             }
+            Key::Node(id) if laid.things.get(&key).is_some_and(|lies| !lies.is_file) => {
+                found.left_alone.push(id);
+                continue;
+            }
             Key::Channel(id) => found.things.push(Inventory::ChannelRemoved { id }),
             Key::Site(id) => found.things.push(Inventory::SiteRemoved { id }),
             Key::Node(id) => found.things.push(Inventory::NodeRemoved { id }),
@@ -641,7 +751,7 @@ fn following(tenant: TenantId, what: &str) -> EventId {
 
 fn token_out(change: &Change, revision_id: EventId, token: &Token) -> Outgoing {
     let id = EventId::following(revision_id, crate::SOURCE, &format!("token-{}", token.prefix));
-    Register::token_said(change.tenant, id, token.clone(), &by_file(&change.by))
+    Register::token_said(change.tenant, id, token.clone(), &change.token_by())
 }
 
 fn outgoing(tenant: TenantId, id: EventId, cause: Option<EventId>, fact: Fact) -> Outgoing {

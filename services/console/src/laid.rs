@@ -67,10 +67,41 @@ pub(crate) fn like(thing: &Inventory) -> Option<Like> {
     }
 }
 
+/// Whether a thing is a network file's; what people added one by one is not.
+fn is_file(thing: &Inventory) -> bool {
+    match thing {
+        Inventory::Node(node) => node.origin.is_file(),
+        Inventory::Tenant(_)
+        | Inventory::Policy(_)
+        | Inventory::Site(_)
+        | Inventory::Channel(_)
+        | Inventory::SiteRemoved { .. }
+        | Inventory::NodeRemoved { .. }
+        | Inventory::ChannelRemoved { .. } => true,
+    }
+}
+
+/// What a message says of one thing.
+#[derive(Debug, Clone, Copy)]
+struct Told {
+    key: Key,
+    /// None: it is no more.
+    like: Option<Like>,
+    is_file: bool,
+}
+
+impl Told {
+    fn of(thing: &Inventory) -> Self {
+        Self { key: Key::of(thing), like: like(thing), is_file: is_file(thing) }
+    }
+}
+
 /// One thing: what it is like, and where it is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Lies {
     pub(crate) like: Like,
+    /// Whether it is a network file's.
+    pub(crate) is_file: bool,
     seq: u64,
     /// Which thing of a part; 0 of a message of its own.
     nth: u32,
@@ -81,7 +112,7 @@ pub(crate) struct Lies {
 struct LaidPart {
     seq: u64,
     heard: Time,
-    things: Vec<(Key, Option<Like>)>,
+    things: Vec<Told>,
 }
 
 /// One tenant's inventory as of its last revision.
@@ -93,7 +124,7 @@ pub(crate) struct Laid {
     pub(crate) revision: Option<Revision>,
     /// Its place; 0 when there is none.
     pub(crate) revision_seq: u64,
-    staged: Vec<(Key, Option<Like>, u64)>,
+    staged: Vec<(Told, u64)>,
     parts: BTreeMap<String, BTreeMap<u32, LaidPart>>,
     read_to: u64,
 }
@@ -120,9 +151,9 @@ impl Laid {
             }
         };
         match heard.fact {
-            Fact::Inventory(thing) => self.staged.push((Key::of(&thing), like(&thing), heard.seq)),
+            Fact::Inventory(thing) => self.staged.push((Told::of(&thing), heard.seq)),
             Fact::Part(Part { digest, n, things }) => {
-                let things = things.iter().map(|thing| (Key::of(thing), like(thing))).collect();
+                let things = things.iter().map(Told::of).collect();
                 let part = LaidPart { seq: heard.seq, heard: heard.heard, things };
                 self.parts.entry(digest).or_default().insert(n, part);
             }
@@ -142,6 +173,7 @@ impl Laid {
             | Fact::Plan(_)
             | Fact::Entitlement(_)
             | Fact::Enforcement(_)
+            | Fact::Sighting(_)
             | Fact::Cut(_) => {}
         }
     }
@@ -149,22 +181,22 @@ impl Laid {
     fn revise(&mut self, revision: Revision, seq: u64) {
         if let RevisionSource::Parts { digest, .. } = &revision.source {
             for part in self.parts.remove(digest).unwrap_or_default().into_values() {
-                for (nth, (key, like)) in (0..).zip(part.things) {
-                    self.lay(key, like, part.seq, nth);
+                for (nth, told) in (0..).zip(part.things) {
+                    self.lay(told, part.seq, nth);
                 }
             }
         }
-        for (key, like, seq) in std::mem::take(&mut self.staged) {
-            self.lay(key, like, seq, 0);
+        for (told, seq) in std::mem::take(&mut self.staged) {
+            self.lay(told, seq, 0);
         }
         self.revision = Some(revision);
         self.revision_seq = seq;
     }
 
-    fn lay(&mut self, key: Key, like: Option<Like>, seq: u64, nth: u32) {
-        match like {
-            Some(like) => self.things.insert(key, Lies { like, seq, nth }),
-            None => self.things.remove(&key),
+    fn lay(&mut self, told: Told, seq: u64, nth: u32) {
+        match told.like {
+            Some(like) => self.things.insert(told.key, Lies { like, is_file: told.is_file, seq, nth }),
+            None => self.things.remove(&told.key),
         };
     }
 }

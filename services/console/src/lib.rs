@@ -8,6 +8,7 @@
 //! replicas may run side by side.
 
 mod access;
+mod adopt;
 mod config;
 mod desk;
 mod entitlements;

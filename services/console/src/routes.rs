@@ -10,8 +10,10 @@ mod inventory;
 mod keys;
 mod list;
 mod live_check;
+mod onboard;
 mod orders;
 mod routers;
+mod sightings;
 mod subscribers;
 mod tenants;
 mod tokens;
@@ -66,7 +68,7 @@ fn api() -> OpenApiRouter<Desk> {
         .routes(routes!(channels::put, channels::delete))
         .routes(routes!(inventory::sites))
         .routes(routes!(inventory::nodes))
-        .routes(routes!(inventory::node))
+        .routes(routes!(inventory::node, onboard::remove))
         .routes(routes!(health::list))
         .routes(routes!(health::show))
         .routes(routes!(history::show))
@@ -78,6 +80,8 @@ fn api() -> OpenApiRouter<Desk> {
         .routes(routes!(live_check::live_check))
         .routes(routes!(keys::rewrap))
         .routes(routes!(routers::plan, routers::draw))
+        .routes(routes!(onboard::add))
+        .routes(routes!(onboard::manage))
         .routes(routes!(routers::repair))
         .routes(routes!(routers::repairs))
         .routes(routes!(subscribers::router))
@@ -87,6 +91,10 @@ fn api() -> OpenApiRouter<Desk> {
         .routes(routes!(subscribers::resume))
         .routes(routes!(subscribers::standings))
         .routes(routes!(subscribers::cutting, subscribers::put_cutting))
+        .routes(routes!(sightings::last_scan, sightings::scan))
+        .routes(routes!(sightings::list))
+        .routes(routes!(sightings::add))
+        .routes(routes!(sightings::reject))
         .routes(routes!(events::follow))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .merge(

@@ -17,8 +17,9 @@ fn pager(host: &str) -> Value {
 }
 
 /// The routes there are, by method. A route that is added here without need is one too many.
-const ROUTES: [&str; 38] = [
+const ROUTES: [&str; 46] = [
     "delete /api/v1/channels/{name}",
+    "delete /api/v1/inventory/nodes/{node}",
     "delete /api/v1/tokens/{prefix}",
     "get /api/v1/channels",
     "get /api/v1/cutting",
@@ -36,6 +37,8 @@ const ROUTES: [&str; 38] = [
     "get /api/v1/routers/{router}/enforcement",
     "get /api/v1/routers/{router}/plan",
     "get /api/v1/routers/{router}/repairs",
+    "get /api/v1/routers/{router}/scan",
+    "get /api/v1/sightings",
     "get /api/v1/subscribers/{account}/service",
     "get /api/v1/tenants",
     "get /api/v1/tenants/{slug}",
@@ -45,15 +48,20 @@ const ROUTES: [&str; 38] = [
     "post /api/v1/incidents/{incident}/close-as-wrong",
     "post /api/v1/keys/rewrap",
     "post /api/v1/nodes/{node}/live-check",
+    "post /api/v1/routers",
     "post /api/v1/routers/{router}/cut-held",
     "post /api/v1/routers/{router}/plan",
     "post /api/v1/routers/{router}/repair",
+    "post /api/v1/routers/{router}/scan",
+    "post /api/v1/sightings/{sighting}/add",
+    "post /api/v1/sightings/{sighting}/reject",
     "post /api/v1/subscribers/{account}/resume",
     "post /api/v1/subscribers/{account}/suspend",
     "post /api/v1/tenants",
     "post /api/v1/tokens",
     "put /api/v1/channels/{name}",
     "put /api/v1/cutting",
+    "put /api/v1/routers/{router}/manage",
     "put /api/v1/services",
     "put /api/v1/subscribers/{account}/service",
 ];
@@ -239,6 +247,7 @@ async fn with_the_ids_of_another_tenant_nothing_of_it_is_seen_or_changed() {
                 .replace("{node}", &node)
                 .replace("{router}", &node)
                 .replace("{account}", &node)
+                .replace("{sighting}", &node)
                 .replace("{incident}", &b.incident);
             let router = json!({"name": "x", "opens": "router", "router": node});
             for (named, queried) in [(None, ""), (Some("valley"), ""), (None, "?tenant=valley")] {

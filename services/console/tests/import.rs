@@ -39,7 +39,7 @@ async fn a_file_is_imported_once_and_only_what_differs_is_said_again() {
     let done = g.imported(&file).await;
     let expected = json!({
         "tenant": "hillside", "revision": 1, "committed": true, "dry_run": false,
-        "created": 26, "changed": 0, "removed": 0, "unchanged": 0,
+        "created": 26, "changed": 0, "removed": 0, "unchanged": 0, "left_alone": 0,
         "tokens_granted": 3, "tokens_revoked": 0, "tokens_left_revoked": [],
         "persons_stored": 16, "persons_forgotten": 0, "entitlements_set": 0, "parts": 0,
     });

@@ -4,6 +4,9 @@
 //! What does change (what is broken, who is connected) is in [`crate::world`] and [`crate::state`].
 
 mod from_file;
+mod neighbours;
+
+pub use self::neighbours::{Neighbour, Port};
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -135,6 +138,8 @@ pub struct Node {
     pub stand_ins: Vec<RouterIndex>,
     /// Whether it is a radio that is connected to the router that sees it.
     pub is_radio: bool,
+    /// Which model it says it is.
+    pub board: &'static str,
     /// What it adds to every path through it.
     pub hop: Hop,
     /// How long it takes to start after it is mended, in the routers' time.
@@ -152,6 +157,7 @@ impl Node {
             seen_by: None,
             stand_ins: Vec::new(),
             is_radio: false,
+            board: "RBLHG-5nD",
             hop: Hop::default(),
             boot: Duration::ZERO,
         }
@@ -185,6 +191,8 @@ pub struct Habits {
     pub is_lived_in: bool,
     /// How far its wall clock is ahead, seconds; behind when negative.
     pub clock_ahead_s: i64,
+    /// Whether it passes on what is said below it, so that the next one up hears it too.
+    pub bridges: bool,
 }
 
 /// What a board may do before somebody has pressed its button. Source: `/system/device-mode`; boards
@@ -239,6 +247,7 @@ impl Default for Habits {
             radius: false,
             is_lived_in: false,
             clock_ahead_s: 0,
+            bridges: false,
         }
     }
 }
@@ -305,6 +314,10 @@ pub struct Network {
     dependants: Vec<Vec<NodeIndex>>,
     /// What a router sees, and whose session it may stand in for.
     children: Vec<Vec<NodeIndex>>,
+    /// Whom a router hears.
+    neighbours: Vec<Vec<Neighbour>>,
+    /// Which router a node is played by.
+    played: HashMap<NodeIndex, RouterIndex>,
 }
 
 impl Network {
@@ -369,7 +382,15 @@ impl Network {
                 return Err(NetworkError::NotLoopback { id: id(), address: router.address });
             }
         }
-        Ok(Self { nodes, routers, by_id, dependants, children })
+        let indexes = (0..routers.len() as u32).map(RouterIndex);
+        let played: HashMap<NodeIndex, RouterIndex> =
+            indexes.clone().map(|router| (routers[router.at()].node, router)).collect();
+        let of_router = |router: RouterIndex| {
+            let played = |node: NodeIndex| played.get(&node).copied();
+            neighbours::of_router(router, &nodes, &routers, &dependants, &children[router.at()], played)
+        };
+        let neighbours = indexes.map(of_router).collect();
+        Ok(Self { nodes, routers, by_id, dependants, children, neighbours, played })
     }
 
     /// Every node.
@@ -410,6 +431,16 @@ impl Network {
     /// Who names this node in its needs.
     pub fn dependants(&self, node: NodeIndex) -> &[NodeIndex] {
         &self.dependants[node.at()]
+    }
+
+    /// Whom a router hears around it.
+    pub fn neighbours(&self, router: RouterIndex) -> &[Neighbour] {
+        &self.neighbours[router.at()]
+    }
+
+    /// Which router a node is played by.
+    pub fn played(&self, node: NodeIndex) -> Option<RouterIndex> {
+        self.played.get(&node).copied()
     }
 
     /// What a router sees, and whose session it may stand in for.

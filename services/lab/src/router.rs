@@ -5,6 +5,7 @@
 //! [`ping`] measures.
 
 mod door;
+mod fetch;
 pub mod menu;
 mod ping;
 mod query;

@@ -182,6 +182,8 @@ pub struct State {
     pub(crate) holders: HashMap<NodeIndex, RouterIndex>,
     /// Nodes that were mended and are not up yet, and for which the end of their boot is due.
     starting: HashMap<NodeIndex, u32>,
+    /// Boxes that were plugged in elsewhere since, and at which port of which router.
+    pub(crate) plugged: HashMap<NodeIndex, (RouterIndex, u16)>,
     /// Counts starts.
     starts: u32,
     /// Counts scripts that were put into a queue.
@@ -245,6 +247,7 @@ impl State {
             addresses,
             holders: HashMap::new(),
             starting: HashMap::new(),
+            plugged: HashMap::new(),
             starts: 0,
             scripts_queued: 0,
         };

@@ -1,7 +1,9 @@
-//! `mastwatch router`: what would be changed on a router, what was, and having it done.
+//! `mastwatch router`: what would be changed on a router, what was, and having it done. What routers see around them is
+//! in [`scout`], adding one in [`onboard`].
 
 use crate::{
     api::{Api, Cursor},
+    onboard, scout,
     show::{self, clock},
 };
 use anyhow::{Context, bail};
@@ -43,6 +45,39 @@ enum RouterCommand {
         /// The router's id in the network file.
         router: String,
     },
+    /// Ask a router now whom it sees around it, and show the tree. Nothing is written. Exit code 3: it could not be asked.
+    Scan {
+        /// The router's id in the network file.
+        router: String,
+    },
+    /// Show which devices are proposed, or have moved, below what they hang on.
+    Proposals(scout::ProposalsArgs),
+    /// Add a router: with --address and --user. Or a device that was seen: what it hangs on, and that its router watches
+    /// it, in one step.
+    Add {
+        /// The name of the router, or the id of the device or its beginning.
+        name_or_id: String,
+        #[command(flatten)]
+        login: onboard::RouterLogin,
+        #[command(flatten)]
+        device: scout::DeviceArgs,
+        /// What people read.
+        #[arg(long)]
+        name: Option<String>,
+        /// The id of what it hangs on.
+        #[arg(long)]
+        parent: Option<String>,
+    },
+    /// Not to propose a device again as long as it is the same.
+    Reject {
+        /// Its id or the beginning of it.
+        device: String,
+    },
+    /// Take a router or device out of the inventory that was added by `add`.
+    Remove {
+        /// Its id.
+        node: String,
+    },
     /// Show what was changed on a router, the newest first.
     Repairs {
         /// The router's id in the network file.
@@ -66,6 +101,17 @@ pub async fn run(args: &RouterArgs, api: &Api, json: bool) -> anyhow::Result<Exi
             let plan = plan.with_context(|| format!("nothing was said of a router `{router}` yet"))?;
             Ok(shown_plan(&plan, json))
         }
+        RouterCommand::Scan { router } => scout::scan(router, api, json).await,
+        RouterCommand::Proposals(args) => scout::proposals(args, api, json).await,
+        RouterCommand::Add { name_or_id, login, device, name, parent } => {
+            let named = (name.as_deref(), parent.as_deref());
+            match login.address {
+                Some(_) => onboard::add(name_or_id, login, named, api, json).await,
+                None => scout::add(name_or_id, device, named, api, json).await,
+            }
+        }
+        RouterCommand::Reject { device } => scout::reject(device, api, json).await,
+        RouterCommand::Remove { node } => scout::remove(node, api, json).await,
         RouterCommand::Plan { router, last: false } => {
             Ok(shown_plan(&ordered(router, "plan", api).await?.0, json))
         }
@@ -94,18 +140,50 @@ pub async fn run(args: &RouterArgs, api: &Api, json: bool) -> anyhow::Result<Exi
     }
 }
 
+/// Orders a look, and waits until it has ended: how the router stands then.
+///
+/// # Errors
+///
+/// When the console refuses, or nobody looks at the router in time.
+pub(crate) async fn look(router: &str, what: &str, api: &Api) -> anyhow::Result<Value> {
+    Ok(ordered(router, what, api).await?.0)
+}
+
 /// Orders a look, and waits until it has ended: how the router stands then, and the order's place in the log.
 async fn ordered(router: &str, what: &str, api: &Api) -> anyhow::Result<(Value, i64)> {
     let order = api.call(Method::POST, &path_of(router, what)?, None).await;
     let order = order.with_context(|| format!("ordering a look at `{router}`"))?;
     let since = order["seq"].as_i64().context("the console gave the order no place in the log")?;
-    let (path, began) = (path_of(router, "plan")?, Instant::now());
+    let plan = waited(router, Ordered { what: "plan", since }, api, |plan| plan["state"] != "begun").await?;
+    Ok((plan, since))
+}
+
+/// What is waited for.
+pub(crate) struct Ordered {
+    /// What of the router is read: its `plan` or `scan`.
+    pub(crate) what: &'static str,
+    /// The place of the order in the log: what is said after it counts.
+    pub(crate) since: i64,
+}
+
+/// Waits until something is said of a router that has ended.
+///
+/// # Errors
+///
+/// When the console refuses, or nobody looks at the router in time.
+pub(crate) async fn waited(
+    router: &str,
+    ordered: Ordered,
+    api: &Api,
+    has_ended: impl Fn(&Value) -> bool,
+) -> anyhow::Result<Value> {
+    let (path, began) = (path_of(router, ordered.what)?, Instant::now());
     loop {
-        if let Some(plan) = api.find(&path).await?
-            && plan["seq"].as_i64().is_some_and(|seq| seq > since)
-            && plan["state"] != "begun"
+        if let Some(said) = api.find(&path).await?
+            && said["seq"].as_i64().is_some_and(|seq| seq > ordered.since)
+            && has_ended(&said)
         {
-            return Ok((plan, since));
+            return Ok(said);
         }
         if began.elapsed() > WITHIN {
             bail!(
@@ -121,31 +199,36 @@ fn shown_plan(plan: &Value, json: bool) -> ExitCode {
     if json {
         show::json(plan);
     } else {
-        let text = |key: &str| plan[key].as_str().unwrap_or_default();
-        let count = plan["change_count"].as_i64().unwrap_or_default();
-        let name = plan["name"].as_str().unwrap_or(text("router"));
-        let version = plan["version"].as_str().map(|version| format!(" ({version})")).unwrap_or_default();
-        show::line(format!("{name}{version}: {}", sentence(text("state"), count)));
-        for said in ["findings", "obstacles"].iter().filter_map(|key| plan[*key].as_array()).flatten() {
-            show::line(format!("  ! {}", said.as_str().unwrap_or_default()));
-        }
-        if let Some(error) = plan["error"].as_str() {
-            show::line(format!("  ! {error}"));
-        }
-        let words: Vec<&str> =
-            plan["words"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        words.iter().for_each(|line| show::line(format!("  {line}")));
-        let more = count - i64::try_from(words.len()).unwrap_or(i64::MAX);
-        if more > 0 {
-            show::line(format!("  and {more} more"));
-        }
+        show_plan(plan);
         if plan["state"] == "proposed" && plan["is_managed"] == false {
             show::line(
-                "Nothing was written. To have it done: `manage: on` in the router's `login`, and import.",
+                "Nothing was written. To have it done: `manage: on` in the router's `login`, and import; a router \
+                 that was added by hand: `mastwatch router add` again with --yes.",
             );
         }
     }
     if plan["state"] == "as_desired" { ExitCode::SUCCESS } else { ExitCode::from(3) }
+}
+
+/// How a router stands, and what would be changed there.
+pub(crate) fn show_plan(plan: &Value) {
+    let text = |key: &str| plan[key].as_str().unwrap_or_default();
+    let count = plan["change_count"].as_i64().unwrap_or_default();
+    let name = plan["name"].as_str().unwrap_or(text("router"));
+    let version = plan["version"].as_str().map(|version| format!(" ({version})")).unwrap_or_default();
+    show::line(format!("{name}{version}: {}", sentence(text("state"), count)));
+    for said in ["findings", "obstacles"].iter().filter_map(|key| plan[*key].as_array()).flatten() {
+        show::line(format!("  ! {}", said.as_str().unwrap_or_default()));
+    }
+    if let Some(error) = plan["error"].as_str() {
+        show::line(format!("  ! {error}"));
+    }
+    let words: Vec<&str> = plan["words"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    words.iter().for_each(|line| show::line(format!("  {line}")));
+    let more = count - i64::try_from(words.len()).unwrap_or(i64::MAX);
+    if more > 0 {
+        show::line(format!("  and {more} more"));
+    }
 }
 
 /// How a router stands, for people.
@@ -183,17 +266,18 @@ fn show_repair(repair: &Value) {
     show::line(format!("{}  {:<8} {}{why}", clock(text("heard_at")), text("outcome"), text("words")));
 }
 
-/// A path about a router.
-fn path_of(router: &str, what: &str) -> anyhow::Result<String> {
+/// A path about a router: what the file calls a thing may hold anything.
+pub(crate) fn path_of(router: &str, what: &str) -> anyhow::Result<String> {
     path_below("routers", &[router, what])
 }
 
-/// A path below a collection of the API: what a file calls things may hold anything.
-pub(crate) fn path_below(collection: &str, steps: &[&str]) -> anyhow::Result<String> {
-    let mut url = Url::parse("http://console/api/v1").context("making the path")?;
+/// A path below a list of the API, of names that may hold anything.
+pub(crate) fn path_below(list: &str, names: &[&str]) -> anyhow::Result<String> {
+    let mut url =
+        Url::parse("http://console/api/v1/").and_then(|url| url.join(list)).context("making the path")?;
     match url.path_segments_mut() {
-        Ok(mut path) => path.push(collection).extend(steps),
-        Err(()) => bail!("making the path of `{}`", steps.join("/")),
-    };
+        Ok(mut path) => _ = path.extend(names),
+        Err(()) => bail!("making the path of `{}`", names.join("/")),
+    }
     Ok(url.path().to_owned())
 }

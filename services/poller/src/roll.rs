@@ -120,6 +120,7 @@ mod tests {
             plan: None,
             owner: None,
             maintenance: Vec::new(),
+            origin: events::Origin::default(),
         }
     }
 

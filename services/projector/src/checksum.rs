@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 /// Every table that holds answers, and what its rows are told apart by.
 ///
 /// `projection_position` and `projected_tenant` say where the projector is, not what it found.
-pub const TABLES: [(&str, &str); 25] = [
+pub const TABLES: [(&str, &str); 27] = [
     ("tenant", "tenant"),
     ("policy", "tenant"),
     ("site", "id"),
@@ -35,6 +35,8 @@ pub const TABLES: [(&str, &str); 25] = [
     ("cutting", "tenant"),
     ("enforcement", "node, router"),
     ("router_enforcement", "router"),
+    ("sighting", "id"),
+    ("router_scan", "router"),
 ];
 
 /// A digest of every column of every row of every tenant, in order of keys: lower-case hex.

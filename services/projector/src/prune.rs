@@ -8,7 +8,7 @@ use kit::postgres::as_tenant;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-const STATEMENTS: [&str; 9] = [
+const STATEMENTS: [&str; 11] = [
     "delete from session_claim where tenant = $1 and kept_until < $2",
     "delete from suspicion where tenant = $1 and kept_until < $2",
     "delete from health where tenant = $1 and kept_until < $2",
@@ -18,6 +18,8 @@ const STATEMENTS: [&str; 9] = [
     "delete from repair where tenant = $1 and kept_until < $2",
     "delete from enforcement where tenant = $1 and kept_until < $2",
     "delete from router_enforcement where tenant = $1 and kept_until < $2",
+    "delete from sighting where tenant = $1 and kept_until < $2",
+    "delete from router_scan where tenant = $1 and kept_until < $2",
 ];
 
 /// Every tenant that has rows, in order. What follows in the transaction is about none of them yet.

@@ -12,6 +12,7 @@ mod enforcement;
 mod incident;
 mod inventory;
 mod repair;
+mod sighting;
 mod telling;
 
 use crate::value::{at, number};
@@ -37,6 +38,7 @@ pub(crate) const HEARS: &[Noun] = &[
     Noun::Repair,
     Noun::Plan,
     Noun::Enforcement,
+    Noun::Sighting,
 ];
 
 /// Columns of one table as arrays, and the statement that writes them all at once.
@@ -92,6 +94,7 @@ pub fn statements() -> Vec<&'static str> {
         audit::STATEMENTS,
         repair::STATEMENTS,
         enforcement::STATEMENTS,
+        sighting::STATEMENTS,
     ]
     .concat()
 }
@@ -107,6 +110,7 @@ pub(crate) struct Rows<'a> {
     audit: audit::Rows<'a>,
     repairs: repair::Rows<'a>,
     enforcement: enforcement::Rows<'a>,
+    sightings: sighting::Rows<'a>,
     last: Option<&'a Told>,
 }
 
@@ -141,6 +145,7 @@ impl<'a> Rows<'a> {
             Fact::Delivery(said) => self.telling.deliver(told, said),
             Fact::Repair(repair) => self.repairs.repaired(told, repair),
             Fact::Plan(plan) => self.repairs.planned(told, plan),
+            Fact::Sighting(sighting) => self.sightings.seen(told, sighting),
             Fact::Part(_) => {} // Without effect until a revision names it.
             Fact::Ask(_) | Fact::Answer(_) | Fact::Due(_) | Fact::Cut(_) => {} // No rows.
         }
@@ -166,6 +171,7 @@ impl<'a> Rows<'a> {
         self.audit.write(id, tx).await?;
         self.repairs.write(id, tx).await?;
         self.enforcement.write(id, tx).await?;
+        self.sightings.write(id, tx).await?;
         let Some(last) = self.last else { return Ok(()) };
         sqlx::query(PROJECTED)
             .bind(id)

@@ -298,6 +298,7 @@ async fn a_claim_about_nobody_is_parked_until_somebody_has_it() {
             plan: None,
             owner: None,
             maintenance: vec![],
+            origin: events::Origin::default(),
         }))),
     )));
     read_on(&db, &history, 1).await;

@@ -1,8 +1,8 @@
-//! What the keeper knows: the networks and their routers, and what subscribers are entitled to.
+//! What the keeper knows: the networks and their routers, what subscribers are entitled to, and what was seen.
 
 use crate::ledger::{Ledger, Wanted};
-use domain::enforce::Hold;
-use events::{EventId, Fact, Heard, NodeId, Noun, TenantId, Time, slot_of};
+use domain::{Graph, enforce::Hold};
+use events::{EventId, Fact, Heard, NodeId, Noun, SeenDevice, Sighting, SightingId, TenantId, Time, slot_of};
 use kit::{Log, Slots};
 use roster::Roster;
 use std::{
@@ -12,11 +12,28 @@ use std::{
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
+/// What was last said of a device, and where.
+#[derive(Debug, Clone)]
+pub(crate) struct SaidDevice {
+    pub(crate) device: Arc<SeenDevice>,
+    pub(crate) seq: u64,
+    pub(crate) heard: Time,
+}
+
+/// What was seen of a tenant's surroundings.
+#[derive(Debug, Default)]
+struct Seen {
+    devices: BTreeMap<SightingId, SaidDevice>,
+    /// When each router was scanned last.
+    scanned: BTreeMap<NodeId, Time>,
+}
+
 /// Everything the keeper knows. Shared by all its parts.
 pub(crate) struct Book {
     /// The networks, their routers, and how those are entered.
     pub(crate) roster: Arc<Roster>,
     ledgers: RwLock<BTreeMap<TenantId, Ledger>>,
+    seen: RwLock<BTreeMap<TenantId, Seen>>,
     /// The place in the log up to which everything is in force here.
     place: watch::Sender<u64>,
 }
@@ -24,23 +41,40 @@ pub(crate) struct Book {
 impl Book {
     /// Nothing yet but the roster.
     pub(crate) fn new(roster: Arc<Roster>) -> Self {
-        Self { roster, ledgers: RwLock::default(), place: watch::channel(0).0 }
+        Self { roster, ledgers: RwLock::default(), seen: RwLock::default(), place: watch::channel(0).0 }
     }
 
     fn ledgers(&self) -> RwLockReadGuard<'_, BTreeMap<TenantId, Ledger>> {
         self.ledgers.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn seen(&self) -> RwLockReadGuard<'_, BTreeMap<TenantId, Seen>> {
+        self.seen.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Takes in facts in the order of the log, and says whether something else is known than before.
     fn hear(&self, chunk: &[Heard]) -> bool {
         let mut ledgers = self.ledgers.write().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.seen.write().unwrap_or_else(PoisonError::into_inner);
         let mut changed = false;
         for heard in chunk {
-            if matches!(heard.fact, Fact::Entitlement(_) | Fact::Enforcement(_)) {
-                changed |= ledgers.entry(heard.tenant).or_default().hear(heard);
+            match &heard.fact {
+                Fact::Entitlement(_) | Fact::Enforcement(_) => {
+                    changed |= ledgers.entry(heard.tenant).or_default().hear(heard);
+                }
+                Fact::Sighting(Sighting::Device(device)) => {
+                    let said =
+                        SaidDevice { device: Arc::new(device.clone()), seq: heard.seq, heard: heard.heard };
+                    seen.entry(heard.tenant).or_default().devices.insert(device.id, said);
+                }
+                Fact::Sighting(Sighting::Scan(scan)) => {
+                    seen.entry(heard.tenant).or_default().scanned.insert(scan.router, scan.at);
+                }
+                // The roster has taken them in.
+                _ => {}
             }
         }
-        drop(ledgers);
+        drop((ledgers, seen));
         if let Some(last) = chunk.last() {
             self.place.send_replace(last.seq);
         }
@@ -100,6 +134,27 @@ impl Book {
         self.ledgers().values().map(|ledger| ledger.held_count(|router| slots.has(slot_of(router)))).sum()
     }
 
+    /// What was said of a tenant's devices.
+    pub(crate) fn sightings(&self, tenant: TenantId) -> BTreeMap<SightingId, SaidDevice> {
+        self.seen().get(&tenant).map(|seen| seen.devices.clone()).unwrap_or_default()
+    }
+
+    /// How many devices are remembered, of all tenants.
+    pub(crate) fn sightings_count(&self) -> usize {
+        self.seen().values().map(|seen| seen.devices.len()).sum()
+    }
+
+    /// When a router was last scanned, or tried to be.
+    pub(crate) fn scanned_at(&self, tenant: TenantId, router: NodeId) -> Option<Time> {
+        self.seen().get(&tenant)?.scanned.get(&router).copied()
+    }
+
+    /// Does something with a tenant's graph; an empty one when there is no such tenant.
+    pub(crate) fn with_graph<T>(&self, tenant: TenantId, mut look: impl FnMut(&Graph) -> T) -> T {
+        let found = self.roster.look(tenant, |network| look(&network.graph));
+        found.unwrap_or_else(|| look(&Graph::default()))
+    }
+
     /// Waits until what stands at `seq` in the log is known here.
     pub(crate) async fn reach(&self, seq: u64) {
         let mut place = self.place.subscribe();
@@ -118,7 +173,7 @@ impl Book {
         stop: CancellationToken,
     ) -> anyhow::Result<JoinHandle<anyhow::Result<()>>> {
         let book = Arc::clone(self);
-        let more = [Noun::Entitlement, Noun::Enforcement];
+        let more = [Noun::Entitlement, Noun::Enforcement, Noun::Sighting];
         self.roster.follow(log, &more, move |chunk| book.hear(chunk), stop).await
     }
 }

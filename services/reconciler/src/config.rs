@@ -39,6 +39,10 @@ pub struct Config {
     pub retry_first_s: u64,
     /// The most it is doubled to.
     pub retry_most_s: u64,
+    /// After how long each router is asked again whom it sees around it, seconds.
+    pub scan_every_s: u64,
+    /// How many devices of one router are told of at most.
+    pub scan_devices_max: usize,
     /// How long one command may take, seconds.
     pub command_within_s: u64,
     /// After how long without a sign of life a replica's slots are taken over, milliseconds.
@@ -61,6 +65,8 @@ impl Default for Config {
             routers_at_once: 64,
             retry_first_s: 10,
             retry_most_s: 600,
+            scan_every_s: 86_400,
+            scan_devices_max: 512,
             command_within_s: 30,
             takeover_after_ms: 3_000,
         }
@@ -88,6 +94,8 @@ impl Section for Config {
         check.within("routers_at_once", self.routers_at_once as u64, 1..=64);
         check.within("retry_first_s", self.retry_first_s, 1..=3_600);
         check.within("retry_most_s", self.retry_most_s, self.retry_first_s..=86_400);
+        check.within("scan_every_s", self.scan_every_s, 60..=31_536_000);
+        check.within("scan_devices_max", self.scan_devices_max as u64, 1..=4_096);
         check.within("command_within_s", self.command_within_s, 1..=600);
         check.within("takeover_after_ms", self.takeover_after_ms, 500..=60_000);
     }
@@ -141,6 +149,7 @@ mod tests {
             ("PUSH_URL", "http://x\"$y"),
             ("EVERY_S", "0"),
             ("ROUTERS_AT_ONCE", "65"),
+            ("SCAN_DEVICES_MAX", "0"),
             ("RETRY_MOST_S", "1"),
             ("ENFORCE_EVERY_S", "0"),
             ("CUT_MOST_PERCENT", "101"),

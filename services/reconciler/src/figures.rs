@@ -23,6 +23,20 @@ pub(crate) struct RepairEnded {
     pub(crate) outcome: &'static str,
 }
 
+/// How a scan ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct ScanEnded {
+    /// `scanned` or `failed`.
+    pub(crate) outcome: &'static str,
+}
+
+/// What was said of a device.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Sighted {
+    /// `known`, `proposed`, `moved`, `rejected` or `gone`.
+    pub(crate) state: &'static str,
+}
+
 /// Everything the keeper counts.
 #[derive(Debug, Clone)]
 pub(crate) struct Figures {
@@ -54,6 +68,14 @@ pub(crate) struct Figures {
     pub(crate) repairs: Family<RepairEnded, Counter>,
     /// Claims of what nobody had heard of: pushes that were missed.
     pub(crate) differences: Counter,
+    /// Scans that have ended.
+    pub(crate) scans: Family<ScanEnded, Counter>,
+    /// News of devices.
+    pub(crate) sighted: Family<Sighted, Counter>,
+    /// Devices that a scan left out because a router sees too many.
+    pub(crate) left_out: Counter,
+    /// Devices that are remembered.
+    pub(crate) devices: Gauge,
     /// Orders that wait for their router.
     pub(crate) orders: Gauge,
     /// Orders that were dropped because too many waited, or nobody could carry them out in time.
@@ -80,6 +102,11 @@ impl Figures {
             repairs: metrics.counters("repairs", "Changes of routers that were made or tried"),
             differences: metrics
                 .counter("differences", "Claims of what a router knew and nobody had heard of"),
+            scans: metrics.counters("scans", "Scans of what routers see around them that have ended"),
+            sighted: metrics.counters("sightings", "News of devices that routers see around them"),
+            left_out: metrics
+                .counter("sightings_left_out", "Devices that a scan left out because a router sees too many"),
+            devices: metrics.gauge("devices", "Devices that routers see around them and that are remembered"),
             orders: metrics.gauge("orders_waiting", "Orders that wait for their router"),
             orders_dropped: metrics.counter("orders_dropped", "Orders that nobody could carry out in time"),
         }

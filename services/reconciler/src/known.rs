@@ -15,6 +15,8 @@ pub(crate) struct Known {
     pub(crate) managed: bool,
     /// What its scripts carry; of managed routers.
     pub(crate) token: Option<Zeroizing<String>>,
+    /// Its id in the network file.
+    pub(crate) file_id: String,
     /// Those it sees.
     pub(crate) children: Vec<Arc<Node>>,
     /// A router up for less than this is blind, milliseconds.
@@ -32,14 +34,15 @@ impl Known {
     pub(crate) fn of(roster: &Roster, tenant: TenantId, router: NodeId) -> Result<Self, String> {
         let target = roster.router(tenant, router)?;
         let keys = roster.keys(tenant)?;
-        let node = roster.node(tenant, router);
-        let login = node.as_ref().and_then(|node| node.login.as_ref());
+        let node = roster.node(tenant, router).ok_or("the router is not in the inventory")?;
+        let login = node.login.as_ref();
         let sealed = login.and_then(|login| login.token.as_ref());
         let policy = roster.look(tenant, |network| network.policy.clone()).unwrap_or_default();
         Ok(Self {
             target,
             managed: login.is_some_and(|login| login.manage),
             token: sealed.map(|sealed| opened(&keys, router, sealed)).transpose()?,
+            file_id: node.file_id.clone(),
             children: roster.seen_by(tenant, router),
             blind_after_boot_ms: policy.blind_after_boot_ms,
             keys,

@@ -17,6 +17,7 @@ mod orders;
 mod record;
 pub mod router;
 mod schedule;
+mod scout;
 mod standing;
 mod visit;
 
@@ -27,7 +28,8 @@ use crate::{
     figures::Figures,
     orders::{Ordered, Orders},
     record::Record,
-    schedule::{Pace, Schedule},
+    schedule::{Asked, Pace, Schedule},
+    scout::Scout,
     visit::{Ended, Visitor},
 };
 use anyhow::Context;
@@ -79,10 +81,19 @@ pub async fn run(config: Config, service: Service) -> anyhow::Result<()> {
     };
     let mut keeper = Keeper::start(&service.log, "reconciler", options);
     let config = Arc::new(config);
+    let record = Record::new(&service.log, figures.clone());
     let visitor = Visitor {
         book: Arc::clone(&book),
         pool: Arc::new(Pool::new(Policy::default())),
-        record: Record::new(&service.log, figures.clone()),
+        scout: Scout {
+            book: Arc::clone(&book),
+            record: record.clone(),
+            figures: figures.clone(),
+            every: Duration::from_secs(config.scan_every_s),
+            most: config.scan_devices_max,
+            within: config.command_within(),
+        },
+        record,
         config: Arc::clone(&config),
         figures: figures.clone(),
         slots: keeper.slots(),
@@ -191,11 +202,12 @@ impl Desk {
         self.schedule.keep(&routers, is_known, Instant::now());
         self.enforcing.keep(&self.visitor.book.enforcing(slots), is_known, Instant::now());
         for (router, event) in self.visitor.book.take_changed() {
-            self.enforcing.order(router, event, true);
+            self.enforcing.order(router, Asked::change(event));
         }
         self.visitor.pool.retain(|router| routers.contains_key(router));
         self.figures.slots.set(i64::from(slots.count()));
         self.figures.routers.set(i64::try_from(self.schedule.len()).unwrap_or(i64::MAX));
+        self.figures.devices.set(i64::try_from(self.visitor.book.sightings_count()).unwrap_or(i64::MAX));
     }
 
     /// Begins what is due.
@@ -204,9 +216,11 @@ impl Desk {
         let schedule = &mut self.schedule;
         let (enforcing, enforcer) = (&mut self.enforcing, &self.enforcer);
         self.orders.hand_out(record::now(), |order| match order.ordered {
-            Ordered::Look { writes } => schedule.order(order.router, order.event, writes),
+            Ordered::Look { writes, scans } => {
+                schedule.order(order.router, Asked { event: order.event, writes, scans })
+            }
             Ordered::Cut { plan } => {
-                let is_ours = enforcing.order(order.router, order.event, true);
+                let is_ours = enforcing.order(order.router, Asked::change(order.event));
                 if is_ours {
                     enforcer.confirm(order.router, plan);
                 }

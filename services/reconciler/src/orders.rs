@@ -16,10 +16,12 @@ const WAITING_MAX: usize = 10_000;
 /// What is ordered of a router.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Ordered {
-    /// A look, and whether it may be changed.
+    /// A look.
     Look {
-        /// Whether it may.
+        /// Whether it may be changed.
         writes: bool,
+        /// Whether it is asked whom it sees.
+        scans: bool,
     },
     /// To cut off those who are held back.
     Cut {
@@ -56,10 +58,16 @@ impl Orders {
     pub(crate) fn hear(&mut self, heard: &Heard) {
         let Fact::Order(said) = &heard.fact else { return };
         let (router, ordered) = match said.order {
-            Order::DrawPlan { router } => (router, Ordered::Look { writes: false }),
-            Order::Repair { router } => (router, Ordered::Look { writes: true }),
+            Order::DrawPlan { router } => (router, Ordered::Look { writes: false, scans: false }),
+            Order::Repair { router } => (router, Ordered::Look { writes: true, scans: false }),
+            Order::Scan { router } => (router, Ordered::Look { writes: false, scans: true }),
             Order::CutHeld { router, plan } => (router, Ordered::Cut { plan }),
-            Order::Acknowledge { .. } | Order::CloseAsWrong { .. } | Order::LiveCheck { .. } => return,
+            Order::Acknowledge { .. }
+            | Order::CloseAsWrong { .. }
+            | Order::LiveCheck { .. }
+            | Order::AddSighting { .. }
+            | Order::RejectSighting { .. }
+            | Order::OpenSightings { .. } => return,
         };
         if self.waiting.len() == WAITING_MAX {
             self.waiting.pop_front();

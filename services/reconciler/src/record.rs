@@ -3,11 +3,14 @@
 //! How a router stands is said only when it is other than before, and by compare-and-set: of two replicas
 //! that both believe a router to be theirs one is refused, and leaves it alone.
 
-use crate::figures::{Figures, RepairEnded};
+use crate::{
+    book::SaidDevice,
+    figures::{Figures, RepairEnded},
+};
 use domain::reporter::{Child, Difference};
 use events::{
-    About, EventId, Fact, Flag, Health, HealthKind, Node, NodeId, Noun, Plan, Repair, Say, Signal,
-    SignalSource, Subject, TenantId, Time,
+    About, EventId, Fact, Flag, Health, HealthKind, Node, NodeId, Noun, Plan, Repair, Say, Scan, SeenDevice,
+    Sighting, SightingId, Signal, SignalSource, Subject, TenantId, Time,
 };
 use futures::{StreamExt, TryStreamExt, stream};
 use kit::{Filter, From, Log, LogError, Outgoing, PublishError};
@@ -188,6 +191,54 @@ impl Record {
         }
         self.figures.differences.inc_by(differences.len() as u64);
         Ok(())
+    }
+
+    /// Says how a device stands, if what was last said of it lies at `last_seq`; gives the new place.
+    pub(crate) async fn sighted(
+        &self,
+        tenant: TenantId,
+        device: SeenDevice,
+        last_seq: u64,
+        (run, cause): (EventId, Option<EventId>),
+    ) -> Result<u64, RecordError> {
+        let id = EventId::following(run, "reconciler", &format!("device {} after {last_seq}", device.id));
+        let out = self.out(tenant, id, cause, Fact::Sighting(Sighting::Device(device)));
+        match self.log.publish_if(out, last_seq).await {
+            Ok(stored) => Ok(stored.seq),
+            Err(PublishError::Conflict { .. }) => Err(RecordError::Taken),
+            Err(error) => Err(RecordError::Publish(error)),
+        }
+    }
+
+    /// What was last said of a device.
+    pub(crate) async fn last_sighted(
+        &self,
+        tenant: TenantId,
+        id: SightingId,
+    ) -> Result<Option<SaidDevice>, RecordError> {
+        let subject = Subject::new(tenant, Noun::Sighting, Sighting::device_key(id));
+        let subject = subject.expect("a key of ours holds token characters alone").to_string();
+        let Some(raw) = self.log.last(&subject).await? else { return Ok(None) };
+        let Ok(said) = raw.decode() else { return Ok(None) };
+        let (seq, heard) = (said.seq, said.heard);
+        Ok(match said.fact {
+            Fact::Sighting(Sighting::Device(device)) => {
+                Some(SaidDevice { device: Arc::new(device), seq, heard })
+            }
+            _ => None,
+        })
+    }
+
+    /// Says how a scan went: after everything that was seen in it.
+    pub(crate) async fn scanned(
+        &self,
+        tenant: TenantId,
+        scan: Scan,
+        (run, cause): (EventId, Option<EventId>),
+    ) -> Result<(), RecordError> {
+        let id = EventId::following(run, "reconciler", "scan");
+        let out = self.out(tenant, id, cause, Fact::Sighting(Sighting::Scan(scan)));
+        self.log.publish(out).await.map(|_| ()).map_err(RecordError::Publish)
     }
 
     pub(crate) fn out(&self, tenant: TenantId, id: EventId, cause: Option<EventId>, fact: Fact) -> Outgoing {

@@ -1,7 +1,7 @@
 //! What is asked of a router and done there, over its API.
 
 use domain::{
-    plan::{Actual, Change, Menu, Row, Told},
+    plan::{Actual, Change, Menu, Row, Told, script::Pusher},
     reporter::{Entry, RouterTold},
 };
 use routeros_api::{
@@ -83,6 +83,48 @@ pub async fn told(router: &Router, within: Duration) -> Result<(Told, Duration),
         None => None,
     };
     Ok((Told { version, fetch: allows("fetch"), scheduler: allows("scheduler"), policies }, uptime))
+}
+
+/// Has a router push once, as its scripts do: that it is up itself. So it is known whether it reaches us, is let in and may
+/// fetch, before something happens that it is to tell of. `thing` is its id in the network file.
+///
+/// # Errors
+///
+/// When the router does not answer, may not, or is not answered with 2xx.
+pub async fn test_fire(
+    router: &Router,
+    pusher: &Pusher,
+    thing: &str,
+    within: Duration,
+) -> Result<(), RouterError> {
+    let body = serde_json::json!({ "id": thing, "status": "up" }).to_string();
+    let headers = format!("Content-Type:application/json,Authorization:Bearer {}", pusher.token);
+    let command = Command::new("/tool/fetch")
+        .with("url", format!("{}/api/webhooks/mikrotik/device-status", pusher.url))
+        .with("http-method", "post")
+        .with("http-data", body)
+        .with("http-header-field", headers)
+        .with("check-certificate", if pusher.checks_certificate { "yes" } else { "no" })
+        .with("output", "none");
+    router.call(&command, within).await.map(|_| ())
+}
+
+/// What a router is called and which board it is, as it says.
+///
+/// # Errors
+///
+/// When the router does not answer. What it does not let us see is left out.
+pub async fn itself(
+    router: &Router,
+    within: Duration,
+) -> Result<(Option<String>, Option<String>), RouterError> {
+    let first = async |menu: &str, name: &'static str| {
+        let rows = or_hidden(router.call(&Command::new(menu).proplist(&[name]), within).await)?;
+        let said = rows.first().and_then(|row| row.text(name)).filter(|text| !text.is_empty());
+        Ok::<_, RouterError>(said.map(|text| text.chars().take(100).collect::<String>()))
+    };
+    let identity = first("/system/identity/print", "name").await?;
+    Ok((identity, first("/system/resource/print", "board-name").await?))
 }
 
 /// What a router does not let us see, or does not know, is not told.

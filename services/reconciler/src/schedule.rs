@@ -39,8 +39,28 @@ struct Turn {
     round: u64,
     failures: u32,
     is_running: bool,
-    ordered: Option<(EventId, bool)>,
+    ordered: Option<Asked>,
+    /// The turn that a look which may change nothing has come before: it is still to be taken.
+    put_before: Option<(Instant, Why)>,
     was_connected: bool,
+}
+
+/// What somebody wants of a look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Asked {
+    /// The order.
+    pub(crate) event: EventId,
+    /// Whether the router may be changed.
+    pub(crate) writes: bool,
+    /// Whether it is asked whom it sees.
+    pub(crate) scans: bool,
+}
+
+impl Asked {
+    /// The router is to be changed.
+    pub(crate) fn change(event: EventId) -> Self {
+        Self { event, writes: true, scans: false }
+    }
 }
 
 /// All routers' turns.
@@ -78,6 +98,7 @@ impl Schedule {
                     failures: 0,
                     is_running: false,
                     ordered: None,
+                    put_before: None,
                     was_connected: false,
                 }
             });
@@ -91,10 +112,14 @@ impl Schedule {
 
     /// Somebody wants a router to be looked at now; false when it is none of ours. An order to change something is
     /// not forgotten for one only to look.
-    pub(crate) fn order(&mut self, router: NodeId, order: EventId, writes: bool) -> bool {
+    pub(crate) fn order(&mut self, router: NodeId, ordered: Asked) -> bool {
         let Some(turn) = self.turns.get_mut(&router) else { return false };
-        let writes = writes || turn.ordered.is_some_and(|(_, writes)| writes);
-        turn.ordered = Some((order, writes));
+        let before = turn.ordered.filter(|before| before.event != ordered.event);
+        turn.ordered = Some(Asked {
+            writes: ordered.writes || before.is_some_and(|before| before.writes),
+            scans: ordered.scans || before.is_some_and(|before| before.scans),
+            ..ordered
+        });
         true
     }
 
@@ -115,12 +140,14 @@ impl Schedule {
                 let turn = self.turns.get_mut(&router)?;
                 turn.is_running = true;
                 let ordered = turn.ordered.take();
+                turn.put_before = ordered.filter(|ordered| !ordered.writes).map(|_| (turn.due, turn.why));
                 let job = Job {
                     tenant: turn.tenant,
                     router,
                     why: if ordered.is_some() { Why::Order } else { turn.why },
-                    cause: ordered.map(|(order, _)| order),
-                    writes: ordered.is_none_or(|(_, writes)| writes),
+                    cause: ordered.map(|ordered| ordered.event),
+                    writes: ordered.is_none_or(|ordered| ordered.writes),
+                    scans: ordered.is_some_and(|ordered| ordered.scans),
                 };
                 Some((job, now.saturating_duration_since(at)))
             })
@@ -157,7 +184,8 @@ impl Schedule {
         if ended == Ended::Failed {
             turn.failures = turn.failures.saturating_add(1);
         }
-        (turn.due, turn.why) = (now + wait, why);
+        let next = (now + wait, why);
+        (turn.due, turn.why) = turn.put_before.take().filter(|(due, _)| *due < next.0).unwrap_or(next);
     }
 
     /// Looks whether sessions were lost: those routers are looked at as soon as they are back.
@@ -266,12 +294,30 @@ mod tests {
             schedule.ended(job.router, Ended::Looked { again_in: None }, now);
         }
         let order = EventId::following(EventId::default(), "test", "order");
-        assert!(schedule.order(router(1), EventId::default(), true));
-        assert!(schedule.order(router(1), order, false));
-        assert!(!schedule.order(router(7), order, true));
+        let wants = |event, writes, scans| Asked { event, writes, scans };
+        assert!(schedule.order(router(1), wants(EventId::default(), true, false)));
+        assert!(schedule.order(router(1), wants(order, false, true)));
+        assert!(!schedule.order(router(7), wants(order, true, false)));
         let due = schedule.due(now, 9);
         let [(job, _)] = due.as_slice() else { panic!("{due:?}") };
         assert_eq!((job.router, job.cause, job.writes, job.why), (router(1), Some(order), true, Why::Order));
+        assert!(job.scans);
+    }
+
+    #[test]
+    fn an_order_only_to_look_does_not_put_off_the_look_that_changes() {
+        let now = Instant::now();
+        let mut schedule = Schedule::new(pace());
+        schedule.keep(&routers(1), |_| true, now);
+        let order = EventId::following(EventId::default(), "test", "order");
+        assert!(schedule.order(router(0), Asked { event: order, writes: false, scans: true }));
+        let due = schedule.due(now, 9);
+        assert_eq!((due.len(), due[0].0.writes), (1, false));
+        schedule.ended(router(0), Ended::Looked { again_in: None }, now);
+        let due = schedule.due(now, 9);
+        assert_eq!((due.len(), due[0].0.writes, due[0].0.why), (1, true, Why::Schedule));
+        schedule.ended(router(0), Ended::Looked { again_in: None }, now);
+        assert!(schedule.due(now, 9).is_empty());
     }
 
     #[test]

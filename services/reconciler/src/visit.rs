@@ -4,7 +4,7 @@
 //! change is announced before it is made and recorded after it. Ended anywhere, the next look goes on from
 //! what is there then; a change that was made and not recorded is recorded as found.
 //!
-//! Then the router's word about its children is held against what is believed of them. That writes
+//! Then, when it is its turn for that, it is asked whom it sees around it (see [`crate::scout`]); and the router's word about its children is held against what is believed of them. That writes
 //! nothing to the router.
 
 use crate::{
@@ -14,9 +14,10 @@ use crate::{
     known::{self, Known},
     record::{Record, RecordError, Standing, now},
     router,
+    scout::Scout,
 };
 use domain::{
-    plan::{Desired, Fitness, Snitches, Unread, fitness, hidden, plan, script::Pusher},
+    plan::{Fitness, Snitches, Unread, fitness, hidden, plan, script::Pusher},
     reporter::differences,
 };
 use events::{EventId, NodeId, Plan, PlanState, Repair, RepairOutcome, RouterChange, TenantId, slot_of};
@@ -37,6 +38,8 @@ const TEXT_CHARS_MAX: usize = 300;
 const OBSTACLES_MAX: usize = 50;
 /// How long a probe of a watched host waits, milliseconds.
 const NETWATCH_TIMEOUT_MS: u32 = 2_000;
+/// How the finding begins that a test of what was installed did not succeed.
+const NOT_ARRIVED: &str = "a push that was tried did not arrive";
 /// Stands in a plan for the token of a router that has none because it is not managed.
 const NO_TOKEN: &str = "mw_notissuedyet_none";
 
@@ -71,6 +74,8 @@ pub(crate) struct Job {
     pub(crate) cause: Option<EventId>,
     /// Whether the router may be changed, if its operator allows it.
     pub(crate) writes: bool,
+    /// Whether it is asked whom it sees, be it its turn for that or not.
+    pub(crate) scans: bool,
 }
 
 /// How a look ended.
@@ -137,6 +142,7 @@ pub(crate) struct Visitor {
     pub(crate) book: Arc<Book>,
     pub(crate) pool: Arc<Pool<NodeId>>,
     pub(crate) record: Record,
+    pub(crate) scout: Scout,
     pub(crate) config: Arc<Config>,
     pub(crate) figures: Figures,
     pub(crate) slots: watch::Receiver<Slots>,
@@ -163,6 +169,11 @@ impl Visitor {
             Err(Broken::Router { why, is_rejected, incomplete }) => {
                 tracing::info!(router = %job.router, why, "a router cannot be looked at");
                 let outcome = if incomplete.is_some() { "incomplete" } else { "unreachable" };
+                if job.scans
+                    && let Err(error) = self.scout.failed(&job, run, why.clone()).await
+                {
+                    tracing::warn!(router = %job.router, error = chain(&error), "that a router cannot be scanned was not said");
+                }
                 self.say_failed(&job, run, &mut standing, why, incomplete).await;
                 (if is_rejected { Ended::Rejected } else { Ended::Failed }, outcome)
             }
@@ -223,18 +234,27 @@ impl Visitor {
         router.knock(within).await?;
         let (told, uptime) = router::told(&router, within).await?;
         let fit = fitness(&told);
+        let (identity, board) = router::itself(&router, within).await?;
         let mut plan = Plan {
             version: Some(told.version.chars().take(100).collect()),
+            identity,
+            board,
             findings: fit.findings.iter().map(ToString::to_string).collect(),
             ..blank(job.router, known.managed)
         };
         match self.snitches(&known, &fit) {
-            Ok(snitches) => self.settle(job, run, &router, &snitches.desired(), plan, standing).await?,
+            Ok(snitches) => {
+                self.settle(job, run, &router, (&snitches, &known.file_id), plan, standing).await?;
+            }
             Err(why) => {
                 plan.state = PlanState::Unfit;
                 plan.findings.extend(why.map(str::to_owned));
                 self.record.stands(job.tenant, standing, plan, (run, job.cause, job.cause.is_some())).await?;
             }
+        }
+        self.goes_on(job.router)?;
+        if self.scout.is_due(job) {
+            self.scout.scan(job, run, &router, &known).await?;
         }
         self.goes_on(job.router)?;
         let blind_for = Duration::from_millis(u64::from(known.blind_after_boot_ms)).saturating_sub(uptime);
@@ -276,12 +296,13 @@ impl Visitor {
         job: &Job,
         run: EventId,
         router: &Router,
-        desired: &Desired,
+        (snitches, file_id): (&Snitches, &str),
         told: Plan,
         standing: &mut Standing,
     ) -> Result<(), Broken> {
         let (tenant, within) = (job.tenant, self.config.command_within());
         let ordered = job.cause.is_some();
+        let desired = &snitches.desired();
         let mut left = usize::MAX;
         let mut refused: Option<String> = None;
         for _ in 0..PIECES_MAX {
@@ -310,6 +331,15 @@ impl Visitor {
             } else {
                 PlanState::Begun
             };
+            // What was just installed is tried; what was found wrong then stands until it is tried again.
+            let is_tried = told.managed && (left < usize::MAX || (ordered && job.writes));
+            let mut now_planned = now_planned;
+            if state == PlanState::AsDesired && is_tried {
+                now_planned.findings.extend(self.test_fire(router, snitches, file_id).await?);
+            } else if let Some(before) = &standing.plan {
+                let old = before.findings.iter().filter(|finding| finding.starts_with(NOT_ARRIVED));
+                now_planned.findings.extend(old.cloned());
+            }
             if state != PlanState::Begun {
                 let strange = || "the router shows something else than it was told".to_owned();
                 let error = (state == PlanState::Incomplete).then(|| refused.unwrap_or_else(strange));
@@ -352,6 +382,23 @@ impl Visitor {
             }
         }
         Ok(())
+    }
+
+    /// Has the router push once; why that did not arrive, if it did not.
+    async fn test_fire(
+        &self,
+        router: &Router,
+        snitches: &Snitches,
+        file_id: &str,
+    ) -> Result<Option<String>, Broken> {
+        match router::test_fire(router, &snitches.pusher, file_id, self.config.command_within()).await {
+            Ok(()) => Ok(None),
+            Err(RouterError::Call(CallError::Trap(trap))) => {
+                let why = brief(&trap.to_string());
+                Ok(Some(format!("{NOT_ARRIVED} at {}: {why}", snitches.pusher.url)))
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Records what somebody had begun, who ended before saying how it went: of the changes that he announced
@@ -415,6 +462,8 @@ fn blank(router: NodeId, managed: bool) -> Plan {
         managed,
         since: now(),
         version: None,
+        identity: None,
+        board: None,
         findings: vec![],
         obstacles: vec![],
         changes: vec![],

@@ -67,6 +67,7 @@ impl Decide for Announcing {
             | Fact::Plan(_)
             | Fact::Entitlement(_)
             | Fact::Enforcement(_)
+            | Fact::Sighting(_)
             | Fact::Cut(_) => {}
         }
     }

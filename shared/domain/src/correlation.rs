@@ -68,7 +68,11 @@ impl Decide for Correlation {
                 Order::LiveCheck { .. }
                 | Order::DrawPlan { .. }
                 | Order::Repair { .. }
-                | Order::CutHeld { .. } => {}
+                | Order::CutHeld { .. }
+                | Order::Scan { .. }
+                | Order::AddSighting { .. }
+                | Order::RejectSighting { .. }
+                | Order::OpenSightings { .. } => {}
             },
             Fact::Due(due) if due.service == Self::NAME => tenant.armed = None,
             Fact::Due(_)
@@ -84,6 +88,7 @@ impl Decide for Correlation {
             | Fact::Plan(_)
             | Fact::Entitlement(_)
             | Fact::Enforcement(_)
+            | Fact::Sighting(_)
             | Fact::Cut(_) => {}
         }
     }

@@ -59,6 +59,7 @@ impl Decide for Diagnosis {
             | Fact::Plan(_)
             | Fact::Entitlement(_)
             | Fact::Enforcement(_)
+            | Fact::Sighting(_)
             | Fact::Cut(_) => {}
         }
     }
@@ -125,6 +126,7 @@ impl Decide for Diagnosis {
             | Fact::Plan(_)
             | Fact::Entitlement(_)
             | Fact::Enforcement(_)
+            | Fact::Sighting(_)
             | Fact::Cut(_) => None, // It says none of these, or they need not be remembered.
         }
     }
@@ -594,6 +596,7 @@ impl Tenant {
             | Fact::Plan(_)
             | Fact::Entitlement(_)
             | Fact::Enforcement(_)
+            | Fact::Sighting(_)
             | Fact::Cut(_) => {}
         }
     }

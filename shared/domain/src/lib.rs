@@ -23,6 +23,7 @@ mod quota;
 pub mod recent;
 pub mod reporter;
 pub mod route;
+pub mod scout;
 pub mod supply;
 
 pub use announcing::Announcing;

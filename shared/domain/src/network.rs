@@ -104,6 +104,7 @@ impl Network {
             | Fact::Plan(_)
             | Fact::Entitlement(_)
             | Fact::Enforcement(_)
+            | Fact::Sighting(_)
             | Fact::Cut(_) => {}
         }
     }

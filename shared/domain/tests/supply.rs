@@ -28,6 +28,7 @@ fn node(n: usize, needs: Vec<Group>) -> Node {
         plan: None,
         owner: None,
         maintenance: vec![],
+        origin: events::Origin::default(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     AccessSaid, Answer, Ask, Cut, DeliverySaid, Due, Enforcement, EntitlementSaid, EventId, HealthSaid,
-    IncidentSaid, Inventory, NoticeSaid, Noun, OrderSaid, Part, Plan, Repair, Revision, Signal,
+    IncidentSaid, Inventory, NoticeSaid, Noun, OrderSaid, Part, Plan, Repair, Revision, Sighting, Signal,
     SuspicionSaid, TenantId, Time, upcast,
 };
 use serde::Serialize;
@@ -29,6 +29,7 @@ pub enum Fact {
     Repair(Repair),
     Plan(Plan),
     Enforcement(Enforcement),
+    Sighting(Sighting),
     Due(Due),
     Cut(Cut),
 }
@@ -103,6 +104,7 @@ impl Fact {
             Noun::Repair => Fact::Repair(read(body)?),
             Noun::Plan => Fact::Plan(read(body)?),
             Noun::Enforcement => Fact::Enforcement(read(body)?),
+            Noun::Sighting => Fact::Sighting(read(body)?),
             Noun::Timer => return Err(None),
         })
     }
@@ -127,6 +129,7 @@ impl Fact {
             Fact::Repair(_) => Noun::Repair,
             Fact::Plan(_) => Noun::Plan,
             Fact::Enforcement(_) => Noun::Enforcement,
+            Fact::Sighting(_) => Noun::Sighting,
             Fact::Due(_) => Noun::Due,
             Fact::Cut(_) => Noun::Cut,
         }
@@ -152,6 +155,7 @@ impl Fact {
             Fact::Repair(repair) => repair.router.to_string(),
             Fact::Plan(plan) => plan.router.to_string(),
             Fact::Enforcement(now) => now.key(),
+            Fact::Sighting(sighting) => sighting.key(),
             Fact::Due(due) => format!("{}.{}", due.service, due.key),
             Fact::Cut(_) => "cut".into(),
         }

@@ -79,6 +79,8 @@ ids! {
     ClaimKey;
     /// Names what is to be done on a router, so that whoever says yes says it to that and nothing else.
     PlanDigest;
+    /// A keyed hash of what a device that routers see is told apart by: its MAC or its software's id.
+    SightingId;
 }
 
 impl TenantId {

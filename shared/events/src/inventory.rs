@@ -260,6 +260,35 @@ pub struct Window {
     pub reason: String,
 }
 
+/// Who put a node into the inventory, and so whose word it is that it goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// The network file: it goes when the file does not name it any more.
+    #[default]
+    File,
+    /// A person, one by one: a file that does not name it leaves it alone.
+    Hand,
+    /// A person, who said yes to a device that was seen: a file that does not name it leaves it alone.
+    Scout,
+}
+
+impl Origin {
+    /// Whether it is the file's.
+    pub fn is_file(&self) -> bool {
+        *self == Origin::File
+    }
+
+    /// As it stands in JSON and in tables.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Origin::File => "file",
+            Origin::Hand => "hand",
+            Origin::Scout => "scout",
+        }
+    }
+}
+
 /// Anything in the dependency graph.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Node {
@@ -304,6 +333,9 @@ pub struct Node {
     /// When it may be down quietly.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub maintenance: Vec<Window>,
+    /// Who put it there.
+    #[serde(default, skip_serializing_if = "Origin::is_file")]
+    pub origin: Origin,
 }
 
 impl Node {

@@ -26,6 +26,7 @@ pub mod order;
 pub mod repair;
 pub mod sample;
 pub mod schema;
+pub mod sighting;
 pub mod signal;
 pub mod subject;
 pub mod time;
@@ -48,21 +49,23 @@ pub use health::{
     SuspicionKind, SuspicionSaid,
 };
 pub use id::{
-    AskId, ChannelId, ClaimKey, EventId, IncidentId, NodeId, NoticeId, OrderId, PlanDigest, SiteId, TenantId,
+    AskId, ChannelId, ClaimKey, EventId, IncidentId, NodeId, NoticeId, OrderId, PlanDigest, SightingId,
+    SiteId, TenantId,
 };
 pub use incident::{
     Impact, Incident, IncidentClass, IncidentKind, IncidentSaid, IncidentState, RootCause, SiteImpact,
     TimelineEntry, Urgency,
 };
 pub use inventory::{
-    Channel, ChannelKind, DeviceClass, Group, GroupMode, Inventory, Login, Member, Node, NodeKind, Owner,
-    Part, Policy, Probe, Revision, RevisionSource, Sealed, Site, Tenant, Tier, Watch, Window,
+    Channel, ChannelKind, DeviceClass, Group, GroupMode, Inventory, Login, Member, Node, NodeKind, Origin,
+    Owner, Part, Policy, Probe, Revision, RevisionSource, Sealed, Site, Tenant, Tier, Watch, Window,
 };
 pub use log::{Noun, Retention};
 pub use notice::{Audience, Notice, NoticeKind, NoticeSaid, Phase};
 pub use order::{Order, OrderSaid};
 pub use repair::{ChangeKind, Plan, PlanState, Property, Repair, RepairOutcome, RouterChange};
 pub use sample::{Curve, Metric, Of, Sample, SampleSource, Samples};
+pub use sighting::{Above, Scan, SeenDevice, Sighting, SightingState, Spot};
 pub use signal::{About, Claim, Signal, SignalSource};
 pub use subject::{PARTITIONS, Subject, SubjectError, partition_of, slot_of};
 pub use time::Time;

@@ -54,6 +54,8 @@ pub enum Noun {
     Plan,
     /// How far routers show what subscribers are entitled to. Said by reconciler.
     Enforcement,
+    /// What routers see around them. Said by reconciler, and by console what people decide about it.
+    Sighting,
     /// An armed timer. Said by its service, in its commits.
     Timer,
     /// A timer that fired. Said by the server.
@@ -64,7 +66,7 @@ pub enum Noun {
 
 impl Noun {
     /// Every noun, in order.
-    pub const ALL: [Noun; 20] = [
+    pub const ALL: [Noun; 21] = [
         Noun::Inventory,
         Noun::Part,
         Noun::Revision,
@@ -82,6 +84,7 @@ impl Noun {
         Noun::Repair,
         Noun::Plan,
         Noun::Enforcement,
+        Noun::Sighting,
         Noun::Timer,
         Noun::Due,
         Noun::Cut,
@@ -107,6 +110,7 @@ impl Noun {
             Noun::Repair => "repair",
             Noun::Plan => "plan",
             Noun::Enforcement => "enforcement",
+            Noun::Sighting => "sighting",
             Noun::Timer => "timer",
             Noun::Due => "due",
             Noun::Cut => "cut",
@@ -130,6 +134,7 @@ impl Noun {
             Noun::Incident => &["correlator"],
             Noun::Notice | Noun::Delivery => &["notifier"],
             Noun::Repair | Noun::Plan | Noun::Enforcement => &["reconciler"],
+            Noun::Sighting => &["reconciler", "console"],
             Noun::Timer | Noun::Cut => &["diagnostician", "correlator", "notifier"],
             Noun::Due => &[],
         }
@@ -143,7 +148,7 @@ impl Noun {
             }
             Noun::Incident | Noun::Notice | Noun::Delivery | Noun::Cut | Noun::Timer => Retention::Forever,
             Noun::Order | Noun::Suspicion | Noun::Health => Retention::Seconds(MONTHS_13_S),
-            Noun::Repair | Noun::Plan | Noun::Enforcement => Retention::Seconds(MONTHS_13_S),
+            Noun::Repair | Noun::Plan | Noun::Enforcement | Noun::Sighting => Retention::Seconds(MONTHS_13_S),
             Noun::Signal | Noun::Due => Retention::Seconds(30 * DAY_S),
             Noun::Answer => Retention::Seconds(7 * DAY_S),
             Noun::Ask => Retention::Seconds(HOUR_S),

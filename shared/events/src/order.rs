@@ -1,6 +1,6 @@
 //! What people ask for.
 
-use crate::{Asked, IncidentId, NodeId, OrderId, PlanDigest};
+use crate::{Asked, IncidentId, NodeId, OrderId, PlanDigest, SightingId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +41,28 @@ pub enum Order {
         router: NodeId,
         /// Who: what was shown when the person said yes.
         plan: PlanDigest,
+    },
+    /// Ask a router now what it sees around it.
+    Scan {
+        /// Which router.
+        router: NodeId,
+    },
+    /// Add a device that was seen to the inventory. It is in force with the order.
+    AddSighting {
+        /// Which.
+        sighting: SightingId,
+        /// As which node.
+        node: NodeId,
+    },
+    /// Not to propose a device again.
+    RejectSighting {
+        /// Which.
+        sighting: SightingId,
+    },
+    /// Show what devices are called that may be a customer's.
+    OpenSightings {
+        /// How many were shown.
+        count: u32,
     },
 }
 

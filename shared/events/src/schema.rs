@@ -25,6 +25,7 @@ pub fn of(noun: Noun) -> Option<Schema> {
         Noun::Repair => schema_for!(crate::Repair),
         Noun::Plan => schema_for!(crate::Plan),
         Noun::Enforcement => schema_for!(crate::Enforcement),
+        Noun::Sighting => schema_for!(crate::Sighting),
         Noun::Timer => return None,
     };
     let (verb, version) = noun.verb_and_version();

@@ -60,6 +60,7 @@ pub(crate) fn share(fact: &mut Fact) {
         | Fact::Plan(_)
         | Fact::Entitlement(_)
         | Fact::Enforcement(_)
+        | Fact::Sighting(_)
         | Fact::Cut(_) => return,
     };
     let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);

@@ -142,6 +142,7 @@ impl NetworkFile {
             plan: None,
             owner: node.owner.clone(),
             maintenance: node.maintenance.clone(),
+            origin: events::Origin::default(),
         }
     }
 
@@ -175,6 +176,7 @@ impl NetworkFile {
             plan: subscriber.plan.clone(),
             owner: Some(Owner { account: subscriber.account.clone(), ticket_url: subscriber.ticket.clone() }),
             maintenance: subscriber.maintenance.clone(),
+            origin: events::Origin::default(),
         }
     }
 }

@@ -46,6 +46,8 @@ pub struct LabHints {
     pub lived_in: Option<bool>,
     /// How far behind the router's clock is, seconds.
     pub clock_behind_s: Option<u32>,
+    /// Whether the router passes on what is said below it, so that the next one up hears it too.
+    pub bridges: Option<bool>,
 }
 
 /// A group of `/user/group` that every router has.
@@ -133,6 +135,8 @@ pub struct LabNode {
     pub lived_in: bool,
     /// See [`LabHints::clock_behind_s`].
     pub clock_behind_s: u32,
+    /// See [`LabHints::bridges`].
+    pub bridges: bool,
 }
 
 impl Default for LabNode {
@@ -156,6 +160,7 @@ impl Default for LabNode {
             radius: false,
             lived_in: false,
             clock_behind_s: 0,
+            bridges: false,
         }
     }
 }
@@ -194,5 +199,6 @@ impl LabNode {
         set(&mut self.radius, hints.radius.as_ref());
         set(&mut self.lived_in, hints.lived_in.as_ref());
         set(&mut self.clock_behind_s, hints.clock_behind_s.as_ref());
+        set(&mut self.bridges, hints.bridges.as_ref());
     }
 }

@@ -453,6 +453,7 @@ fn hints(hints: &LabHints) -> Vec<(&'static str, String)> {
         ("radius", hints.radius.map(switch)),
         ("lived_in", hints.lived_in.map(switch)),
         ("clock_behind", hints.clock_behind_s.map(|s| write_ms(u64::from(s) * 1_000))),
+        ("bridges", hints.bridges.map(switch)),
     ];
     all.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
 }

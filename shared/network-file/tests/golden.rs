@@ -436,8 +436,7 @@ fn sites_windows_policy_and_lab_are_checked() {
             "2:45: `latency`: `5` has no unit; write `5s` for seconds or `5m` for minutes",
         ]
     );
-    let keys =
-        "{rights: read, device_mode: home, radius: on, lived_in: on, clock_behind: 20000d, lease_time: 1h}";
+    let keys = "{rights: read, device_mode: home, radius: on, lived_in: on, clock_behind: 20000d, lease_time: 1h, bridges: on}";
     let text = format!(
         "tenant: {{id: a, name: A}}\nlab:\n  nodes:\n    r: {keys}\ndevices:\n  - {{id: r, class: router}}\n"
     );
@@ -447,7 +446,7 @@ fn sites_windows_policy_and_lab_are_checked() {
         (lab.rights.name(), lab.device_mode.name(), lab.clock_behind_s),
         ("read", "home", 1_728_000_000)
     );
-    assert!(lab.radius && lab.lived_in && lab.lease_time_ms == 3_600_000);
+    assert!(lab.radius && lab.lived_in && lab.bridges && lab.lease_time_ms == 3_600_000);
     let again = parse("isp.yaml", &read.to_yaml(), &OnlyWrittenOut).unwrap();
     assert_eq!(again.lab, read.lab);
 }

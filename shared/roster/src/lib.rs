@@ -115,6 +115,7 @@ impl Roster {
                 | Fact::Plan(_)
                 | Fact::Entitlement(_)
                 | Fact::Enforcement(_)
+                | Fact::Sighting(_)
                 | Fact::Due(_)
                 | Fact::Cut(_) => {}
             }

@@ -7,6 +7,7 @@
 
 mod health;
 mod interface;
+mod neighbour;
 mod netwatch;
 mod ping;
 mod ppp;
@@ -24,6 +25,7 @@ use crate::value::{self, BadValue};
 
 pub use self::health::{Health, HealthNow};
 pub use self::interface::{Arp, PortNow, Ports};
+pub use self::neighbour::{Heard, Neighbours};
 pub use self::netwatch::{Netwatch, Watch, WatchStatus};
 pub use self::ping::{BadPing, Echo, EchoStatus, Ping, Pong};
 pub use self::ppp::{PppActive, PppSession, ProfileOfSecrets};
@@ -166,6 +168,7 @@ mod tests {
             Netwatch.command(),
             Ports.command(),
             Arp.command(),
+            Neighbours.command(),
             Stations::Wireless.command(),
             ProfileOfSecrets.command(),
         ];

@@ -1,6 +1,6 @@
 //! What a sealed value is the value of.
 
-use events::{ChannelId, ClaimKey, NodeId};
+use events::{ChannelId, ClaimKey, NodeId, SightingId};
 use std::fmt;
 
 /// Which detail of which thing is sealed. It is bound to the sealed text, which opens for no other.
@@ -20,6 +20,8 @@ pub enum Field {
     Person(NodeId),
     /// The user name or MAC of a session nobody is known by yet.
     Session(ClaimKey),
+    /// What a device that was seen is called, and where it answers.
+    Sighting(SightingId),
 }
 
 impl fmt::Display for Field {
@@ -32,6 +34,7 @@ impl fmt::Display for Field {
             Field::Password(node) => write!(f, "password/{node}"),
             Field::Person(node) => write!(f, "person/{node}"),
             Field::Session(key) => write!(f, "session/{key}"),
+            Field::Sighting(device) => write!(f, "sighting/{device}"),
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     digest::{hex, keyed},
     seal::{OpenError, SealKey},
 };
-use events::{ClaimKey, NodeId, Sealed, TenantId};
+use events::{ClaimKey, NodeId, Sealed, SightingId, TenantId};
 use std::fmt;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
@@ -118,6 +118,14 @@ impl TenantKeys {
         uuid::Uuid::from_bytes(digest[..16].try_into().expect("a digest has 32 bytes"))
     }
 
+    /// Who a device is that is told apart by `key`, whoever sees it: HMAC-SHA256 under the tenant's look-up key, its
+    /// first 16 bytes. So nobody who tries all hardware addresses finds out whose box was seen.
+    pub fn sighting(&self, key: &str) -> SightingId {
+        let digest = keyed(&self.look_up.0, &[b"sighting", key.as_bytes()]);
+        let half: [u8; 16] = digest[..16].try_into().expect("a digest has 32 bytes");
+        SightingId(uuid::Uuid::from_bytes(half))
+    }
+
     /// The token of a router whose operator has not chosen one: always the same, and nobody can work it out
     /// who does not have the tenant's keys.
     pub fn router_token(&self, router: NodeId) -> Zeroizing<String> {
@@ -180,6 +188,15 @@ mod tests {
         assert_ne!(key, keys.look_up(NodeId::of(keys.tenant(), "core-2"), SessionKind::Ppp, "user-7"));
         let other = TenantKeys::of(keys.tenant(), &[1; 32], &[3; 32]);
         assert_ne!(key, other.look_up(router, SessionKind::Ppp, "user-7"));
+    }
+
+    #[test]
+    fn a_device_is_told_apart_by_its_key_and_by_the_tenants() {
+        let own = keys("hillside");
+        assert_eq!(own.sighting("mac 02"), own.sighting("mac 02"));
+        assert_ne!(own.sighting("mac 02"), own.sighting("mac 03"));
+        let other = TenantKeys::of(own.tenant(), &[1; 32], &[3; 32]);
+        assert_ne!(own.sighting("mac 02"), other.sighting("mac 02"));
     }
 
     #[test]

@@ -77,6 +77,38 @@ fn plan_of(node: NodeIndex, address: IpAddr, version: &str, habits: Habits) -> R
     }
 }
 
+/// A tower of which six boxes are heard at the core: a sector that is a router and passes on what it hears, its two
+/// stations, a switch with an access point behind it, and a box at the core. One station and that box have no address.
+///
+/// # Panics
+///
+/// When `version` is none.
+pub fn tower(version: &str) -> Network {
+    let own = |n: u8| IpAddr::from([127, 24, 0, n]);
+    let (core, sector, switch) = (NodeIndex(0), NodeIndex(1), NodeIndex(4));
+    let device = |id: &str, below: NodeIndex, address: Option<[u8; 4]>, board| Node {
+        address: address.map(IpAddr::from),
+        needs: vec![Group::parent(below)],
+        seen_by: address.map(|_| (ROUTER, Sight::Netwatch)),
+        board,
+        ..Node::new(id, Kind::Device)
+    };
+    let station = |id, address| Node { is_radio: true, ..device(id, sector, address, "RBLHG-5nD") };
+    let nodes = vec![
+        Node { address: Some(own(1)), board: "CCR2004-16G-2S+", ..Node::new("core", Kind::Device) },
+        Node { address: Some(own(2)), ..device("sector", core, None, "RB921GS-5HPacD-19S") },
+        station("st-a", Some([10, 0, 1, 1])),
+        station("st-b", None),
+        device("sw", core, Some([10, 0, 0, 3]), "CRS326-24G-2S+"),
+        device("ap-1", switch, Some([10, 0, 0, 4]), "RB922UAGS-5HPacD"),
+        device("bare", core, None, "RB922UAGS-5HPacD"),
+    ];
+    let bridging = Habits { bridges: true, ..Habits::default() };
+    let plans =
+        vec![plan_of(core, own(1), version, Habits::default()), plan_of(sector, own(2), version, bridging)];
+    Network::new(nodes, plans).expect("the network of the tests can be played")
+}
+
 /// So many concentrators, each with so many access points and half as many customers who dial in.
 ///
 /// # Panics

@@ -264,6 +264,9 @@ async fn a_router_that_was_rebooted_is_looked_at_as_soon_as_it_is_back() {
     ground.import(&lab, true).await;
     let running = ground.start(NOWHERE).await;
     ground.stands(PlanState::AsDesired).await;
+    // A look goes on after that: a reboot in the middle of it is no news to it.
+    let ended = || ground.figure("mastwatch_reconciler_visits_total", "outcome=\"as_desired\"");
+    until("the look has ended", async || ended() >= 1.0).await;
     let looks = || ground.figure("mastwatch_reconciler_visits_total", "why=\"reconnect\"");
     assert_eq!(looks(), 0.0);
     lab.with(|state| state.reboot(&[ROUTER]));

@@ -66,6 +66,7 @@ fn is_news(fact: &Fact) -> bool {
         | Fact::Plan(_)
         | Fact::Entitlement(_)
         | Fact::Enforcement(_)
+        | Fact::Sighting(_)
         | Fact::Cut(_) => false,
     }
 }

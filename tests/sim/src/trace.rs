@@ -77,8 +77,16 @@ fn ask_id(ask: Option<events::AskId>) -> String {
 fn fact(net: &Net, fact: &Fact) -> Option<String> {
     Some(match fact {
         Fact::Inventory(Inventory::Tenant(_)) | Fact::Part(_) | Fact::Revision(_) => "inventory".into(),
-        Fact::Inventory(_) | Fact::Access(_) | Fact::Entitlement(_) | Fact::Enforcement(_) => return None,
-        Fact::Repair(_) | Fact::Plan(_) | Fact::Cut(_) => return None,
+        Fact::Inventory(_)
+        | Fact::Access(_)
+        | Fact::Entitlement(_)
+        | Fact::Enforcement(_)
+        | Fact::Repair(_)
+        | Fact::Plan(_)
+        | Fact::Sighting(_)
+        | Fact::Cut(_) => {
+            return None;
+        }
         Fact::Order(said) => format!("order        {:?}", said.order),
         Fact::Signal(s) => {
             let about = match s.about {

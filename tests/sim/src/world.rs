@@ -414,6 +414,7 @@ impl World {
                     reason: "planned".into(),
                 })
                 .collect(),
+            origin: events::Origin::File,
         }))
     }
 }

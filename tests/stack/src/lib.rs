@@ -5,6 +5,7 @@
 //! machine of an operator.
 
 pub mod fleet;
+pub mod hand;
 pub mod isp;
 pub mod ledger;
 pub mod outage;

@@ -3,36 +3,15 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use events::{About, Claim, Fact, NodeId, Noun, SignalSource};
-use kit::{Filter, From};
-use lab::Lab;
 use mastwatch::api::Api;
 use network_file::{Concentrators, LabHints, NetworkFile, Shape};
 use serde_json::Value;
-use stack::{Running, Stack, binary, ledger};
-use std::{
-    collections::BTreeSet,
-    net::TcpListener,
-    process::{Command, Stdio},
-    time::Duration,
+use stack::{
+    Running, Stack,
+    hand::{facts, types, until, writes},
+    ledger,
 };
-
-/// Looks again and again, for about two minutes of its own time: the machine may be busy with others.
-async fn until<T>(what: &str, running: &Running, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    for _ in 0..1_200 {
-        if let Some(found) = look().await {
-            return found;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    panic!("it never came to this: {what}\n{}", running.said());
-}
-
-/// How many commands that change something the routers have heard.
-fn writes(lab: &Lab) -> u64 {
-    let (all, _) = lab.counters();
-    let is_write = |path: &&str| ["/add", "/set", "/remove"].iter().any(|verb| path.ends_with(verb));
-    all.calls.iter().filter(|(path, _)| is_write(&path.as_str())).map(|(_, count)| count).sum()
-}
+use std::{collections::BTreeSet, net::TcpListener, time::Duration};
 
 /// Routers whose operator has lived with them and lets us change them; nothing of ours is there.
 fn network(stack: &Stack, towers: u32, sectors: u32, clients: u32) -> NetworkFile {
@@ -67,30 +46,6 @@ fn network(stack: &Stack, towers: u32, sectors: u32, clients: u32) -> NetworkFil
 
 fn routers(network: &NetworkFile) -> Vec<String> {
     network.nodes.iter().filter(|node| node.login.is_some()).map(|node| node.id.clone()).collect()
-}
-
-/// A command as a person types it: exit code and what it said.
-fn types(stack: &Stack, tenant: &str, words: &[&str]) -> (i32, String) {
-    let ran = Command::new(binary().unwrap())
-        .args(words)
-        .env("MASTWATCH_CONSOLE_URL", format!("http://{}", stack.console))
-        .env("MASTWATCH_TOKEN", stack.administrator())
-        .env("MASTWATCH_TENANT", tenant)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    let text = [ran.stdout, ran.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
-    (ran.status.code().unwrap(), text)
-}
-
-async fn facts(stack: &Stack, noun: Noun) -> Vec<Fact> {
-    let end = stack.log.state().await.unwrap().last_seq;
-    let mut reader = stack.log.read(&[Filter::noun(noun)], From::Start, Some(end));
-    let mut all = Vec::new();
-    while let Some(raw) = reader.next().await.unwrap() {
-        all.push(raw.decode().unwrap().fact);
-    }
-    all
 }
 
 async fn are_installed(api: &Api, routers: &[String], reconciler: &Running) {

@@ -91,6 +91,7 @@ fn kind_path(noun: Noun) -> &'static [&'static str] {
         Noun::Suspicion | Noun::Health | Noun::Incident | Noun::Notice | Noun::Delivery => &["kind"],
         Noun::Repair => &["outcome"],
         Noun::Plan => &["state"],
+        Noun::Sighting => &["what"],
         Noun::Part | Noun::Due | Noun::Cut | Noun::Timer => &[],
     }
 }

@@ -142,14 +142,8 @@ async fn say(desk: &Desk, within: &Within, thing: Inventory, id: ChannelId) -> A
     if there == wanted {
         return Ok(wanted.is_some());
     }
-    let change = Change {
-        tenant: within.tenant,
-        number: laid.number() + 1,
-        after_seq: laid.revision_seq,
-        file_digest: None,
-        by: within.who.name.clone(),
-    };
-    desk.importer.change(&change, vec![thing]).await?;
+    let change = Change::by_hand(within.tenant, &laid, &within.who.name);
+    desk.importer.change(&change, vec![thing], vec![], vec![]).await?;
     Ok(true)
 }
 

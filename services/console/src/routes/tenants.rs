@@ -73,7 +73,7 @@ pub(crate) async fn create(
     let tenant = Tenant { id, slug: new.slug.clone(), name: name.clone() };
     let things = vec![Inventory::Tenant(tenant), Inventory::Policy(Policy::default())];
     let change = Change { tenant: id, number: 1, after_seq: 0, file_digest: None, by: who.name };
-    desk.importer.change(&change, things).await?;
+    desk.importer.change(&change, things, vec![], vec![]).await?;
     Ok(made(TenantRow { id: id.0, slug: new.slug, name }))
 }
 

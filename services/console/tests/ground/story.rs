@@ -95,6 +95,8 @@ impl Ground {
                 managed: true,
                 since: Time::from_us(chrono::Utc::now().timestamp_micros()),
                 version: Some("7.16.2 (stable)".into()),
+                identity: None,
+                board: None,
                 findings: vec![],
                 obstacles: vec![],
                 change_count: u32::try_from(changes.len()).unwrap(),

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use events::{DeviceClass, NodeKind};
+use events::{DeviceClass, NodeKind, Tier};
 use network_file::{LabDeviceMode, LabNode, Need, NetworkFile, NodeEntry, Session, Subscriber};
 
 use super::{
@@ -75,6 +75,7 @@ fn plan_of(
         radius: hints.radius,
         is_lived_in: hints.lived_in,
         clock_ahead_s: -i64::from(hints.clock_behind_s),
+        bridges: hints.bridges,
     };
     Ok(Some(RouterPlan {
         node,
@@ -85,6 +86,21 @@ fn plan_of(
         token: entry.webhook.as_ref().map(|webhook| webhook.token.reveal().to_owned()),
         habits,
     }))
+}
+
+/// What a box of that kind says it is. A router that stands where sectors stand is one.
+fn board(kind: NodeKind, tier: Tier) -> &'static str {
+    let NodeKind::Device { class } = kind else { return "RBLHG-5nD" };
+    match class {
+        DeviceClass::Router if tier == Tier::Sector => "RB921GS-5HPacD-19S",
+        DeviceClass::Router => "CCR2004-16G-2S+",
+        DeviceClass::Switch => "CRS326-24G-2S+",
+        DeviceClass::SectorAp => "RB921GS-5HPacD-19S",
+        DeviceClass::Backhaul => "RBwAPG-60ad",
+        DeviceClass::Station => "RBLHG-5nD",
+        DeviceClass::Server => "x86",
+        DeviceClass::Other => "",
+    }
 }
 
 fn ms(ms: u32) -> Duration {
@@ -116,6 +132,7 @@ impl Known<'_> {
             needs: self.groups(&entry.id, &file.needs_of(entry))?,
             seen_by: router.filter(|_| entry.address.is_some()).map(|router| (router, Sight::Netwatch)),
             is_radio: entry.kind == NodeKind::Device { class: DeviceClass::Station },
+            board: board(entry.kind, entry.tier),
             hop: hop(&hints),
             boot,
             ..Node::new(&entry.id, kind)

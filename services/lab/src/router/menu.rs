@@ -4,6 +4,7 @@ mod dhcp;
 mod interface;
 mod ip;
 mod log;
+mod neighbour;
 mod netwatch;
 mod ppp;
 mod scheduler;
@@ -133,6 +134,7 @@ pub fn at(path: &str) -> Option<&'static dyn Menu> {
         interface::MENUS,
         ip::MENUS,
         log::MENUS,
+        neighbour::MENUS,
         netwatch::MENUS,
         ppp::MENUS,
         scheduler::MENUS,

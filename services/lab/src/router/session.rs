@@ -255,7 +255,8 @@ impl Client {
         self.streams.retain(|_, stream| !stream.stopped.is_cancelled());
         let (menu, verb) = path.rsplit_once('/').unwrap_or_default();
         let menu = menu::at(menu);
-        let known = menu.is_some() || matches!(path.as_str(), "/quit" | "/cancel" | "/ping" | "/tool/ping");
+        let known = menu.is_some()
+            || matches!(path.as_str(), "/quit" | "/cancel" | "/ping" | "/tool/ping" | "/tool/fetch");
         self.lab.with(|state| {
             state.router(self.router).counters.called(if known { &path } else { "(unknown)" });
         });
@@ -273,6 +274,16 @@ impl Client {
                     Ok(()) => self.ping(said, tag).await,
                     Err(refusal) => self.refuse(&refusal, tag).await,
                 }
+                Next::More
+            }
+            ("/tool/fetch", _) => {
+                // Waits for its server, and so do the commands behind it on this connection.
+                let fetched = match self.asker().rights.need(Policy::Test) {
+                    Ok(()) => super::fetch::fetch(&self.lab, self.router, said).await,
+                    Err(refusal) => Err(refusal),
+                };
+                let answer = fetched.map(|row| Answer { rows: vec![row], ..Answer::default() });
+                self.answer(answer, tag, true).await;
                 Next::More
             }
             (_, Some(menu)) => {

@@ -124,6 +124,7 @@ impl Ground {
             plan: None,
             owner: None,
             maintenance: Vec::new(),
+            origin: events::Origin::default(),
         }
     }
 

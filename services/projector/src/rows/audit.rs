@@ -74,6 +74,16 @@ impl<'a> Rows<'a> {
             Order::CutHeld { router, plan } => {
                 ("cut_held", router.to_string(), serde_json::json!({ "plan": plan }))
             }
+            Order::Scan { router } => ("scan", router.to_string(), serde_json::json!({})),
+            Order::AddSighting { sighting, node } => {
+                ("add_sighting", sighting.to_string(), serde_json::json!({ "node": node }))
+            }
+            Order::RejectSighting { sighting } => {
+                ("reject_sighting", sighting.to_string(), serde_json::json!({}))
+            }
+            Order::OpenSightings { count } => {
+                ("open_sightings", String::new(), serde_json::json!({ "count": count }))
+            }
             Order::LiveCheck { node, hops } => {
                 ("live_check", node.to_string(), serde_json::json!({ "hops": hops.len() }))
             }

@@ -148,7 +148,7 @@ fn fact(
     now: Time,
     number: &mut BTreeMap<TenantId, u64>,
 ) -> Fact {
-    match d.below(17) {
+    match d.below(19) {
         0 | 1 => Fact::Inventory(thing(d, now)),
         2 => {
             let number = number.entry(tenant).or_default();
@@ -188,12 +188,16 @@ fn fact(
         }
         4 => {
             let incident = d.uuid(3, 8, IncidentId);
-            let order = match d.below(6) {
+            let order = match d.below(10) {
                 0 => Order::Acknowledge { incident },
                 1 => Order::CloseAsWrong { incident },
                 2 => Order::DrawPlan { router: d.node() },
                 3 => Order::Repair { router: d.node() },
-                4 => Order::CutHeld { router: d.node(), plan: d.uuid(8, 9, PlanDigest) },
+                8 => Order::CutHeld { router: d.node(), plan: d.uuid(8, 9, PlanDigest) },
+                4 => Order::Scan { router: d.node() },
+                5 => Order::AddSighting { sighting: d.uuid(8, 9, SightingId), node: d.node() },
+                6 => Order::RejectSighting { sighting: d.uuid(8, 9, SightingId) },
+                7 => Order::OpenSightings { count: 7 },
                 _ => Order::LiveCheck { node: d.node(), hops: d.several(3, |d| asked(d, now)) },
             };
             Fact::Order(OrderSaid { id: d.uuid(4, 99, OrderId), order, by: d.text() })
@@ -271,6 +275,8 @@ fn fact(
             managed: d.chance(50),
             since: d.time(now),
             version: d.some(Dice::text),
+            identity: d.some(Dice::text),
+            board: d.some(Dice::text),
             findings: d.several(2, Dice::text),
             obstacles: d.several(2, Dice::text),
             changes: d.several(3, change),
@@ -300,6 +306,18 @@ fn fact(
             cut_at: d.some(|d| d.time(now)),
             ends: d.several(2, Dice::text),
             not_ours: d.some(Dice::text),
+            error: d.some(Dice::text),
+        })),
+        16 => Fact::Sighting(Sighting::Device(device(d, now))),
+        17 => Fact::Sighting(Sighting::Scan(Scan {
+            router: d.node(),
+            at: d.time(now),
+            device_count: u32::MAX,
+            known_count: 1,
+            proposed_count: 2,
+            moved_count: 3,
+            rejected_count: 4,
+            left_out_count: 5,
             error: d.some(Dice::text),
         })),
         _ => Fact::Delivery(DeliverySaid {
@@ -492,6 +510,31 @@ fn thing(d: &mut Dice, now: Time) -> Inventory {
     }
 }
 
+fn device(d: &mut Dice, now: Time) -> SeenDevice {
+    SeenDevice {
+        id: d.uuid(8, 9, SightingId),
+        state: d.pick(&SightingState::ALL),
+        since: d.time(now),
+        class: d.pick(&[DeviceClass::Router, DeviceClass::Station, DeviceClass::Other]),
+        tier: d.pick(&Tier::ALL),
+        parent: d.some(|d| {
+            if d.chance(50) {
+                Above::Node { id: d.node() }
+            } else {
+                Above::Sighting { id: d.uuid(8, 9, SightingId) }
+            }
+        }),
+        node: d.some(Dice::node),
+        spots: d.several(3, |d| Spot { router: d.node(), port: d.some(Dice::text), was: d.some(Dice::text) }),
+        reasons: d.several(3, Dice::text),
+        platform: d.some(Dice::text),
+        board: d.some(Dice::text),
+        version: d.some(Dice::text),
+        has_address: d.chance(50),
+        seen: Sealed(d.text()),
+    }
+}
+
 fn node(d: &mut Dice, now: Time) -> Node {
     let kinds = [
         NodeKind::Device { class: DeviceClass::SectorAp },
@@ -528,5 +571,6 @@ fn node(d: &mut Dice, now: Time) -> Node {
         plan: d.some(Dice::text),
         owner: d.some(owner),
         maintenance: d.several(2, |d| Window { from: now, until: now.plus_ms(60_000), reason: d.text() }),
+        origin: d.pick(&[Origin::File, Origin::Hand, Origin::Scout]),
     }
 }

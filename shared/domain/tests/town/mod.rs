@@ -76,6 +76,7 @@ impl Town {
             plan: None,
             owner: None,
             maintenance: vec![],
+            origin: events::Origin::default(),
         }
     }
 

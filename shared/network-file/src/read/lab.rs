@@ -10,7 +10,7 @@ use crate::{
 };
 use std::collections::BTreeMap;
 
-const HINTS: [&str; 15] = [
+const HINTS: [&str; 16] = [
     "version",
     "latency",
     "loss",
@@ -26,6 +26,7 @@ const HINTS: [&str; 15] = [
     "radius",
     "lived_in",
     "clock_behind",
+    "bridges",
 ];
 
 impl Reader<'_> {
@@ -82,6 +83,7 @@ impl Reader<'_> {
             device_mode: self.choice(fields, "device_mode", &LabDeviceMode::ALL),
             radius: self.switch(fields, "radius"),
             lived_in: self.switch(fields, "lived_in"),
+            bridges: self.switch(fields, "bridges"),
             version: self.optional_text(fields, "version", 40).map(|(_, version)| version.to_owned()),
         }
     }

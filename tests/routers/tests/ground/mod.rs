@@ -5,11 +5,13 @@
 pub(crate) mod billing;
 pub(crate) mod gate;
 
+use domain::scout::Seen;
 use embedded::{Nats, Temporary};
 use events::{
-    Access, AccessSaid, DeviceClass, EventId, Fact, Health, HealthKind, HealthSaid, Heard, Inventory, Login,
-    Node, NodeHealth, NodeId, NodeKind, Noun, Order, OrderId, OrderSaid, Plan, PlanState, Policy, Repair,
-    Revision, RevisionSource, Say, Signal, TenantId, Tier, Time,
+    Access, AccessSaid, DeviceClass, EventId, Fact, Group, GroupMode, Health, HealthKind, HealthSaid, Heard,
+    Inventory, Login, Member, Node, NodeHealth, NodeId, NodeKind, Noun, Order, OrderId, OrderSaid, Plan,
+    PlanState, Policy, Repair, Revision, RevisionSource, Say, Scan, SeenDevice, Sighting, Signal, TenantId,
+    Tier, Time,
 };
 use kit::{
     Filter, From, Log, LogConfig, Outgoing, Service,
@@ -159,6 +161,7 @@ impl Ground {
             plan: None,
             owner: None,
             maintenance: Vec::new(),
+            origin: events::Origin::default(),
         }
     }
 
@@ -174,17 +177,40 @@ impl Ground {
         address: impl Fn(RouterIndex) -> SocketAddr,
         manage: bool,
     ) {
+        self.import_those(lab, address, manage, |_| true).await;
+    }
+
+    /// Of the played network these nodes alone.
+    pub(crate) async fn import_some(&self, lab: &Lab, manage: bool, those: &[&str]) {
+        self.import_those(lab, |router| lab.api_address(router), manage, |id| those.contains(&id)).await;
+    }
+
+    async fn import_those(
+        &self,
+        lab: &Lab,
+        address: impl Fn(RouterIndex) -> SocketAddr,
+        manage: bool,
+        is_wanted: impl Fn(&str) -> bool,
+    ) {
         let network = lab.network();
         let id_of = |router: RouterIndex| self.id(&network.node(network.router(router).node).id);
         let mut things = Vec::new();
-        for node in network.nodes() {
+        for node in network.nodes().iter().filter(|node| is_wanted(&node.id)) {
             let id = self.id(&node.id);
+            let mut needs = Vec::new();
+            for group in &node.needs {
+                group.for_each_node(&mut |above| {
+                    let members = vec![Member::Node(self.id(&network.node(above).id))];
+                    needs.push(Group { mode: GroupMode::All, members });
+                });
+            }
             if let Some(router) = network.router_indices().find(|router| id_of(*router) == id) {
                 let address = address(router);
                 things.push(Node {
                     address: Some(address.ip()),
                     kind: NodeKind::Device { class: DeviceClass::Router },
-                    tier: Tier::Core,
+                    tier: if needs.is_empty() { Tier::Core } else { Tier::Sector },
+                    needs,
                     login: Some(Login {
                         port: address.port(),
                         tls: false,
@@ -208,6 +234,7 @@ impl Ground {
                 address: node.address.filter(|_| claim.is_none()),
                 seen_by: Some(id_of(*router)),
                 claims: claim.into_iter().collect(),
+                needs,
                 ..self.node(&node.id)
             });
         }
@@ -284,6 +311,45 @@ impl Ground {
         // What it says of the router's children follows.
         tokio::time::sleep(Duration::from_millis(300)).await;
         found.unwrap()
+    }
+
+    /// Orders that a router be scanned, and waits until it was.
+    pub(crate) async fn scan(&self, router: &str) -> Scan {
+        let order = self.order(Order::Scan { router: self.id(router) }).await;
+        let mut found = None;
+        until("the router is scanned", async || {
+            let all = self.heard_with_cause(Noun::Sighting).await;
+            found = all.into_iter().find_map(|(cause, heard)| match heard.fact {
+                Fact::Sighting(Sighting::Scan(scan)) if cause == Some(order) => Some(scan),
+                _ => None,
+            });
+            found.is_some()
+        })
+        .await;
+        found.unwrap()
+    }
+
+    /// What was last said of each device, under what it is called.
+    pub(crate) async fn devices(&self) -> BTreeMap<String, SeenDevice> {
+        let all = self.heard(Noun::Sighting).await.into_iter();
+        let devices = all.filter_map(|heard| match heard.fact {
+            Fact::Sighting(Sighting::Device(device)) => Some(device),
+            _ => None,
+        });
+        devices.map(|device| (self.opened(&device).name, device)).collect()
+    }
+
+    /// What was hidden of a device.
+    pub(crate) fn opened(&self, device: &SeenDevice) -> Seen {
+        let plain = self.keys.open(Field::Sighting(device.id), &device.seen).unwrap();
+        serde_json::from_slice(&plain).unwrap()
+    }
+
+    /// Somebody says how a device stands.
+    pub(crate) async fn decide(&self, device: SeenDevice) {
+        self.say(vec![Fact::Sighting(Sighting::Device(device))]).await;
+        // The reconciler hears of it.
+        tokio::time::sleep(Duration::from_millis(300)).await;
     }
 
     async fn heard_with_cause(&self, noun: Noun) -> Vec<(Option<EventId>, Heard)> {
