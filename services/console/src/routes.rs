@@ -14,6 +14,7 @@ mod orders;
 mod routers;
 mod tenants;
 mod tokens;
+mod trust;
 
 use crate::{desk::Desk, page};
 use axum::{Router, extract::DefaultBodyLimit, http::header, response::IntoResponse, routing::get};
@@ -76,6 +77,7 @@ fn api() -> OpenApiRouter<Desk> {
         .routes(routes!(routers::plan, routers::draw))
         .routes(routes!(routers::repair))
         .routes(routes!(routers::repairs))
+        .routes(routes!(trust::list))
         .routes(routes!(events::follow))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .merge(

@@ -17,7 +17,7 @@ fn pager(host: &str) -> Value {
 }
 
 /// The routes there are, by method. A route that is added here without need is one too many.
-const ROUTES: [&str; 28] = [
+const ROUTES: [&str; 29] = [
     "delete /api/v1/channels/{name}",
     "delete /api/v1/tokens/{prefix}",
     "get /api/v1/channels",
@@ -36,6 +36,7 @@ const ROUTES: [&str; 28] = [
     "get /api/v1/tenants",
     "get /api/v1/tenants/{slug}",
     "get /api/v1/tokens",
+    "get /api/v1/trust",
     "post /api/v1/import",
     "post /api/v1/incidents/{incident}/acknowledge",
     "post /api/v1/incidents/{incident}/close-as-wrong",
