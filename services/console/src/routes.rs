@@ -17,6 +17,7 @@ mod sightings;
 mod subscribers;
 mod tenants;
 mod tokens;
+mod trust;
 
 use crate::{desk::Desk, page};
 use axum::{Router, extract::DefaultBodyLimit, http::header, response::IntoResponse, routing::get};
@@ -95,6 +96,7 @@ fn api() -> OpenApiRouter<Desk> {
         .routes(routes!(sightings::list))
         .routes(routes!(sightings::add))
         .routes(routes!(sightings::reject))
+        .routes(routes!(trust::list))
         .routes(routes!(events::follow))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .merge(

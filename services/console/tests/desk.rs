@@ -17,7 +17,7 @@ fn pager(host: &str) -> Value {
 }
 
 /// The routes there are, by method. A route that is added here without need is one too many.
-const ROUTES: [&str; 46] = [
+const ROUTES: [&str; 47] = [
     "delete /api/v1/channels/{name}",
     "delete /api/v1/inventory/nodes/{node}",
     "delete /api/v1/tokens/{prefix}",
@@ -43,6 +43,7 @@ const ROUTES: [&str; 46] = [
     "get /api/v1/tenants",
     "get /api/v1/tenants/{slug}",
     "get /api/v1/tokens",
+    "get /api/v1/trust",
     "post /api/v1/import",
     "post /api/v1/incidents/{incident}/acknowledge",
     "post /api/v1/incidents/{incident}/close-as-wrong",

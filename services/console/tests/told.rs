@@ -4,7 +4,10 @@
 
 mod ground;
 
-use events::{Answer, AskId, Fact, NodeId, Noun, Order, Outcome, Question, SessionState, TenantId, Vantage};
+use events::{
+    Answer, AskId, Fact, Health, Learned, NodeId, Noun, Order, Outcome, Question, SessionState, TenantId,
+    Vantage,
+};
 use ground::{Ground, Sse, ground, network, read, small, until};
 use kit::{Filter, From};
 use network_file::Shape;
@@ -279,6 +282,46 @@ async fn who_comes_back_to_the_live_updates_misses_nothing() {
         g.get(&token, "/api/v1/events").send().await.unwrap().status() == 200
     })
     .await;
+    g.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_router_is_trusted_as_far_as_it_tells_by_itself() {
+    let (g, token) = hillside().await;
+    let (pushed, polled, reconciled) = (Some(Learned::Push), Some(Learned::Poll), Some(Learned::Reconcile));
+    for (name, down, up) in [
+        ("tower-1-sector-1", pushed, pushed),
+        ("tower-1-sector-1", pushed, reconciled),
+        ("tower-1-sector-2", polled, None),
+        ("tower-2-sector-1", reconciled, reconciled),
+        ("core-1", polled, polled), // Nobody sees it but we ourselves.
+    ] {
+        for (health, by) in [(Health::Down, down), (Health::Up, up)] {
+            g.learned(tenant(), node(name), health, by).await;
+        }
+    }
+    g.settled(tenant()).await;
+    let (status, told) = read(g.get(&token, "/api/v1/trust")).await;
+    assert_eq!(status, 200, "{told:#}");
+    let of = |router: &str| {
+        let rows = told["items"].as_array().unwrap();
+        let row = rows.iter().find(|row| row["file_id"] == router).unwrap_or_else(|| panic!("{told:#}"));
+        let count = |name: &str| row[name].as_i64().unwrap();
+        let share = |name: &str| (row[name].as_f64().unwrap() * 100.0).round() as i64;
+        let counts = [count("pushed"), count("polled"), count("reconciled")];
+        (counts, share("pushed_share"), share("missed_push_rate"))
+    };
+    assert_eq!(of("tower-1"), ([3, 1, 1], 60, 25));
+    assert_eq!(of("tower-2"), ([0, 0, 2], 0, 100));
+    assert_eq!(told["items"].as_array().unwrap().len(), 2, "{told:#}");
+
+    let (_, one) = read(g.get(&token, "/api/v1/trust?router=tower-2&days=1")).await;
+    assert_eq!(one["items"][0]["file_id"], "tower-2");
+    let (_, first) = read(g.get(&token, "/api/v1/trust?limit=1")).await;
+    let next = format!("/api/v1/trust?limit=1&cursor={}", first["next"].as_str().unwrap());
+    let (_, second) = read(g.get(&token, &next)).await;
+    assert_ne!(first["items"][0]["router"], second["items"][0]["router"]);
+    assert_eq!(read(g.get(&token, "/api/v1/trust?days=0")).await.0, 400);
     g.end().await;
 }
 

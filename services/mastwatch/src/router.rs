@@ -86,6 +86,15 @@ enum RouterCommand {
         #[arg(long, default_value_t = 100)]
         limit: usize,
     },
+    /// Show by whom changes of what routers see were first spoken of: their scripts, we who looked, or only the
+    /// reconciler.
+    Trust {
+        /// The router's id in the network file; all routers if absent.
+        router: Option<String>,
+        /// How many days are looked back.
+        #[arg(long, default_value_t = 30)]
+        days: u16,
+    },
 }
 
 /// Does what was asked of a router.
@@ -126,6 +135,15 @@ pub async fn run(args: &RouterArgs, api: &Api, json: bool) -> anyhow::Result<Exi
             }
             Ok(shown_plan(&plan, json))
         }
+        RouterCommand::Trust { router, days } => {
+            let found = trust(router.as_deref(), *days, api).await?;
+            if json {
+                found.iter().for_each(show::json);
+            } else {
+                show_trust(&found, *days);
+            }
+            Ok(ExitCode::SUCCESS)
+        }
         RouterCommand::Repairs { router, limit } => {
             let found = repairs(router, *limit, api).await?;
             if json {
@@ -137,6 +155,44 @@ pub async fn run(args: &RouterArgs, api: &Api, json: bool) -> anyhow::Result<Exi
             }
             Ok(ExitCode::SUCCESS)
         }
+    }
+}
+
+async fn trust(router: Option<&str>, days: u16, api: &Api) -> anyhow::Result<Vec<Value>> {
+    let (mut found, mut cursor) = (Vec::new(), Cursor::Start);
+    let mut path = format!("/api/v1/trust?limit=1000&days={days}");
+    if let Some(router) = router {
+        let query: String = reqwest::Url::parse_with_params("http://x/", [("router", router)])?
+            .query()
+            .unwrap_or_default()
+            .to_owned();
+        path = format!("{path}&{query}");
+    }
+    while let Some(page) = api.page(&path, &mut cursor).await? {
+        found.extend(page["items"].as_array().cloned().unwrap_or_default());
+    }
+    Ok(found)
+}
+
+fn show_trust(found: &[Value], days: u16) {
+    if found.is_empty() {
+        return show::line(format!("Nothing that a router sees has changed within {days} days."));
+    }
+    let share = |row: &Value, name: &str| row[name].as_f64().unwrap_or_default() * 100.0;
+    show::line(format!(
+        "{:<24} {:>8} {:>8} {:>11} {:>8} {:>8}",
+        "router", "pushed", "polled", "reconciled", "trust", "missed"
+    ));
+    for row in found {
+        show::line(format!(
+            "{:<24} {:>8} {:>8} {:>11} {:>7.1}% {:>7.1}%",
+            row["file_id"].as_str().unwrap_or_default(),
+            row["pushed"],
+            row["polled"],
+            row["reconciled"],
+            share(row, "pushed_share"),
+            share(row, "missed_push_rate"),
+        ));
     }
 }
 

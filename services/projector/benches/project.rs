@@ -54,6 +54,7 @@ fn now(tenant: TenantId, seq: u64) -> NodeHealth {
         opens_incident: false,
         penalty: None,
         session_lost: false,
+        learned: None,
         sessions_lost: None,
     }
 }

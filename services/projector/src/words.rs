@@ -2,7 +2,7 @@
 
 use events::{
     ChannelKind, Claim, DeliveryKind, DeviceClass, Flag, GroupMode, Health, IncidentClass, IncidentKind,
-    IncidentState, NodeKind, NoticeKind, Probe, SignalSource, Tier, Urgency,
+    IncidentState, Learned, NodeKind, NoticeKind, Probe, SignalSource, Tier, Urgency,
 };
 
 pub(crate) const fn tier(tier: Tier) -> &'static str {
@@ -93,6 +93,14 @@ pub(crate) const fn health(health: Health) -> &'static str {
         Health::Impacted => "impacted",
         Health::Degraded => "degraded",
         Health::Unknown => "unknown",
+    }
+}
+
+pub(crate) const fn learned(learned: Learned) -> &'static str {
+    match learned {
+        Learned::Push => "push",
+        Learned::Poll => "poll",
+        Learned::Reconcile => "reconcile",
     }
 }
 

@@ -5,8 +5,8 @@
 use embedded::{Postgres, Temporary};
 use events::{
     EventId, Fact, Health, HealthKind, HealthSaid, Heard, Impact, Incident, IncidentClass, IncidentId,
-    IncidentKind, IncidentSaid, IncidentState, NodeHealth, NodeId, Part, RootCause, TenantId, Tier, Time,
-    Urgency, partition_of,
+    IncidentKind, IncidentSaid, IncidentState, Learned, NodeHealth, NodeId, Part, RootCause, TenantId, Tier,
+    Time, Urgency, partition_of,
 };
 use kit::{
     config::Secret,
@@ -46,6 +46,7 @@ fn said(s: i64, name: &str, kind: HealthKind, health: Health, since: i64) -> (i6
         opens_incident: false,
         penalty: None,
         session_lost: false,
+        learned: None,
         sessions_lost: None,
     };
     (s, HealthSaid { kind, now })
@@ -189,6 +190,44 @@ async fn down_and_up_seven_minutes_later_is_one_downtime_of_420_seconds() {
     down.1.now.at = Some(at(0)); // The claim was three seconds earlier.
     db.read(&story([down, changed(420, "ap-17", Health::Up)]), 1).await;
     assert_eq!(db.rows().await, [row("ap-17", 0, Some(420), "down", "ap-17")]);
+}
+
+#[tokio::test]
+async fn a_downtime_says_who_spoke_first_of_its_beginning_and_of_its_end() {
+    let db = Database::new().await;
+    let learned = |mut said: (i64, HealthSaid), by| {
+        said.1.now.learned = by;
+        said
+    };
+    let story = story([
+        learned(changed(0, "ap-1", Health::Down), Some(Learned::Push)),
+        changed(1, "ap-2", Health::Impacted),
+        learned(said(5, "ap-1", HealthKind::Noted, Health::Down, 0), Some(Learned::Push)),
+        learned(changed(20, "ap-1", Health::Up), Some(Learned::Reconcile)),
+        learned(changed(30, "ap-3", Health::Down), Some(Learned::Poll)),
+        changed(40, "ap-3", Health::Impacted),
+    ]);
+    for size in [1, 2, 6] {
+        db.empty().await;
+        db.read(&story, size).await;
+        let mut tx = db.pool.begin().await.unwrap();
+        as_tenant(&mut tx, tenant()).await.unwrap();
+        let found: Vec<(Uuid, Option<String>, Option<String>)> =
+            sqlx::query_as("select node, began_by, ended_by from downtime order by believed_at")
+                .fetch_all(&mut *tx)
+                .await
+                .unwrap();
+        let by = |name: &str, began: Option<&str>, ended: Option<&str>| {
+            (node(name).0, began.map(str::to_owned), ended.map(str::to_owned))
+        };
+        let expected = [
+            by("ap-1", Some("push"), Some("reconcile")),
+            by("ap-2", None, None),
+            by("ap-3", Some("poll"), None),
+            by("ap-3", None, None),
+        ];
+        assert_eq!(found, expected, "in pieces of {size}");
+    }
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@
 //! again knows the same, even where one look is put together of several answers.
 
 use crate::graph::Index;
-use events::{Claim, ClaimKey, EventId, NodeId, RECALL_MS, SignalSource, Time};
+use events::{Claim, ClaimKey, EventId, Learned, NodeId, RECALL_MS, SignalSource, Time};
 use serde::Serialize;
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -318,6 +318,29 @@ impl Recent {
             (Some(_), None) => true,
             (None, _) => false,
         }
+    }
+
+    /// Who spoke first, after `since`, of a node's working or not working.
+    pub fn learned(&self, node: Index, works: bool, since: Time) -> Option<Learned> {
+        let recent = self.nodes.get(&node)?;
+        let says_so = |claim: &&ClaimHeard| {
+            claim.heard > since
+                && match claim.says {
+                    Claim::Up | Claim::Degraded => works,
+                    Claim::Down => !works,
+                }
+        };
+        let shows_so = |look: &&Look| {
+            look.heard > since
+                && match look.seen {
+                    Seen::Up | Seen::NetwatchUp | Seen::Told => works,
+                    Seen::Silent(..) | Seen::RouterSaysDown | Seen::NetwatchDown => !works,
+                    Seen::Nothing => false,
+                }
+        };
+        let claimed = recent.claims.iter().find(says_so).map(|claim| (claim.heard, claim.source.learned()));
+        let looked = recent.looks.iter().filter(shows_so).map(|look| (look.heard, Learned::Poll)).min();
+        claimed.into_iter().chain(looked).min_by_key(|(heard, _)| *heard).map(|(_, learned)| learned)
     }
 
     /// A digest of everything remembered.

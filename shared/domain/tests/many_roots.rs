@@ -26,6 +26,7 @@ fn said_down(town: &mut Town, name: &str) {
         opens_incident: false,
         penalty: None,
         session_lost: false,
+        learned: None,
         sessions_lost: None,
     };
     town.hear(Fact::Health(HealthSaid { kind: HealthKind::Changed, now }));

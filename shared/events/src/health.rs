@@ -1,6 +1,6 @@
 //! What is believed of nodes. Only diagnostician says these things.
 
-use crate::{AskId, EventId, Impact, NodeId, SignalSource, Time};
+use crate::{AskId, EventId, Impact, Learned, NodeId, SignalSource, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -197,6 +197,9 @@ pub struct NodeHealth {
     /// That many subscribers below it lost their sessions together, while it works itself: an incident of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sessions_lost: Option<Box<SessionsLost>>,
+    /// Who spoke first of its having come to be so, if it works or is down and anybody did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learned: Option<Learned>,
 }
 
 impl NodeHealth {
@@ -215,6 +218,7 @@ impl NodeHealth {
             penalty: None,
             session_lost: false,
             sessions_lost: None,
+            learned: None,
         }
     }
 }

@@ -66,7 +66,7 @@ pub use order::{Order, OrderSaid};
 pub use repair::{ChangeKind, Plan, PlanState, Property, Repair, RepairOutcome, RouterChange};
 pub use sample::{Curve, Metric, Of, Sample, SampleSource, Samples};
 pub use sighting::{Above, Scan, SeenDevice, Sighting, SightingState, Spot};
-pub use signal::{About, Claim, Signal, SignalSource};
+pub use signal::{About, Claim, Learned, Signal, SignalSource};
 pub use subject::{PARTITIONS, Subject, SubjectError, partition_of, slot_of};
 pub use time::Time;
 pub use timer::{Cut, Due, Timer};

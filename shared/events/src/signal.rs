@@ -55,6 +55,39 @@ impl SignalSource {
     }
 }
 
+/// How it came to be known that a node had changed: who spoke of it first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Learned {
+    /// Somebody told us by himself: a router's script, another system, a person.
+    Push,
+    /// We looked, on a schedule or to settle something else.
+    Poll,
+    /// The reconciler found that nobody had told us.
+    Reconcile,
+}
+
+impl SignalSource {
+    /// What a change is learned by that a claim of this kind tells of.
+    pub const fn learned(self) -> Learned {
+        match self {
+            SignalSource::Ppp
+            | SignalSource::Dhcp
+            | SignalSource::Netwatch
+            | SignalSource::Syslog
+            | SignalSource::Radius
+            | SignalSource::Zabbix
+            | SignalSource::Api
+            | SignalSource::Person => Learned::Push,
+            SignalSource::Heartbeat
+            | SignalSource::ProxyPing
+            | SignalSource::RollCall
+            | SignalSource::Snmp => Learned::Poll,
+            SignalSource::Reconcile => Learned::Reconcile,
+        }
+    }
+}
+
 /// What is claimed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

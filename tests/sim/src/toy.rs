@@ -46,6 +46,7 @@ fn health(node: NodeId, up: bool, since: Time) -> NodeHealth {
         opens_incident: false,
         penalty: None,
         session_lost: false,
+        learned: None,
         sessions_lost: None,
     }
 }

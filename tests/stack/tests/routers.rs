@@ -209,5 +209,19 @@ async fn people_are_told_the_same_whether_claims_are_pushed_or_made_good_by_the_
         assert_eq!(claimed, if lost { [20, 20] } else { [0, 0] }, "lost: {lost}");
     }
     assert_eq!(told[0], told[1]);
+
+    // Who told of all this is counted for each router: half came by itself or was found in looking, half was missed.
+    let api = stack.api_of(&tenant);
+    until("every change is counted", &running, async || {
+        let trust = api.get("/api/v1/trust?days=1").await.ok()?;
+        let sum = |name: &str| {
+            trust["items"].as_array().unwrap().iter().map(|row| row[name].as_u64().unwrap()).sum()
+        };
+        let [pushed, polled, reconciled]: [u64; 3] = ["pushed", "polled", "reconciled"].map(sum);
+        (pushed + polled + reconciled >= 80 && pushed >= 20 && reconciled >= 20).then_some(())
+    })
+    .await;
+    let (code, said) = types(&stack, &tenant, &["router", "trust"]);
+    assert!(code == 0 && said.contains("reconciled") && said.contains("tower-1"), "{said}");
     lab.stop().await;
 }

@@ -5,9 +5,10 @@ use super::Ground;
 use events::{
     About, Answer, AskId, Audience, ChangeKind, ChannelId, Claim, EventId, Evidence, EvidenceKind, Fact,
     Health, HealthKind, HealthSaid, Impact, Incident, IncidentClass, IncidentId, IncidentKind, IncidentSaid,
-    IncidentState, NodeHealth, NodeId, Notice, NoticeId, NoticeKind, NoticeSaid, Outcome, Phase, Plan,
-    PlanState, Property, Repair, RepairOutcome, RootCause, RouterChange, SessionsLost, Signal, SignalSource,
-    Suspicion, SuspicionKind, SuspicionSaid, TenantId, Tier, Time, TimelineEntry, Urgency, Vantage,
+    IncidentState, Learned, NodeHealth, NodeId, Notice, NoticeId, NoticeKind, NoticeSaid, Outcome, Phase,
+    Plan, PlanState, Property, Repair, RepairOutcome, RootCause, RouterChange, SessionsLost, Signal,
+    SignalSource, Suspicion, SuspicionKind, SuspicionSaid, TenantId, Tier, Time, TimelineEntry, Urgency,
+    Vantage,
 };
 
 /// What was said, by name.
@@ -36,6 +37,7 @@ fn health(node: NodeId, health: Health, roots: Vec<NodeId>, evidence: Vec<Eviden
         opens_incident: false,
         penalty: None,
         session_lost: false,
+        learned: None,
         sessions_lost: None,
     };
     Fact::Health(HealthSaid { kind: HealthKind::Changed, now })
@@ -236,6 +238,15 @@ impl Ground {
     /// Says that a node is cut off by `root`, and names no event that this follows from.
     pub(crate) async fn impacted_by_nothing(&self, tenant: TenantId, node: NodeId, root: NodeId) {
         let fact = health(node, Health::Impacted, vec![root], vec![]);
+        self.say(tenant, "diagnostician", None, fact).await;
+    }
+
+    /// Says what is believed of a node, and who spoke of it first.
+    pub(crate) async fn learned(&self, tenant: TenantId, node: NodeId, is: Health, by: Option<Learned>) {
+        let mut fact = health(node, is, vec![], vec![]);
+        if let Fact::Health(said) = &mut fact {
+            said.now.learned = by;
+        }
         self.say(tenant, "diagnostician", None, fact).await;
     }
 

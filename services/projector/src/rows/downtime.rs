@@ -12,7 +12,7 @@ use super::{belief, columns};
 use crate::value::{at, kept_until, number};
 use crate::words;
 use chrono::{DateTime, Utc};
-use events::{Health, HealthKind, HealthSaid, NodeHealth, NodeId, Time};
+use events::{Health, HealthKind, HealthSaid, Learned, NodeHealth, NodeId, Time};
 use kit::projection::Told;
 use sqlx::PgConnection;
 use std::collections::BTreeMap;
@@ -32,6 +32,7 @@ pub(super) struct Rows<'a> {
 struct End<'a> {
     at: Time,
     told: &'a Told,
+    learned: Option<Learned>,
 }
 
 #[derive(Debug)]
@@ -45,13 +46,14 @@ columns! {
     /// `offset 0` has what runs looked up node by node. Left to itself, Postgres may instead go through everything of the
     /// tenant that runs, for each chunk again: in an outage that is all of it.
     Ended {
-        node: Uuid, until_at: DateTime<Utc>, goes_on: Option<DateTime<Utc>>, heard_at: DateTime<Utc>, seq: i64,
+        node: Uuid, until_at: DateTime<Utc>, goes_on: Option<DateTime<Utc>>, ended_by: Option<&'static str>,
+        heard_at: DateTime<Utc>, seq: i64,
     }
     "update downtime d set until_at = greatest(d.from_at, e.until_at),
          duration_ms = floor(extract(epoch from greatest(d.from_at, e.until_at) - d.from_at) * 1000)::bigint,
-         heard_at = e.heard_at, seq = e.seq
-     from unnest($2::uuid[], $3::timestamptz[], $4::timestamptz[], $5::timestamptz[], $6::bigint[])
-         as e (node, until_at, goes_on, heard_at, seq)
+         ended_by = e.ended_by, heard_at = e.heard_at, seq = e.seq
+     from unnest($2::uuid[], $3::timestamptz[], $4::timestamptz[], $5::text[], $6::timestamptz[], $7::bigint[])
+         as e (node, until_at, goes_on, ended_by, heard_at, seq)
      cross join lateral (select o.ctid as place from downtime o
          where o.tenant = $1 and o.node = e.node and o.until_at is null and o.believed_at is distinct from e.goes_on
          offset 0) o
@@ -61,19 +63,21 @@ columns! {
 columns! {
     Downtimes {
         node: Uuid, believed_at: DateTime<Utc>, from_at: DateTime<Utc>, until_at: Option<DateTime<Utc>>,
-        duration_ms: Option<i64>, health: &'static str, roots: String, event: Uuid, heard_at: DateTime<Utc>,
-        kept_until: Option<DateTime<Utc>>, seq: i64,
+        duration_ms: Option<i64>, health: &'static str, roots: String, began_by: Option<&'static str>,
+        ended_by: Option<&'static str>, event: Uuid, heard_at: DateTime<Utc>, kept_until: Option<DateTime<Utc>>,
+        seq: i64,
     }
-    "insert into downtime (tenant, node, believed_at, from_at, until_at, duration_ms, health, roots, event, heard_at,
-         kept_until, seq)
+    "insert into downtime (tenant, node, believed_at, from_at, until_at, duration_ms, health, roots, began_by,
+         ended_by, event, heard_at, kept_until, seq)
      select $1, k.node, k.believed_at, k.from_at, k.until_at, k.duration_ms, k.health,
-         string_to_array(k.roots, ',')::uuid[], k.event, k.heard_at, k.kept_until, k.seq
+         string_to_array(k.roots, ',')::uuid[], k.began_by, k.ended_by, k.event, k.heard_at, k.kept_until, k.seq
      from unnest($2::uuid[], $3::timestamptz[], $4::timestamptz[], $5::timestamptz[], $6::bigint[], $7::text[],
-         $8::text[], $9::uuid[], $10::timestamptz[], $11::timestamptz[], $12::bigint[])
-         as k (node, believed_at, from_at, until_at, duration_ms, health, roots, event, heard_at, kept_until, seq)
+         $8::text[], $9::text[], $10::text[], $11::uuid[], $12::timestamptz[], $13::timestamptz[], $14::bigint[])
+         as k (node, believed_at, from_at, until_at, duration_ms, health, roots, began_by, ended_by, event, heard_at,
+         kept_until, seq)
      on conflict (tenant, node, believed_at) do update set from_at = excluded.from_at,
          until_at = excluded.until_at, duration_ms = excluded.duration_ms, health = excluded.health,
-         roots = excluded.roots, event = excluded.event, heard_at = excluded.heard_at,
+         roots = excluded.roots, began_by = excluded.began_by, ended_by = excluded.ended_by, event = excluded.event, heard_at = excluded.heard_at,
          kept_until = excluded.kept_until, seq = excluded.seq"
 }
 
@@ -88,7 +92,8 @@ impl<'a> Rows<'a> {
         if running == Some(since) && since.is_none() {
             return; // It worked, and still does.
         }
-        let end = End { at: began(said), told };
+        let end =
+            End { at: began(said), told, learned: now.learned.filter(|_| said.kind != HealthKind::Retired) };
         match running {
             None => {
                 self.ended.insert(now.node, (end, since));
@@ -110,6 +115,7 @@ impl<'a> Rows<'a> {
             ended.node.push(node.0);
             ended.until_at.push(at(end.at));
             ended.goes_on.push(goes_on.map(at));
+            ended.ended_by.push(end.learned.map(words::learned));
             ended.heard_at.push(at(end.told.heard.heard));
             ended.seq.push(number(end.told.heard.seq));
         }
@@ -131,6 +137,8 @@ impl<'a> Rows<'a> {
                     belief::ids(&lost.now.roots)
                 }
             });
+            rows.began_by.push(lost.now.learned.map(words::learned));
+            rows.ended_by.push(lost.end.and_then(|end| end.learned).map(words::learned));
             rows.event.push(lost.told.heard.id.0);
             rows.heard_at.push(at(last.heard.heard));
             rows.kept_until.push(kept_until(lost.told));

@@ -405,6 +405,7 @@ fn health(d: &mut Dice, now: Time) -> HealthSaid {
             opens_incident: false,
             penalty: d.some(|d| (d.below(2_000) as u32, now)),
             session_lost: false,
+            learned: d.some(|d| d.pick(&[Learned::Push, Learned::Poll, Learned::Reconcile])),
             sessions_lost: None,
         },
     }

@@ -7,8 +7,8 @@ use crate::{
     graph::Index,
 };
 use events::{
-    EventId, Evidence, Fact, Flag, Health, HealthKind, HealthSaid, Node, NodeHealth, NodeId, Suspicion,
-    SuspicionKind, SuspicionSaid, Tier, Time,
+    EventId, Evidence, Fact, Flag, Health, HealthKind, HealthSaid, Learned, Node, NodeHealth, NodeId,
+    Suspicion, SuspicionKind, SuspicionSaid, Tier, Time,
 };
 use std::sync::Arc;
 
@@ -87,7 +87,14 @@ impl Tenant {
             false => flapping::remembered(penalty, out.now),
         };
         let flapped = before.is_some_and(|b| b.flags.contains(&Flag::Flapping));
+        let learned = match health {
+            _ if same => before.and_then(|b| b.learned),
+            Health::Up | Health::Degraded => self.learned(index, true, before),
+            Health::Down => self.learned(index, false, before),
+            Health::Impacted | Health::Unknown => None,
+        };
         let mut now = NodeHealth {
+            learned,
             opens_incident: health == Health::Down && self.network.graph.opens_incidents(index),
             penalty,
             session_lost: self.loses_session(index, health, worked, out.now),
@@ -105,6 +112,11 @@ impl Tenant {
         let say = out.say(cause, &what, at, Fact::Health(HealthSaid { kind, now }));
         self.apply(&say);
         self.soil(index);
+    }
+
+    /// Who spoke first of its having come to work or not, since it was last said to be something else.
+    fn learned(&self, index: Index, works: bool, before: Option<&NodeHealth>) -> Option<Learned> {
+        self.recent.learned(index, works, before.map_or(Time::EPOCH, |before| before.since))
     }
 
     /// Whether a subscriber lost its session; whom something comes to cut off after that, lost it still.

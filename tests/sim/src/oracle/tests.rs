@@ -104,6 +104,7 @@ impl Tale {
             opens_incident: false,
             penalty: None,
             session_lost: false,
+            learned: None,
             sessions_lost: None,
         };
         self.say(Fact::Health(HealthSaid { kind: HealthKind::Changed, now }));
