@@ -31,6 +31,7 @@ pub mod script;
 pub mod settings;
 pub mod state;
 pub mod version;
+pub mod view;
 pub mod world;
 
 pub use crate::lab::Lab;

@@ -1,4 +1,7 @@
-//! The demonstration: a simulated ISP, one outage, one alert, one "resolved".
+//! Demonstrations: a simulated ISP whose routers are played, and what happens to it.
+
+mod outage;
+mod routers;
 
 use crate::{
     api::{self, Api},
@@ -12,25 +15,34 @@ use serde_json::Value;
 use std::{
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-/// Who dies in the demonstration's own network.
-const VICTIM: &str = "core-3";
 /// Where its first router lives, and at which port of their addresses its routers are spoken to.
 const FIRST_ROUTER: &str = "127.20.0.1";
 const USUAL_API_PORT: u16 = 18_728;
 /// How long anything may take before the demonstration says that it went wrong.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// Plays the outage, then goes on simulating until told to stop.
+/// What is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Demo {
+    /// A core router dies, and comes back.
+    Outage,
+    /// A router is added, installed, scanned and put right again; a subscriber is suspended.
+    Routers,
+}
+
+/// Plays what is to be shown, then goes on simulating until told to stop.
 ///
 /// # Errors
 ///
 /// When something does not happen that should.
 pub async fn play(
+    which: Demo,
     data: &Path,
     doors: Doors,
     network: Option<&Path>,
@@ -45,35 +57,15 @@ pub async fn play(
     tokio::spawn(async move { axum::serve(sink, routes).await });
 
     let reports_to = format!("http://{}", doors.ingest);
-    let text = match network {
-        Some(path) => std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?,
-        None => network_file::demo(api_port()?, &reports_to, &notices_to).to_yaml(),
-    };
-    let name = network.map_or_else(|| "demo.yaml".into(), |p| p.display().to_string());
-    let base = network.and_then(Path::parent).map(PathBuf::from).unwrap_or_default();
-    let file = network_file::parse(&name, &text, &network_file::SecretsHere { base })?;
-    let settings = lab::Settings {
-        ingest: Some(reports_to.parse().context("reading our own address")?),
-        ..lab::Settings::default()
-    };
-    voice.begins("starting the simulated ISP");
-    let lab = lab::Lab::start(lab::network::Network::from_file(&file)?, settings).await?;
     let token =
         std::fs::read_to_string(api::token_file(data)).context("reading the administrator's token")?;
-    let console = format!("http://{}", doors.console);
-    let api = Api::new(console, token.trim().to_owned(), Some(file.tenant.slug.clone()));
-    voice.begins("importing its network");
-    api.call(Method::POST, "/api/v1/import", Some(file.to_yaml().into_bytes())).await?;
-    voice.says(&format!("simulated ISP    {}: {} subscribers", file.tenant.name, file.subscribers.len()));
-    voice.begins("waiting until every router has told what it sees");
-    if !settled(&api, stop).await? {
-        return Ok(());
-    }
-    voice.is_done();
-    voice.line("");
-    if network.is_none() {
-        outage(&lab, &mut notices, stop, voice).await?;
-    }
+    let api = Api::new(format!("http://{}", doors.console), token.trim().to_owned(), None);
+    let stage = Stage { data, api, reports_to, notices_to, stop, voice };
+    let lab = match which {
+        Demo::Outage => stage.outage(network, &mut notices).await?,
+        Demo::Routers => routers::play(&stage, &mut notices).await?,
+    };
+    let Some(lab) = lab else { return Ok(()) };
     voice.line(
         "The simulated ISP goes on. Break and mend things by `mastwatch lab`; Ctrl-C stops everything.",
     );
@@ -85,6 +77,57 @@ pub async fn play(
     }
     lab.stop().await;
     Ok(())
+}
+
+/// What every demonstration stands on.
+struct Stage<'a> {
+    data: &'a Path,
+    /// For every tenant: a demonstration says which it speaks of.
+    api: Api,
+    reports_to: String,
+    notices_to: String,
+    stop: &'a CancellationToken,
+    voice: &'a Voice,
+}
+
+impl Stage<'_> {
+    /// Plays a network, or the demonstration's own with its outage; none when told to stop before.
+    async fn outage(
+        &self,
+        network: Option<&Path>,
+        notices: &mut mpsc::Receiver<Value>,
+    ) -> anyhow::Result<Option<Arc<lab::Lab>>> {
+        let voice = self.voice;
+        let text = match network {
+            Some(path) => {
+                std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?
+            }
+            None => network_file::demo(api_port()?, &self.reports_to, &self.notices_to).to_yaml(),
+        };
+        let name = network.map_or_else(|| "demo.yaml".into(), |p| p.display().to_string());
+        let base = network.and_then(Path::parent).map(PathBuf::from).unwrap_or_default();
+        let file = network_file::parse(&name, &text, &network_file::SecretsHere { base })?;
+        let settings = lab::Settings {
+            ingest: Some(self.reports_to.parse().context("reading our own address")?),
+            ..lab::Settings::default()
+        };
+        voice.begins("starting the simulated ISP");
+        let lab = lab::Lab::start(lab::network::Network::from_file(&file)?, settings).await?;
+        let api = self.api.as_tenant(&file.tenant.slug);
+        voice.begins("importing its network");
+        api.call(Method::POST, "/api/v1/import", Some(file.to_yaml().into_bytes())).await?;
+        voice.says(&format!("simulated ISP    {}: {} subscribers", file.tenant.name, file.subscribers.len()));
+        voice.begins("waiting until every router has told what it sees");
+        if !settled(&api, self.stop).await? {
+            return Ok(None);
+        }
+        voice.is_done();
+        voice.line("");
+        if network.is_none() {
+            outage::play(&lab, notices, self.stop, voice).await?;
+        }
+        Ok(Some(lab))
+    }
 }
 
 /// Where the played routers are spoken to: the usual port, or a free one when somebody plays an ISP already.
@@ -120,29 +163,6 @@ async fn settled(api: &Api, stop: &CancellationToken) -> anyhow::Result<bool> {
             () = tokio::time::sleep(Duration::from_millis(250)) => {}
         }
     }
-}
-
-async fn outage(
-    lab: &lab::Lab,
-    notices: &mut mpsc::Receiver<Value>,
-    stop: &CancellationToken,
-    voice: &Voice,
-) -> anyhow::Result<()> {
-    let victim = lab.network().find(VICTIM).context("finding the core router to kill")?;
-    voice.line(&format!("Now {VICTIM} loses its power. Nobody tells us: a dead router sends no webhook."));
-    let began = Instant::now();
-    lab.set_broken(&[victim], true);
-    let Some(notice) = next(notices, stop).await? else { return Ok(()) };
-    voice.line(&format!("After {:.1} s, one alert:", began.elapsed().as_secs_f64()));
-    tell(&notice, voice);
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    voice.line(&format!("Now {VICTIM} gets its power back."));
-    let began = Instant::now();
-    lab.set_broken(&[victim], false);
-    let Some(notice) = next(notices, stop).await? else { return Ok(()) };
-    voice.line(&format!("After {:.1} s, one \"resolved\":", began.elapsed().as_secs_f64()));
-    tell(&notice, voice);
-    Ok(())
 }
 
 async fn next(

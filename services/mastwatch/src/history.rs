@@ -20,6 +20,13 @@ pub struct HistoryArgs {
     pub step: Option<u32>,
 }
 
+impl HistoryArgs {
+    /// One metric of one node, of the last hour, a point every ten seconds.
+    pub(crate) fn of(node: &str, metric: &str) -> Self {
+        Self { node: node.to_owned(), metric: metric.to_owned(), hours: 1, step: Some(10) }
+    }
+}
+
 /// Shows one metric of a node: a line a point, oldest first.
 ///
 /// # Errors
@@ -42,7 +49,7 @@ pub async fn run(args: &HistoryArgs, api: &Api, json: bool) -> anyhow::Result<()
     Ok(())
 }
 
-fn path(args: &HistoryArgs) -> anyhow::Result<String> {
+pub(crate) fn path(args: &HistoryArgs) -> anyhow::Result<String> {
     let is_plain = |text: &str| {
         !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:".contains(&b))
     };

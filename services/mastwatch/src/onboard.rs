@@ -14,7 +14,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use std::{
     io::{BufRead, IsTerminal, Read, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 use zeroize::Zeroizing;
@@ -43,6 +43,20 @@ pub struct RouterLogin {
     /// Make the changes without asking.
     #[arg(long, requires = "address")]
     yes: bool,
+}
+
+impl RouterLogin {
+    /// A router at this port, with the password in a file; what would be changed on it is changed.
+    pub(crate) fn with(address: &str, user: &str, password_file: &Path, port: u16) -> Self {
+        Self {
+            address: Some(address.to_owned()),
+            user: Some(user.to_owned()),
+            password_file: Some(password_file.to_owned()),
+            port: Some(port),
+            tls: false,
+            yes: true,
+        }
+    }
 }
 
 /// Adds a router.

@@ -40,6 +40,13 @@ pub struct DeviceArgs {
     tier: Option<String>,
 }
 
+impl DeviceArgs {
+    /// As proposed, under this id.
+    pub(crate) fn called(id: &str) -> Self {
+        Self { id: Some(id.to_owned()), ..Self::default() }
+    }
+}
+
 /// Scans a router now, waits for it, and shows what it sees.
 ///
 /// # Errors

@@ -14,9 +14,9 @@ use tokio_util::sync::CancellationToken;
 /// What `mastwatch up` can be told.
 #[derive(Debug, clap::Args)]
 pub struct UpArgs {
-    /// Also simulate an ISP and play an outage.
-    #[arg(long)]
-    pub demo: bool,
+    /// Also simulate an ISP, and show what happens to it.
+    #[arg(long, value_enum, num_args = 0..=1, default_missing_value = "outage", require_equals = true)]
+    pub demo: Option<demo::Demo>,
     /// A configuration file (TOML).
     #[arg(long, env = "MASTWATCH_CONFIG")]
     pub config: Option<PathBuf>,
@@ -52,6 +52,11 @@ pub async fn run(args: &UpArgs, data: &Path, json: bool) -> anyhow::Result<()> {
         settings = settings.with("log_format", "json", "--json");
     }
     let (servers, settings) = Servers::start(&data, settings, |line| voice.says(&line)).await?;
+    let settings = match args.demo {
+        // Nobody waits ten minutes to see the first of what is measured.
+        Some(demo::Demo::Routers) => settings.with("poller.snapshot_every_s", 10, "the demonstration"),
+        Some(demo::Demo::Outage) | None => settings,
+    };
     let (settings, doors) = doors(with_keys(settings, &data)?)?;
     keep_administrator(&settings, &data).await?;
     keep_addresses(&settings, &data)?;
@@ -68,9 +73,9 @@ pub async fn run(args: &UpArgs, data: &Path, json: bool) -> anyhow::Result<()> {
     let admin = process.admin_address();
     let running = tokio::spawn(process.run());
     let told = tokio::spawn({
-        let (stop, data, args_demo, network) = (stop.clone(), data.clone(), args.demo, args.network.clone());
+        let (stop, data, demo, network) = (stop.clone(), data.clone(), args.demo, args.network.clone());
         async move {
-            let outcome = tell(&data, doors, admin, args_demo, network.as_deref(), &stop, &voice).await;
+            let outcome = tell(&data, doors, admin, (demo, network.as_deref()), &stop, &voice).await;
             voice.is_done();
             if outcome.is_err() {
                 stop.cancel();
@@ -89,8 +94,7 @@ async fn tell(
     data: &Path,
     doors: Doors,
     admin: SocketAddr,
-    demo: bool,
-    network: Option<&Path>,
+    (demo, network): (Option<demo::Demo>, Option<&Path>),
     stop: &CancellationToken,
     voice: &Voice,
 ) -> anyhow::Result<()> {
@@ -109,8 +113,8 @@ async fn tell(
             "servers_file": crate::rebuild::servers_file(data),
         }));
     }
-    if demo {
-        return demo::play(data, doors, network, stop, voice).await;
+    if let Some(which) = demo {
+        return demo::play(which, data, doors, network, stop, voice).await;
     }
     voice.is_done();
     if !voice.json {
