@@ -159,3 +159,41 @@ fn a_station_that_comes_to_serve_several_while_it_is_down_is_an_incident_however
         assert!(opened[0].contains("2 subscribers"), "{opened:?}");
     }
 }
+
+#[test]
+fn people_are_sent_to_where_the_cause_is_now() {
+    let mut town = Town::new();
+    tree(&mut town);
+    let site = |file_id: &str, name: &str| Site {
+        id: SiteId::of(town.tenant, file_id),
+        file_id: file_id.into(),
+        name: name.into(),
+        address: None,
+        latitude_udeg: None,
+        longitude_udeg: None,
+    };
+    let (mill, church) = (site("mill", "The Old Mill"), site("church", "Church Tower"));
+    let at = |town: &Town, site: &Site| {
+        let sector = node(town, "sector-00", Tier::Sector, "tower-0");
+        Inventory::Node(Arc::new(Node { site: Some(site.id), ..sector }))
+    };
+    let sites = [mill.clone(), church.clone()].map(Inventory::Site);
+    let moved = at(&town, &mill);
+    town.revise(2, sites.into_iter().chain([moved]).collect());
+    for (number, site) in [(None, &mill), (Some(3), &church)] {
+        if let Some(number) = number {
+            let moved = at(&town, site);
+            town.revise(number, vec![moved]);
+        }
+        town.pass(60_000);
+        town.claim("sector-00", Claim::Down);
+        town.answer(&["sector-00"]);
+        assert_eq!(town.incident().site_name.as_deref(), Some(site.name.as_str()));
+        let told = town.notices();
+        assert!(told.last().is_some_and(|title| title.contains(&site.name)), "{told:?}");
+        town.claim("sector-00", Claim::Up);
+        town.answer(&[]);
+        town.pass(600_000);
+        town.answer(&[]);
+    }
+}
