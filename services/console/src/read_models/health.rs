@@ -63,6 +63,26 @@ pub(crate) struct CountRow {
     pub(crate) suspect: i64,
 }
 
+/// What is believed of the nodes that the rest of the statement chooses.
+macro_rules! believed {
+    ($which:literal) => {
+        concat!(
+            "SELECT n.id AS node, n.file_id, n.name, n.tier, coalesce(h.health, 'unknown') AS health,
+                    coalesce(h.flags, '{}') AS flags, h.since, h.claimed_at,
+                    extract(epoch FROM now() - h.heard_at)::bigint AS age_seconds,
+                    coalesce(h.roots, '{}') AS roots, h.confidence_percent,
+                    coalesce(h.evidence, '[]') AS evidence, h.event, h.cause,
+                    s.since AS suspect_since, s.source AS suspect_source, s.sender AS suspect_sender,
+                    s.held_until AS suspect_held_until
+             FROM node n
+             LEFT JOIN health h ON h.tenant = n.tenant AND h.node = n.id
+             LEFT JOIN suspicion s ON s.tenant = n.tenant AND s.node = n.id
+             ",
+            $which
+        )
+    };
+}
+
 impl ReadModels {
     /// What is believed, of the nodes with that state and tier; without a state of all that are not up.
     pub(crate) async fn health(
@@ -74,46 +94,26 @@ impl ReadModels {
         limit: i64,
     ) -> Read<Vec<HealthRow>> {
         let mut tx = self.of(tenant).await?;
-        let rows = sqlx::query_as(
-            "SELECT n.id AS node, n.file_id, n.name, n.tier, coalesce(h.health, 'unknown') AS health,
-                    coalesce(h.flags, '{}') AS flags, h.since, h.claimed_at,
-                    extract(epoch FROM now() - h.heard_at)::bigint AS age_seconds,
-                    coalesce(h.roots, '{}') AS roots, h.confidence_percent,
-                    coalesce(h.evidence, '[]') AS evidence, h.event, h.cause,
-                    s.since AS suspect_since, s.source AS suspect_source, s.sender AS suspect_sender,
-                    s.held_until AS suspect_held_until
-             FROM node n
-             LEFT JOIN health h ON h.tenant = n.tenant AND h.node = n.id
-             LEFT JOIN suspicion s ON s.tenant = n.tenant AND s.node = n.id
-             WHERE n.tenant = $1
+        let rows = sqlx::query_as(believed!(
+            "WHERE n.tenant = $1
                AND CASE WHEN $2::text IS NULL THEN h.health <> 'up' OR s.node IS NOT NULL
                         WHEN $2 = 'suspect' THEN s.node IS NOT NULL
                         WHEN $2 = 'unknown' THEN coalesce(h.health, 'unknown') = 'unknown'
                         ELSE h.health = $2 END
                AND ($3::text IS NULL OR n.tier = $3)
                AND ($4::uuid IS NULL OR n.id > $4)
-             ORDER BY n.id LIMIT $5",
-        );
+             ORDER BY n.id LIMIT $5"
+        ));
         Ok(rows.bind(tenant.0).bind(state).bind(tier).bind(after).bind(limit).fetch_all(&mut *tx).await?)
     }
 
     /// What is believed of the first of `ids` that there is.
     pub(crate) async fn health_of(&self, tenant: TenantId, ids: &[NodeId]) -> Read<Option<HealthRow>> {
         let mut tx = self.of(tenant).await?;
-        let row = sqlx::query_as(
-            "SELECT n.id AS node, n.file_id, n.name, n.tier, coalesce(h.health, 'unknown') AS health,
-                    coalesce(h.flags, '{}') AS flags, h.since, h.claimed_at,
-                    extract(epoch FROM now() - h.heard_at)::bigint AS age_seconds,
-                    coalesce(h.roots, '{}') AS roots, h.confidence_percent,
-                    coalesce(h.evidence, '[]') AS evidence, h.event, h.cause,
-                    s.since AS suspect_since, s.source AS suspect_source, s.sender AS suspect_sender,
-                    s.held_until AS suspect_held_until
-             FROM node n
-             LEFT JOIN health h ON h.tenant = n.tenant AND h.node = n.id
-             LEFT JOIN suspicion s ON s.tenant = n.tenant AND s.node = n.id
-             WHERE n.tenant = $1 AND n.id = ANY ($2)
-             ORDER BY array_position($2, n.id) LIMIT 1",
-        );
+        let row = sqlx::query_as(believed!(
+            "WHERE n.tenant = $1 AND n.id = ANY ($2)
+             ORDER BY array_position($2, n.id) LIMIT 1"
+        ));
         Ok(row.bind(tenant.0).bind(uuids(ids)).fetch_optional(&mut *tx).await?)
     }
 

@@ -1,6 +1,6 @@
 //! Outages: what broke, who is cut off and what happened since.
 
-use super::{NoticeRow, Read, ReadModels};
+use super::{NoticeRow, Read, ReadModels, notice::notices_of};
 use chrono::{DateTime, Utc};
 use events::{IncidentId, TenantId};
 use serde::Serialize;
@@ -128,22 +128,32 @@ pub(crate) struct IncidentFilter {
     pub(crate) limit: i64,
 }
 
+/// The incidents that the rest of the statement chooses.
+macro_rules! incidents {
+    ($which:literal) => {
+        concat!(
+            "SELECT id, state, class, title, urgency, tier, site_name, site_address, owner_account,
+                    owner_ticket_url, opened_at, ended_at, ended_because, merged_into, acknowledged_by,
+                    subscriber_count, site_count, at_risk_count, observed_count, impact
+             FROM incident
+             ",
+            $which
+        )
+    };
+}
+
 impl ReadModels {
     /// Incidents, the newest first, with their causes.
     pub(crate) async fn incidents(&self, tenant: TenantId, filter: IncidentFilter) -> Read<Vec<IncidentRow>> {
         let mut tx = self.of(tenant).await?;
         let (before_at, before_id) = filter.before.unzip();
-        let rows = sqlx::query_as(
-            "SELECT id, state, class, title, urgency, tier, site_name, site_address, owner_account,
-                    owner_ticket_url, opened_at, ended_at, ended_because, merged_into, acknowledged_by,
-                    subscriber_count, site_count, at_risk_count, observed_count, impact
-             FROM incident
-             WHERE tenant = $1
+        let rows = sqlx::query_as(incidents!(
+            "WHERE tenant = $1
                AND (NOT $2 OR ended_at IS NULL)
                AND ($3::text IS NULL OR state = $3)
                AND ($4::timestamptz IS NULL OR (opened_at, id) < ($4, $5))
-             ORDER BY opened_at DESC, id DESC LIMIT $6",
-        );
+             ORDER BY opened_at DESC, id DESC LIMIT $6"
+        ));
         let rows = rows.bind(tenant.0).bind(filter.open).bind(filter.state).bind(before_at).bind(before_id);
         let mut incidents: Vec<IncidentRow> = rows.bind(filter.limit).fetch_all(&mut *tx).await?;
         with_causes(&mut tx, tenant, &mut incidents).await?;
@@ -152,12 +162,7 @@ impl ReadModels {
 
     pub(crate) async fn incident(&self, tenant: TenantId, id: IncidentId) -> Read<Option<IncidentDetail>> {
         let mut tx = self.of(tenant).await?;
-        let row = sqlx::query_as(
-            "SELECT id, state, class, title, urgency, tier, site_name, site_address, owner_account,
-                    owner_ticket_url, opened_at, ended_at, ended_because, merged_into, acknowledged_by,
-                    subscriber_count, site_count, at_risk_count, observed_count, impact
-             FROM incident WHERE tenant = $1 AND id = $2",
-        );
+        let row = sqlx::query_as(incidents!("WHERE tenant = $1 AND id = $2"));
         let found: Vec<IncidentRow> = row.bind(tenant.0).bind(id.0).fetch_all(&mut *tx).await?;
         let mut found = found;
         with_causes(&mut tx, tenant, &mut found).await?;
@@ -167,15 +172,7 @@ impl ReadModels {
              FROM incident_event WHERE tenant = $1 AND incident = $2 ORDER BY seq LIMIT 1000",
         );
         let timeline = timeline.bind(tenant.0).bind(id.0).fetch_all(&mut *tx).await?;
-        let notices = sqlx::query_as(
-            "SELECT n.id, n.incident, n.audience, c.name AS channel_name, n.phase, n.step, n.urgency, n.title,
-                    n.state, n.decided_at, d.state AS delivery, d.attempt_count::bigint AS attempts
-             FROM notice n
-             LEFT JOIN channel c ON c.tenant = n.tenant AND c.id = n.channel
-             LEFT JOIN delivery d ON d.tenant = n.tenant AND d.notice = n.id
-             WHERE n.tenant = $1 AND n.incident = $2 ORDER BY n.seq LIMIT 1000",
-        );
-        let notices = notices.bind(tenant.0).bind(id.0).fetch_all(&mut *tx).await?;
+        let notices = notices_of(&mut tx, tenant, id).await?;
         Ok(Some(IncidentDetail { incident, timeline, notices }))
     }
 }

@@ -133,6 +133,22 @@ pub(crate) struct NodeFilter {
     pub(crate) limit: i64,
 }
 
+/// The nodes that the rest of the statement chooses.
+macro_rules! nodes {
+    ($which:literal) => {
+        concat!(
+            "SELECT n.id, n.file_id, n.name, n.kind, n.class, n.tier, n.site, s.name AS site_name, n.address,
+                    n.seen_by, n.probe, n.probe_every_seconds, n.plan, n.owner_account, n.owner_ticket_url,
+                    n.maintenance, coalesce(h.health, 'unknown') AS health, h.since
+             FROM node n
+             LEFT JOIN site s ON s.tenant = n.tenant AND s.id = n.site
+             LEFT JOIN health h ON h.tenant = n.tenant AND h.node = n.id
+             ",
+            $which
+        )
+    };
+}
+
 impl ReadModels {
     pub(crate) async fn sites(
         &self,
@@ -157,22 +173,16 @@ impl ReadModels {
 
     pub(crate) async fn nodes(&self, tenant: TenantId, filter: NodeFilter) -> Read<Vec<NodeRow>> {
         let mut tx = self.of(tenant).await?;
-        let rows = sqlx::query_as(
-            "SELECT n.id, n.file_id, n.name, n.kind, n.class, n.tier, n.site, s.name AS site_name, n.address,
-                    n.seen_by, n.probe, n.probe_every_seconds, n.plan, n.owner_account, n.owner_ticket_url,
-                    n.maintenance, coalesce(h.health, 'unknown') AS health, h.since
-             FROM node n
-             LEFT JOIN site s ON s.tenant = n.tenant AND s.id = n.site
-             LEFT JOIN health h ON h.tenant = n.tenant AND h.node = n.id
-             WHERE n.tenant = $1
+        let rows = sqlx::query_as(nodes!(
+            "WHERE n.tenant = $1
                AND ($2::text IS NULL OR n.tier = $2)
                AND ($3::text IS NULL OR n.kind = $3)
                AND ($4::uuid IS NULL OR n.site = $4)
                AND ($5::text IS NULL OR strpos(lower(n.name), lower($5)) > 0
                     OR strpos(lower(n.file_id), lower($5)) > 0)
                AND ($6::uuid IS NULL OR n.id > $6)
-             ORDER BY n.id LIMIT $7",
-        );
+             ORDER BY n.id LIMIT $7"
+        ));
         let rows = rows.bind(tenant.0).bind(filter.tier).bind(filter.kind).bind(filter.site);
         Ok(rows.bind(filter.text).bind(filter.after).bind(filter.limit).fetch_all(&mut *tx).await?)
     }
@@ -180,16 +190,10 @@ impl ReadModels {
     /// The first of `ids` that there is.
     pub(crate) async fn node(&self, tenant: TenantId, ids: &[NodeId]) -> Read<Option<NodeDetail>> {
         let mut tx = self.of(tenant).await?;
-        let node: Option<NodeRow> = sqlx::query_as(
-            "SELECT n.id, n.file_id, n.name, n.kind, n.class, n.tier, n.site, s.name AS site_name, n.address,
-                    n.seen_by, n.probe, n.probe_every_seconds, n.plan, n.owner_account, n.owner_ticket_url,
-                    n.maintenance, coalesce(h.health, 'unknown') AS health, h.since
-             FROM node n
-             LEFT JOIN site s ON s.tenant = n.tenant AND s.id = n.site
-             LEFT JOIN health h ON h.tenant = n.tenant AND h.node = n.id
-             WHERE n.tenant = $1 AND n.id = ANY ($2)
-             ORDER BY array_position($2, n.id) LIMIT 1",
-        )
+        let node: Option<NodeRow> = sqlx::query_as(nodes!(
+            "WHERE n.tenant = $1 AND n.id = ANY ($2)
+             ORDER BY array_position($2, n.id) LIMIT 1"
+        ))
         .bind(tenant.0)
         .bind(uuids(ids))
         .fetch_optional(&mut *tx)

@@ -2,10 +2,10 @@
 
 use super::{Read, ReadModels};
 use chrono::{DateTime, Utc};
-use events::TenantId;
+use events::{IncidentId, TenantId};
 use serde::Serialize;
 use serde_json::Value;
-use sqlx::FromRow;
+use sqlx::{FromRow, Postgres, Transaction};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -56,18 +56,26 @@ pub(crate) struct ChannelRow {
     pub(crate) recipients: Value,
 }
 
-impl ReadModels {
-    /// The newest notices.
-    pub(crate) async fn last_notices(&self, tenant: TenantId, limit: i64) -> Read<Vec<NoticeRow>> {
-        let mut tx = self.of(tenant).await?;
-        let rows = sqlx::query_as(
+/// The notices that the rest of the statement chooses.
+macro_rules! notices {
+    ($which:literal) => {
+        concat!(
             "SELECT n.id, n.incident, n.audience, c.name AS channel_name, n.phase, n.step, n.urgency, n.title,
                     n.state, n.decided_at, d.state AS delivery, d.attempt_count::bigint AS attempts
              FROM notice n
              LEFT JOIN channel c ON c.tenant = n.tenant AND c.id = n.channel
              LEFT JOIN delivery d ON d.tenant = n.tenant AND d.notice = n.id
-             WHERE n.tenant = $1 ORDER BY n.seq DESC LIMIT $2",
-        );
+             ",
+            $which
+        )
+    };
+}
+
+impl ReadModels {
+    /// The newest notices.
+    pub(crate) async fn last_notices(&self, tenant: TenantId, limit: i64) -> Read<Vec<NoticeRow>> {
+        let mut tx = self.of(tenant).await?;
+        let rows = sqlx::query_as(notices!("WHERE n.tenant = $1 ORDER BY n.seq DESC LIMIT $2"));
         Ok(rows.bind(tenant.0).bind(limit).fetch_all(&mut *tx).await?)
     }
 
@@ -79,4 +87,14 @@ impl ReadModels {
         );
         Ok(rows.bind(tenant.0).fetch_all(&mut *tx).await?)
     }
+}
+
+/// The notices about one incident, in the order of the log.
+pub(super) async fn notices_of(
+    tx: &mut Transaction<'static, Postgres>,
+    tenant: TenantId,
+    incident: IncidentId,
+) -> sqlx::Result<Vec<NoticeRow>> {
+    let rows = sqlx::query_as(notices!("WHERE n.tenant = $1 AND n.incident = $2 ORDER BY n.seq LIMIT 1000"));
+    rows.bind(tenant.0).bind(incident.0).fetch_all(&mut **tx).await
 }
