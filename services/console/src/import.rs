@@ -18,7 +18,7 @@ mod persons;
 mod reading;
 mod tokens;
 
-pub(crate) use self::{change::Change, difference::members_of};
+pub(crate) use self::change::Change;
 
 use self::{
     difference::difference,

@@ -1,8 +1,8 @@
 //! How the inventory differs from a file, and what a file may not take away.
 
 use super::{ImportError, Importer, Ready, Wrong};
-use crate::laid::{Key, Laid, like};
-use events::{Group, Inventory, Member, NodeId, TenantId};
+use crate::laid::{Key, Laid, like, members_of};
+use events::{Inventory, NodeId, TenantId};
 use std::collections::HashSet;
 
 /// How the inventory differs from the file.
@@ -15,61 +15,6 @@ pub(super) struct Difference {
     pub(super) unchanged: usize,
     /// Nodes that are not the file's and that it does not name.
     pub(super) left_alone: Vec<NodeId>,
-}
-
-impl Importer {
-    /// Nodes that stay although the file does not name them, and need something that goes with it.
-    pub(super) async fn orphaned(
-        &self,
-        tenant: TenantId,
-        laid: &Laid,
-        difference: &Difference,
-        file: &str,
-    ) -> Result<Vec<Wrong>, ImportError> {
-        let gone: HashSet<Key> =
-            difference.things.iter().filter(|thing| like(thing).is_none()).map(Key::of).collect();
-        if gone.is_empty() {
-            return Ok(vec![]);
-        }
-        let mut wrong = Vec::new();
-        for id in &difference.left_alone {
-            let Some(Inventory::Node(node)) = self.inventories.thing(laid, Key::Node(*id)).await? else {
-                continue;
-            };
-            let mut needed: Vec<Key> = node.seen_by.map(Key::Node).into_iter().collect();
-            needed.extend(node.site.map(Key::Site));
-            node.needs
-                .iter()
-                .for_each(|group| members_of(group, &mut |member| needed.push(Key::Node(member))));
-            if needed.iter().any(|key| gone.contains(key)) {
-                tracing::debug!(%tenant, node = node.file_id, "a file would take away what this node needs");
-                wrong.push(Wrong {
-                    file: file.to_owned(),
-                    line: 1,
-                    column: 1,
-                    message: format!(
-                        "`{}` was added by hand, and the file does not name what it hangs on any more",
-                        node.file_id
-                    ),
-                    hint: Some(format!(
-                        "name that in the file, or remove it first: `mastwatch router remove {}`",
-                        node.file_id
-                    )),
-                });
-            }
-        }
-        Ok(wrong)
-    }
-}
-
-/// Calls `each` for every node in a group and in the groups in it.
-pub(crate) fn members_of(group: &Group, each: &mut impl FnMut(NodeId)) {
-    for member in &group.members {
-        match member {
-            Member::Node(id) => each(*id),
-            Member::Group(group) => members_of(group, each),
-        }
-    }
 }
 
 pub(super) fn difference(ready: &Ready, laid: &Laid) -> Difference {
@@ -109,4 +54,47 @@ pub(super) fn difference(ready: &Ready, laid: &Laid) -> Difference {
         found.removed += 1;
     }
     found
+}
+
+impl Importer {
+    /// Nodes that stay although the file does not name them, and need something that goes with it.
+    pub(super) async fn orphaned(
+        &self,
+        tenant: TenantId,
+        laid: &Laid,
+        difference: &Difference,
+        file: &str,
+    ) -> Result<Vec<Wrong>, ImportError> {
+        let gone: HashSet<Key> =
+            difference.things.iter().filter(|thing| like(thing).is_none()).map(Key::of).collect();
+        if gone.is_empty() {
+            return Ok(vec![]);
+        }
+        let mut wrong = Vec::new();
+        for id in &difference.left_alone {
+            let Some(node) = self.inventories.node(laid, *id).await? else { continue };
+            let mut needed: Vec<Key> = node.seen_by.map(Key::Node).into_iter().collect();
+            needed.extend(node.site.map(Key::Site));
+            node.needs
+                .iter()
+                .for_each(|group| members_of(group, &mut |member| needed.push(Key::Node(member))));
+            if needed.iter().any(|key| gone.contains(key)) {
+                tracing::debug!(%tenant, node = node.file_id, "a file would take away what this node needs");
+                wrong.push(Wrong {
+                    file: file.to_owned(),
+                    line: 1,
+                    column: 1,
+                    message: format!(
+                        "`{}` was added by hand, and the file does not name what it hangs on any more",
+                        node.file_id
+                    ),
+                    hint: Some(format!(
+                        "name that in the file, or remove it first: `mastwatch router remove {}`",
+                        node.file_id
+                    )),
+                });
+            }
+        }
+        Ok(wrong)
+    }
 }
