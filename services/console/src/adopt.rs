@@ -6,8 +6,8 @@
 
 use crate::{
     desk::{Answer, Desk, Refusal, Within},
-    import::{Change, ImportError, members_of},
-    laid::{Key, Laid},
+    import::{Change, ImportError},
+    laid::{Key, Laid, members_of},
 };
 use domain::scout::{Seen, is_watchable};
 use events::{
@@ -144,7 +144,7 @@ async fn attempt(
         SightingState::Moved => moved(desk, &laid, &device, &parent).await?,
         SightingState::Known => {
             let called = match device.node {
-                Some(id) => node(desk, &laid, id).await?.map(|node| node.file_id.clone()),
+                Some(id) => desk.inventories.node(&laid, id).await?.map(|node| node.file_id.clone()),
                 None => None,
             };
             let called = called.unwrap_or_default();
@@ -204,25 +204,6 @@ fn class_of(node: &Node) -> Option<DeviceClass> {
     }
 }
 
-/// A node of the inventory, read where it lies.
-pub(crate) async fn node(desk: &Desk, laid: &Laid, id: NodeId) -> Answer<Option<Arc<Node>>> {
-    Ok(match desk.inventories.thing(laid, Key::Node(id)).await? {
-        Some(Inventory::Node(node)) => Some(node),
-        Some(_) | None => None,
-    })
-}
-
-/// A node that a person names by its id in the network file, or by its id.
-pub(crate) async fn node_called(
-    desk: &Desk,
-    within: &Within,
-    laid: &Laid,
-    called: &str,
-) -> Answer<Option<Arc<Node>>> {
-    let id = called.parse().unwrap_or_else(|_| NodeId::of(within.tenant, called));
-    node(desk, laid, id).await
-}
-
 /// What it is put below.
 async fn parent(
     desk: &Desk,
@@ -232,15 +213,15 @@ async fn parent(
     wishes: &Wishes,
 ) -> Answer<Arc<Node>> {
     if let Some(called) = &wishes.parent {
-        let found = node_called(desk, within, laid, called).await?;
+        let found = desk.node_called(within.tenant, laid, called).await?;
         return Ok(found.ok_or_else(|| Problem::impossible("parent", format!("there is no `{called}`")))?);
     }
     let found = match device.parent {
-        Some(Above::Node { id }) => node(desk, laid, id).await?,
+        Some(Above::Node { id }) => desk.inventories.node(laid, id).await?,
         Some(Above::Sighting { id }) => {
             let above = last(desk, within, id).await?.device;
             let found = match above.node {
-                Some(id) => node(desk, laid, id).await?,
+                Some(id) => desk.inventories.node(laid, id).await?,
                 None => None,
             };
             if found.is_none() {
@@ -268,7 +249,7 @@ async fn watcher(
     }
     let mut found: Option<Arc<Node>> = None;
     for spot in &device.spots {
-        let Some(router) = node(desk, laid, spot.router).await? else { continue };
+        let Some(router) = desk.inventories.node(laid, spot.router).await? else { continue };
         let is_nearer =
             parent.seen_by == Some(router.id) || found.as_ref().is_none_or(|best| best.tier < router.tier);
         if router.login.is_some() && is_nearer {
@@ -319,7 +300,7 @@ fn fresh(
 /// The node that moved, where it is seen now. Where the file says where it hangs only a person can say otherwise, there.
 async fn moved(desk: &Desk, laid: &Laid, device: &SeenDevice, parent: &Node) -> Answer<Node> {
     let found = match device.node {
-        Some(id) => node(desk, laid, id).await?,
+        Some(id) => desk.inventories.node(laid, id).await?,
         None => None,
     };
     let found = found.ok_or_else(|| Problem::conflict("it is not in the inventory any more: scan again"))?;
@@ -348,7 +329,7 @@ async fn hangs_below(desk: &Desk, laid: &Laid, node: &Node, above: NodeId) -> An
         needs.iter().for_each(|group| members_of(group, &mut |member| next.push(member)));
         for id in next {
             if seen.insert(id)
-                && let Some(found) = self::node(desk, laid, id).await?
+                && let Some(found) = desk.inventories.node(laid, id).await?
             {
                 open.push(found.needs.clone());
             }

@@ -6,7 +6,7 @@
 use crate::{
     access::{AccessError, Register, Shut, Who},
     import::{ImportError, Importer},
-    laid::{Inventories, LaidError},
+    laid::{Inventories, Laid, LaidError},
     read_models::{ReadError, ReadModels},
     series::{SeriesError, SeriesStore},
 };
@@ -15,7 +15,7 @@ use axum::{
     http::{HeaderMap, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
-use events::{EventId, TenantId};
+use events::{EventId, Node, NodeId, TenantId};
 use kit::{Log, LogError, PublishError, http::Problem};
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
@@ -43,6 +43,19 @@ pub(crate) struct Desk {
     /// Live updates that are being followed.
     pub(crate) streams: Arc<Semaphore>,
     pub(crate) stop: CancellationToken,
+}
+
+impl Desk {
+    /// A node that a person names by its id, or by its id in the network file.
+    pub(crate) async fn node_called(
+        &self,
+        tenant: TenantId,
+        laid: &Laid,
+        called: &str,
+    ) -> Answer<Option<Arc<Node>>> {
+        let id = called.parse().unwrap_or_else(|_| NodeId::of(tenant, called));
+        Ok(self.inventories.node(laid, id).await?)
+    }
 }
 
 /// A refusal. Everything that goes wrong in a route becomes one.
@@ -305,6 +318,11 @@ pub(crate) fn request_id(who: &Who, headers: &HeaderMap) -> Answer<EventId> {
             Ok(EventId::idempotent(&who.prefix, key))
         }
     }
+}
+
+/// A body in JSON, whatever its content type says.
+pub(crate) fn read<T: serde::de::DeserializeOwned>(body: &[u8]) -> Answer<T> {
+    serde_json::from_slice(body).map_err(|error| Problem::malformed(error.to_string()).into())
 }
 
 /// 201, and what was made.

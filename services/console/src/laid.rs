@@ -8,7 +8,8 @@
 //! revision unknowingly: the commit is fenced by its place.
 
 use events::{
-    ChannelId, Fact, Inventory, NodeId, Noun, Part, Revision, RevisionSource, SiteId, Subject, TenantId, Time,
+    ChannelId, Fact, Group, Inventory, Member, Node, NodeId, Noun, Part, Revision, RevisionSource, SiteId,
+    Subject, TenantId, Time,
 };
 use kit::{Filter, From, Log, LogError, Raw};
 use sha2::{Digest, Sha256};
@@ -279,6 +280,24 @@ impl Inventories {
         match found.filter(|thing| Key::of(thing) == key) {
             Some(thing) => Ok(Some(thing)),
             None => Err(lost),
+        }
+    }
+
+    /// The node `id` of an inventory, read where it lies.
+    pub(crate) async fn node(&self, laid: &Laid, id: NodeId) -> Result<Option<Arc<Node>>, LaidError> {
+        Ok(match self.thing(laid, Key::Node(id)).await? {
+            Some(Inventory::Node(node)) => Some(node),
+            Some(_) | None => None,
+        })
+    }
+}
+
+/// Calls `each` for every node in a group and in the groups in it.
+pub(crate) fn members_of(group: &Group, each: &mut impl FnMut(NodeId)) {
+    for member in &group.members {
+        match member {
+            Member::Node(id) => each(*id),
+            Member::Group(group) => members_of(group, each),
         }
     }
 }

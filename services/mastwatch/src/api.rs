@@ -1,7 +1,7 @@
 //! The console's API, as the command line uses it.
 
 use anyhow::{Context, bail};
-use reqwest::{Method, Response, StatusCode};
+use reqwest::{Method, Response, StatusCode, Url};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -159,6 +159,42 @@ impl Api {
         *cursor = page["next"].as_str().map_or(Cursor::End, |place| Cursor::After(place.to_owned()));
         Ok(Some(page))
     }
+
+    /// The first `most` things of a list, in as many pages as they take. Errors call them `what`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Api::call`], and when the answer is no list.
+    pub async fn list(&self, path: &str, most: usize, what: &str) -> anyhow::Result<Vec<Value>> {
+        let (mut found, mut cursor) = (Vec::new(), Cursor::default());
+        while found.len() < most
+            && let Some(mut page) = self.page(path, &mut cursor).await?
+        {
+            match page["items"].take() {
+                Value::Array(items) => found.extend(items),
+                _ => bail!("reading {what}: the console sent none"),
+            }
+        }
+        found.truncate(most);
+        Ok(found)
+    }
+}
+
+/// A path below a list of the API, of names that may hold anything.
+pub(crate) fn path_below(list: &str, names: &[&str]) -> anyhow::Result<String> {
+    let mut url =
+        Url::parse("http://console/api/v1/").and_then(|url| url.join(list)).context("making the path")?;
+    match url.path_segments_mut() {
+        Ok(mut path) => _ = path.extend(names),
+        Err(()) => bail!("making the path of `{}`", names.join("/")),
+    }
+    Ok(url.path().to_owned())
+}
+
+/// A path with one more thing that is asked for, whose value may hold anything.
+pub(crate) fn path_with(path: &str, key: &str, value: &str) -> String {
+    let value: String = url::form_urlencoded::byte_serialize(value.as_bytes()).collect();
+    format!("{path}{}{key}={value}", if path.contains('?') { '&' } else { '?' })
 }
 
 /// An answer whole; an error when it is a refusal.

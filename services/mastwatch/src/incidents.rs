@@ -58,15 +58,8 @@ async fn list(all: bool, api: &Api, json: bool) -> anyhow::Result<()> {
 ///
 /// When the console is not reached.
 pub async fn of_state(state: &str, api: &Api) -> anyhow::Result<Vec<Value>> {
-    let (path, mut cursor) = (format!("/api/v1/incidents?state={state}&limit=1000"), Cursor::default());
-    let mut found = Vec::new();
-    while let Some(mut page) = api.page(&path, &mut cursor).await? {
-        match page["items"].take() {
-            Value::Array(items) => found.extend(items),
-            _ => bail!("reading the list of incidents: the console sent none"),
-        }
-    }
-    Ok(found)
+    let path = format!("/api/v1/incidents?state={state}&limit=1000");
+    api.list(&path, usize::MAX, "the list of incidents").await
 }
 
 fn text(value: &Value, key: &str) -> String {

@@ -2,12 +2,12 @@
 //! in [`scout`], adding one in [`onboard`].
 
 use crate::{
-    api::{Api, Cursor},
+    api::{Api, path_below, path_with},
     onboard, scout,
     show::{self, clock},
 };
 use anyhow::{Context, bail};
-use reqwest::{Method, Url};
+use reqwest::Method;
 use serde_json::Value;
 use std::{
     process::ExitCode,
@@ -159,19 +159,9 @@ pub async fn run(args: &RouterArgs, api: &Api, json: bool) -> anyhow::Result<Exi
 }
 
 async fn trust(router: Option<&str>, days: u16, api: &Api) -> anyhow::Result<Vec<Value>> {
-    let (mut found, mut cursor) = (Vec::new(), Cursor::Start);
-    let mut path = format!("/api/v1/trust?limit=1000&days={days}");
-    if let Some(router) = router {
-        let query: String = reqwest::Url::parse_with_params("http://x/", [("router", router)])?
-            .query()
-            .unwrap_or_default()
-            .to_owned();
-        path = format!("{path}&{query}");
-    }
-    while let Some(page) = api.page(&path, &mut cursor).await? {
-        found.extend(page["items"].as_array().cloned().unwrap_or_default());
-    }
-    Ok(found)
+    let path = format!("/api/v1/trust?limit=1000&days={days}");
+    let path = router.map_or_else(|| path.clone(), |router| path_with(&path, "router", router));
+    api.list(&path, usize::MAX, "who spoke first").await
 }
 
 fn show_trust(found: &[Value], days: u16) {
@@ -303,17 +293,7 @@ fn sentence(state: &str, count: i64) -> String {
 /// What was changed on a router, the newest first.
 async fn repairs(router: &str, limit: usize, api: &Api) -> anyhow::Result<Vec<Value>> {
     let path = format!("{}?limit={}", path_of(router, "repairs")?, limit.clamp(1, 1_000));
-    let (mut cursor, mut found) = (Cursor::default(), Vec::new());
-    while found.len() < limit
-        && let Some(mut page) = api.page(&path, &mut cursor).await?
-    {
-        match page["items"].take() {
-            Value::Array(items) => found.extend(items),
-            _ => bail!("reading the repairs: the console sent none"),
-        }
-    }
-    found.truncate(limit);
-    Ok(found)
+    api.list(&path, limit, "the repairs").await
 }
 
 fn show_repair(repair: &Value) {
@@ -325,15 +305,4 @@ fn show_repair(repair: &Value) {
 /// A path about a router: what the file calls a thing may hold anything.
 pub(crate) fn path_of(router: &str, what: &str) -> anyhow::Result<String> {
     path_below("routers", &[router, what])
-}
-
-/// A path below a list of the API, of names that may hold anything.
-pub(crate) fn path_below(list: &str, names: &[&str]) -> anyhow::Result<String> {
-    let mut url =
-        Url::parse("http://console/api/v1/").and_then(|url| url.join(list)).context("making the path")?;
-    match url.path_segments_mut() {
-        Ok(mut path) => _ = path.extend(names),
-        Err(()) => bail!("making the path of `{}`", names.join("/")),
-    }
-    Ok(url.path().to_owned())
 }

@@ -1,7 +1,7 @@
 //! `mastwatch router scan | proposals | add | reject | remove`: what routers see around them.
 
 use crate::{
-    api::{Api, Cursor},
+    api::{Api, path_below, path_with},
     router::{Ordered, path_of, waited},
     show::{self, clock},
 };
@@ -180,7 +180,7 @@ pub async fn reject(called: &str, api: &Api, json: bool) -> anyhow::Result<ExitC
 ///
 /// When the console refuses.
 pub async fn remove(node: &str, api: &Api, json: bool) -> anyhow::Result<ExitCode> {
-    api.call(Method::DELETE, &crate::router::path_below("inventory/nodes", &[node])?, None).await?;
+    api.call(Method::DELETE, &path_below("inventory/nodes", &[node])?, None).await?;
     if json {
         show::json(&json!({ "removed": node }));
     } else {
@@ -191,21 +191,9 @@ pub async fn remove(node: &str, api: &Api, json: bool) -> anyhow::Result<ExitCod
 
 /// Everything that a router sees, or all routers see.
 async fn devices(router: Option<&str>, names: bool, api: &Api) -> anyhow::Result<Vec<Value>> {
-    let mut path = format!("/api/v1/sightings?limit=1000&names={names}");
-    if let Some(router) = router {
-        path.extend([
-            "&router=",
-            &url::form_urlencoded::byte_serialize(router.as_bytes()).collect::<String>(),
-        ]);
-    }
-    let (mut cursor, mut found) = (Cursor::default(), Vec::new());
-    while let Some(mut page) = api.page(&path, &mut cursor).await? {
-        match page["items"].take() {
-            Value::Array(items) => found.extend(items),
-            _ => bail!("reading what was seen: the console sent nothing"),
-        }
-    }
-    Ok(found)
+    let path = format!("/api/v1/sightings?limit=1000&names={names}");
+    let path = router.map_or_else(|| path.clone(), |router| path_with(&path, "router", router));
+    api.list(&path, usize::MAX, "what was seen").await
 }
 
 /// The device whose id is or begins with `called`.

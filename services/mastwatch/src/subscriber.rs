@@ -2,8 +2,7 @@
 //! switch that stops all cutting off.
 
 use crate::{
-    api::{Api, Cursor},
-    router::path_below,
+    api::{Api, path_below},
     show::{self, clock},
 };
 use anyhow::{Context, bail};
@@ -102,16 +101,7 @@ pub async fn run(args: &SubscriberArgs, api: &Api, json: bool) -> anyhow::Result
                 }
                 path.push_str(&format!("&state={state}"));
             }
-            let (mut cursor, mut found) = (Cursor::default(), Vec::new());
-            while found.len() < *limit
-                && let Some(mut page) = api.page(&path, &mut cursor).await?
-            {
-                match page["items"].take() {
-                    Value::Array(items) => found.extend(items),
-                    _ => bail!("reading how subscribers stand: the console sent nothing"),
-                }
-            }
-            found.truncate(*limit);
+            let found = api.list(&path, *limit, "how subscribers stand").await?;
             if json {
                 found.iter().for_each(show::json);
             } else if found.is_empty() {

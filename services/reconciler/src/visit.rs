@@ -1,11 +1,12 @@
 //! One look at one router: is it as it should be, and does it know something that nobody has heard of?
 //!
-//! It is read, held against what is desired, changed if the operator allows it, and read again. Every
-//! change is announced before it is made and recorded after it. Ended anywhere, the next look goes on from
-//! what is there then; a change that was made and not recorded is recorded as found.
+//! It is read, held against what is desired, and changed if the operator allows it (see [`settle`]). Ended anywhere,
+//! the next look goes on from what is there then.
 //!
-//! Then, when it is its turn for that, it is asked whom it sees around it (see [`crate::scout`]); and the router's word about its children is held against what is believed of them. That writes
-//! nothing to the router.
+//! Then, when it is its turn for that, it is asked whom it sees around it (see [`crate::scout`]); and the router's word
+//! about its children is held against what is believed of them. That writes nothing to the router.
+
+mod settle;
 
 use crate::{
     Config,
@@ -17,29 +18,20 @@ use crate::{
     scout::Scout,
 };
 use domain::{
-    plan::{Fitness, Snitches, Unread, fitness, hidden, plan, script::Pusher},
+    plan::{Fitness, Snitches, Unread, fitness, hidden, script::Pusher},
     reporter::differences,
 };
-use events::{EventId, NodeId, Plan, PlanState, Repair, RepairOutcome, RouterChange, TenantId, slot_of};
+use events::{EventId, NodeId, Plan, PlanState, TenantId, slot_of};
 use kit::Slots;
-use routeros_api::{CallError, ConnectError, Pool, Router, RouterError};
-use std::{collections::BTreeSet, error::Error, sync::Arc, time::Duration};
+use routeros_api::{ConnectError, Pool, Router, RouterError};
+use std::{error::Error, sync::Arc, time::Duration};
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
-
-/// The most that announced changes take in an event, bytes.
-const ANNOUNCED_BYTES_MAX: usize = 40 * 1024;
-/// In how many pieces a plan is made at most; what is left is made at the next look.
-const PIECES_MAX: usize = 100;
 /// The most characters of a sentence for people.
 const TEXT_CHARS_MAX: usize = 300;
-/// The most obstacles that are told.
-const OBSTACLES_MAX: usize = 50;
 /// How long a probe of a watched host waits, milliseconds.
 const NETWATCH_TIMEOUT_MS: u32 = 2_000;
-/// How the finding begins that a test of what was installed did not succeed.
-const NOT_ARRIVED: &str = "a push that was tried did not arrive";
 /// Stands in a plan for the token of a router that has none because it is not managed.
 const NO_TOKEN: &str = "mw_notissuedyet_none";
 
@@ -288,145 +280,6 @@ impl Visitor {
             timeout_ms: NETWATCH_TIMEOUT_MS,
             has_types: fit.has_types,
         })
-    }
-
-    /// Makes the router as it is desired, piece by piece, if that is allowed; says how it stands.
-    async fn settle(
-        &self,
-        job: &Job,
-        run: EventId,
-        router: &Router,
-        (snitches, file_id): (&Snitches, &str),
-        told: Plan,
-        standing: &mut Standing,
-    ) -> Result<(), Broken> {
-        let (tenant, within) = (job.tenant, self.config.command_within());
-        let ordered = job.cause.is_some();
-        let desired = &snitches.desired();
-        let mut left = usize::MAX;
-        let mut refused: Option<String> = None;
-        for _ in 0..PIECES_MAX {
-            self.goes_on(job.router)?;
-            let actual = router::read(router, desired.menus(), within).await?;
-            let planned = plan(&actual, desired)?;
-            let announced = planned.announced(ANNOUNCED_BYTES_MAX);
-            self.find_begun(job, standing, &announced).await?;
-            let now_planned = Plan {
-                obstacles: planned
-                    .obstacles
-                    .iter()
-                    .take(OBSTACLES_MAX)
-                    .map(|o| brief(&o.to_string()))
-                    .collect(),
-                change_count: u32::try_from(planned.changes.len()).unwrap_or(u32::MAX),
-                changes: announced.clone(),
-                ..told.clone()
-            };
-            let state = if planned.is_empty() {
-                PlanState::AsDesired
-            } else if !(told.managed && job.writes) {
-                PlanState::Proposed
-            } else if refused.is_some() || planned.changes.len() >= left {
-                PlanState::Incomplete
-            } else {
-                PlanState::Begun
-            };
-            // What was just installed is tried; what was found wrong then stands until it is tried again.
-            let is_tried = told.managed && (left < usize::MAX || (ordered && job.writes));
-            let mut now_planned = now_planned;
-            if state == PlanState::AsDesired && is_tried {
-                now_planned.findings.extend(self.test_fire(router, snitches, file_id).await?);
-            } else if let Some(before) = &standing.plan {
-                let old = before.findings.iter().filter(|finding| finding.starts_with(NOT_ARRIVED));
-                now_planned.findings.extend(old.cloned());
-            }
-            if state != PlanState::Begun {
-                let strange = || "the router shows something else than it was told".to_owned();
-                let error = (state == PlanState::Incomplete).then(|| refused.unwrap_or_else(strange));
-                let plan = Plan { state, error, ..now_planned };
-                self.record.stands(tenant, standing, plan, (run, job.cause, ordered)).await?;
-                return Ok(());
-            }
-            left = planned.changes.len();
-            let begun = Plan { state, ..now_planned };
-            self.record.stands(tenant, standing, begun.clone(), (run, job.cause, true)).await?;
-            for (number, (change, told)) in (0..).zip(planned.changes.iter().zip(announced)) {
-                self.goes_on(job.router)?;
-                let made = router::make(router, change, within).await;
-                let (outcome, error) = match &made {
-                    Ok(()) => (RepairOutcome::Made, None),
-                    Err(RouterError::Call(CallError::Trap(trap))) => {
-                        (RepairOutcome::Refused, Some(brief(&trap.to_string())))
-                    }
-                    Err(error) => (RepairOutcome::Unknown, Some(chain(error))),
-                };
-                let repair = Repair {
-                    router: job.router,
-                    outcome,
-                    plan: standing.event,
-                    number,
-                    change: told,
-                    subscriber: None,
-                    error: error.clone(),
-                };
-                self.record.repaired(tenant, repair).await?;
-                match (outcome, error) {
-                    (RepairOutcome::Refused, why) => refused = refused.or(why),
-                    (RepairOutcome::Unknown, Some(why)) => {
-                        let plan = Plan { state: PlanState::Incomplete, error: Some(why.clone()), ..begun };
-                        let incomplete = Some(Box::new(plan));
-                        return Err(Broken::Router { why, is_rejected: false, incomplete });
-                    }
-                    (RepairOutcome::Made | RepairOutcome::Found | RepairOutcome::Unknown, _) => {}
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Has the router push once; why that did not arrive, if it did not.
-    async fn test_fire(
-        &self,
-        router: &Router,
-        snitches: &Snitches,
-        file_id: &str,
-    ) -> Result<Option<String>, Broken> {
-        match router::test_fire(router, &snitches.pusher, file_id, self.config.command_within()).await {
-            Ok(()) => Ok(None),
-            Err(RouterError::Call(CallError::Trap(trap))) => {
-                let why = brief(&trap.to_string());
-                Ok(Some(format!("{NOT_ARRIVED} at {}: {why}", snitches.pusher.url)))
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Records what somebody had begun, who ended before saying how it went: of the changes that he announced
-    /// those that are not needed any more.
-    async fn find_begun(
-        &self,
-        job: &Job,
-        standing: &Standing,
-        needed: &[RouterChange],
-    ) -> Result<(), Broken> {
-        let Some(begun) = standing.plan.as_ref().filter(|plan| plan.state == PlanState::Begun) else {
-            return Ok(());
-        };
-        let settled: BTreeSet<u32> = self.record.settled(job.tenant, job.router, standing).await?;
-        let unsettled = (0..).zip(&begun.changes).filter(|(number, _)| !settled.contains(number));
-        for (number, change) in unsettled.filter(|(_, change)| !needed.contains(change)) {
-            let repair = Repair {
-                router: job.router,
-                outcome: RepairOutcome::Found,
-                plan: standing.event,
-                number,
-                change: change.clone(),
-                subscriber: None,
-                error: None,
-            };
-            self.record.repaired(job.tenant, repair).await?;
-        }
-        Ok(())
     }
 
     /// Claims what the router knows of its children and nobody has heard of.

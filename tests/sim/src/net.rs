@@ -4,29 +4,26 @@
 //! every 30 s and keep session tables; what they see they claim by webhooks, which need a way out.
 //! A router that was without power boots: netwatch stays silent for five minutes, sessions come back
 //! one by one. The server's own heartbeats say what changed, and attest it every five minutes.
+//!
+//! `claims` what routers tell by themselves, `tables` what they answer, `beats` what the server sees itself.
+
+mod beats;
+mod claims;
+mod tables;
 
 use crate::{
     agenda::Agenda,
     fault::Faults,
-    probe::STEPS,
     rng::Rng,
     run::{Ev, NetNo},
     script::{Change, Step, What},
     world::{Role, Supply, Thing, World},
 };
 use events::{
-    About, Answer, AskId, Claim, ClaimKey, EventId, Fact, Inventory, NodeId, Outcome, RollCall, Say, Signal,
-    SignalSource, TenantId, Time, Vantage,
+    Answer, AskId, ClaimKey, EventId, Fact, Inventory, NodeId, Outcome, Say, TenantId, Time, Vantage,
 };
 use std::collections::HashMap;
 use uuid::Uuid;
-
-/// Netwatch looks so often, microseconds (requirements, R9).
-const NETWATCH_EVERY_US: i64 = 30_000_000;
-/// Netwatch starts so long after a boot (reference/routeros.md, `startup-delay`).
-const NETWATCH_START_US: i64 = 300_000_000;
-/// An unchanged heartbeat is said again after at most so long (design, "the log carries changes").
-const ATTEST_EVERY_US: i64 = 300_000_000;
 /// One second.
 pub const SECOND_US: i64 = 1_000_000;
 
@@ -311,18 +308,6 @@ impl Net {
         }
     }
 
-    fn boot(&mut self, agenda: &mut Agenda<Ev>, thing: u32) {
-        let Some(router) = self.routers.get_mut(&thing) else { return };
-        router.boot_us = agenda.now_us();
-        router.boots += 1;
-        router.claims = 0;
-        for child in router.children.clone() {
-            let session = self.world.things[child as usize].role == Role::Subscriber;
-            self.seen[child as usize] = if session { Seen::Down } else { Seen::Unknown };
-        }
-        agenda.after(NETWATCH_START_US, Ev::NetwatchStarts { net: self.no, thing });
-    }
-
     /// What `thing`'s router would find if it looked now; `None` when it cannot look.
     fn view(&self, thing: u32) -> Option<bool> {
         let router = self.world.things[thing as usize].seen_by?;
@@ -343,226 +328,6 @@ impl Net {
             self.plan_look(agenda, thing);
             self.plan_beat(agenda, thing);
         }
-    }
-
-    fn plan_look(&mut self, agenda: &mut Agenda<Ev>, thing: u32) {
-        let i = thing as usize;
-        if self.looking[i] {
-            return;
-        }
-        let Some(view) = self.view(thing) else { return };
-        if self.seen[i] == if view { Seen::Up } else { Seen::Down } {
-            return;
-        }
-        let now = agenda.now_us();
-        let at = if self.world.things[i].role == Role::Subscriber {
-            now + match (view, self.quick) {
-                (true, _) => self.rng.between(2, 90) * SECOND_US,
-                (false, true) => self.rng.between(100_000, 2 * SECOND_US),
-                (false, false) => self.rng.between(10, 60) * SECOND_US,
-            }
-        } else {
-            let Some(router) = self.world.things[i].seen_by.and_then(|r| self.routers.get(&r)) else {
-                return;
-            };
-            if now < router.boot_us + NETWATCH_START_US {
-                return; // It will look when netwatch starts.
-            }
-            let phase = self.phase_us[i] % NETWATCH_EVERY_US;
-            let tick = (now - phase).div_euclid(NETWATCH_EVERY_US) + 1;
-            tick * NETWATCH_EVERY_US + phase + if view { 10_000 } else { SECOND_US }
-        };
-        self.looking[i] = true;
-        agenda.at(at, Ev::Look { net: self.no, thing });
-    }
-
-    /// A router starts to look at its children.
-    pub fn netwatch_starts(&mut self, agenda: &mut Agenda<Ev>, thing: u32) {
-        let Some(router) = self.routers.get(&thing) else { return };
-        if agenda.now_us() < router.boot_us + NETWATCH_START_US || self.broken[thing as usize] {
-            return;
-        }
-        for child in router.children.clone() {
-            self.plan_look(agenda, child);
-        }
-    }
-
-    /// A router looks at one child, or a session ends or begins.
-    pub fn look(&mut self, agenda: &mut Agenda<Ev>, thing: u32, faults: &Faults) {
-        let i = thing as usize;
-        self.looking[i] = false;
-        let Some(view) = self.view(thing) else { return };
-        let Some(router) = self.world.things[i].seen_by.and_then(|r| self.routers.get(&r)) else { return };
-        let session = self.world.things[i].role == Role::Subscriber;
-        if !session && agenda.now_us() < router.boot_us + NETWATCH_START_US {
-            return;
-        }
-        let sees = if view { Seen::Up } else { Seen::Down };
-        if self.seen[i] == sees {
-            return;
-        }
-        self.seen[i] = sees;
-        self.claim(agenda, thing, view, faults);
-        if session && view && self.rng.chance(faults.sessions_crossed) {
-            self.claim(agenda, thing, false, faults);
-        }
-    }
-
-    /// The router of `thing` sends a webhook about it.
-    fn claim(&mut self, agenda: &mut Agenda<Ev>, thing: u32, up: bool, faults: &Faults) {
-        let now = agenda.now_us();
-        let i = thing as usize;
-        let Some(router_no) = self.world.things[i].seen_by else { return };
-        let Some(router) = self.routers.get_mut(&router_no) else { return };
-        router.claims += 1;
-        let sender = self.ids[router_no as usize];
-        let session = self.world.things[i].role == Role::Subscriber;
-        let says = match up {
-            true if self.rng.chance(faults.claims_degraded) => Claim::Degraded,
-            true => Claim::Up,
-            false => Claim::Down,
-        };
-        let boot = router.numbered.then(|| format!("boot-{}", router.boots));
-        self.drawn += 1;
-        let id = match &boot {
-            Some(boot) => EventId::numbered(sender, boot, router.claims),
-            None => EventId(Uuid::from_u64_pair(0xc1a1_0000_0000_0000 | u64::from(self.no), self.drawn)),
-        };
-        let signal = Signal {
-            about: if session {
-                About::Session(World::claim_key(self.ids[i]))
-            } else {
-                About::Node(self.ids[i])
-            },
-            says,
-            source: if session { SignalSource::Ppp } else { SignalSource::Netwatch },
-            sender: Some(sender),
-            seq: boot.as_ref().map(|_| router.claims),
-            boot,
-            sealed_name: None,
-            detail: None,
-        };
-        let say = Say {
-            id,
-            tenant: self.tenant,
-            at: Time::from_us(now).plus_ms(router.skew_ms),
-            cause: None,
-            fact: Fact::Signal(signal),
-        };
-        if !self.supply.works[router_no as usize] {
-            if router.parking {
-                router.parked.push(say);
-            }
-            return;
-        }
-        self.send(agenda, say, faults);
-    }
-
-    fn send(&mut self, agenda: &mut Agenda<Ev>, mut say: Say, faults: &Faults) {
-        let copies = 1 + u32::from(self.rng.chance(faults.claims_doubled));
-        let numbered = matches!(&say.fact, Fact::Signal(s) if s.seq.is_some());
-        for copy in 0..copies {
-            if self.rng.chance(faults.claims_lost) {
-                continue;
-            }
-            let mut delay = self.rng.between(20_000, 300_000);
-            if self.rng.chance(faults.claims_delayed) {
-                delay += self.rng.between(0, faults.claims_delay_ms * 1_000);
-            }
-            if copy > 0 && !numbered {
-                // Without a sequence the front door cannot tell that it is the same.
-                self.drawn += 1;
-                say.id = EventId(Uuid::from_u64_pair(0xc1a1_0000_0000_0000 | u64::from(self.no), self.drawn));
-            }
-            agenda.after(delay, Ev::Publish(Box::new(say.clone())));
-        }
-    }
-
-    /// A router that has a way out again sends what it kept.
-    pub fn unpark(&mut self, agenda: &mut Agenda<Ev>, thing: u32) {
-        if !self.supply.works[thing as usize] {
-            return;
-        }
-        let Some(router) = self.routers.get_mut(&thing) else { return };
-        for say in std::mem::take(&mut router.parked) {
-            let delay = self.rng.between(20_000, 5 * SECOND_US);
-            agenda.after(delay, Ev::Publish(Box::new(say)));
-        }
-    }
-
-    fn plan_beat(&mut self, agenda: &mut Agenda<Ev>, thing: u32) {
-        let i = thing as usize;
-        let Some(every_s) = self.world.things[i].watch_s else { return };
-        if self.world.things[i].absent
-            || self.beating[i]
-            || self.beat[i] == Some(self.supply.works[i])
-            || self.beat[i].is_none()
-        {
-            return;
-        }
-        self.beating[i] = true;
-        let every = i64::from(every_s) * SECOND_US;
-        let phase = self.phase_us[i] % every;
-        let tick = (agenda.now_us() - phase).div_euclid(every) + 1;
-        agenda.at(tick * every + phase, Ev::Beat { net: self.no, thing, n: 0 });
-    }
-
-    /// A step of the server's own look at something: tries at once, after 0.4 s and after 1.0 s, and what
-    /// became of them. That a thing falls silent is said try by try.
-    pub fn beat(&mut self, agenda: &mut Agenda<Ev>, thing: u32, n: u8) {
-        let i = thing as usize;
-        if self.world.things[i].absent {
-            self.beating[i] = false;
-            return;
-        }
-        let step = STEPS[usize::from(n)];
-        let works = step.sends && self.supply.works[i];
-        let fell_silent = self.beat[i] != Some(false);
-        let ends = usize::from(n) + 1 == STEPS.len();
-        if let Some(tries) = step.unanswered.filter(|_| fell_silent && !ends) {
-            self.say_beat(agenda, thing, Outcome::Silent { tries, last: false });
-        }
-        if !works && !ends {
-            let wait_us = STEPS[usize::from(n) + 1].at_us - step.at_us;
-            agenda.after(wait_us, Ev::Beat { net: self.no, thing, n: n + 1 });
-            return;
-        }
-        self.beating[i] = false;
-        let due = std::mem::take(&mut self.attested[i]);
-        if due || self.beat[i] != Some(works) {
-            self.beat[i] = Some(works);
-            let outcome = if works {
-                Outcome::Replied { rtt_us: self.rng.between(300, 40_000) as u32 }
-            } else {
-                Outcome::Silent { tries: 3, last: true }
-            };
-            self.say_beat(agenda, thing, outcome);
-        }
-        self.plan_beat(agenda, thing);
-    }
-
-    /// The next look at `thing` is said even if it finds what was said last.
-    pub fn attest(&mut self, agenda: &mut Agenda<Ev>, thing: u32) {
-        let i = thing as usize;
-        if self.world.things[i].absent {
-            return;
-        }
-        self.attested[i] = true;
-        if !self.beating[i] {
-            self.beating[i] = true;
-            agenda.after(0, Ev::Beat { net: self.no, thing, n: 0 });
-        }
-        agenda.after(self.attest_every_us(thing), Ev::Attest { net: self.no, thing });
-    }
-
-    fn attest_every_us(&self, thing: u32) -> i64 {
-        let every_us = i64::from(self.world.things[thing as usize].watch_s.unwrap_or(60)) * SECOND_US;
-        ATTEST_EVERY_US / every_us * every_us
-    }
-
-    fn say_beat(&mut self, agenda: &mut Agenda<Ev>, thing: u32, outcome: Outcome) {
-        let delay = self.rng.between(1_000, 9_000);
-        self.answer(agenda, None, thing, Vantage::Direct, outcome, delay);
     }
 
     /// The poller says something about `thing`.
@@ -588,70 +353,6 @@ impl Net {
             fact: Fact::Answer(answer),
         };
         agenda.after(delay_us, Ev::Publish(Box::new(say)));
-    }
-
-    /// The tables of router `thing` as roll-call chunks; changes only when `whole` is not wanted and the
-    /// poller remembers its previous roll call.
-    pub fn roll_call(&mut self, now_us: i64, thing: u32, whole: bool) -> Vec<RollCall> {
-        let Some(router) = self.routers.get_mut(&thing) else { return vec![] };
-        let whole = whole || router.told.is_none();
-        let mut now: HashMap<u32, bool> = HashMap::new();
-        let mut lines: Vec<(u32, bool)> = vec![];
-        for child in &router.children {
-            let up = match self.seen[*child as usize] {
-                Seen::Up => true,
-                Seen::Down => false,
-                Seen::Unknown => continue,
-            };
-            now.insert(*child, up);
-            let same = router.told.as_ref().and_then(|told| told.get(child)) == Some(&up);
-            if whole || !same {
-                lines.push((*child, up));
-            }
-        }
-        router.told = Some(now);
-        let uptime_ms = ((now_us - router.boot_us) / 1_000).max(0) as u64;
-        let size = self.rng.between(20, 800) as usize;
-        let pieces: Vec<&[(u32, bool)]> =
-            if lines.is_empty() { vec![&[]] } else { lines.chunks(size).collect() };
-        let chunks = pieces.len() as u32;
-        let piece = |(chunk, lines): (usize, &&[(u32, bool)])| {
-            let chunk = chunk as u32;
-            let mut call = RollCall {
-                chunk,
-                chunks,
-                whole,
-                uptime_ms,
-                up: vec![],
-                down: vec![],
-                present: vec![],
-                gone: vec![],
-            };
-            for (child, up) in *lines {
-                let id = self.ids[*child as usize];
-                match (self.world.things[*child as usize].role == Role::Subscriber, up) {
-                    (true, true) => call.present.push(World::claim_key(id)),
-                    (true, false) if !whole => call.gone.push(World::claim_key(id)),
-                    (true, false) => {}
-                    (false, true) => call.up.push(id),
-                    (false, false) => call.down.push(id),
-                }
-            }
-            call
-        };
-        pieces.iter().enumerate().map(piece).collect()
-    }
-
-    /// The poller lost what it remembered of `router`'s last roll call.
-    pub fn forget_roll_call(&mut self, router: u32) {
-        if let Some(router) = self.routers.get_mut(&router) {
-            router.told = None;
-        }
-    }
-
-    /// Whether `router`'s table holds the session of `thing`.
-    pub fn has_session(&self, thing: u32, router: u32) -> bool {
-        self.world.things[thing as usize].seen_by == Some(router) && self.seen[thing as usize] == Seen::Up
     }
 
     /// Whether every router that runs shows what is so, and every heartbeat has found it.

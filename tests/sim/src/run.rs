@@ -2,11 +2,18 @@
 //!
 //! Import, script, until nothing more is said; then one undisturbed roll call of every router that
 //! answers, and again until nothing more is said. Then the oracle judges.
+//!
+//! `seat` the deciders and their crashes, `people` who acts on what they say, `inventory` what the console lays down.
 
+mod inventory;
+mod people;
+mod seat;
+
+use self::seat::{Doing, Seat};
 use crate::{
     agenda::Agenda,
     bus::{Bus, Entry, Place},
-    crew::{Member, Mind},
+    crew::Member,
     fault::Faults,
     net::{Net, SECOND_US},
     oracle,
@@ -18,9 +25,7 @@ use crate::{
     world::World,
 };
 use events::{
-    Decision, Delivery, DeliveryKind, DeliverySaid, EventId, Fact, HealthKind, IncidentId, IncidentState,
-    Inventory, Notice, NoticeId, NoticeKind, Noun, Order, OrderId, OrderSaid, Part as ImportPart, Phase,
-    Revision, RevisionSource, Say, SuspicionKind, TenantId, Time,
+    EventId, Fact, IncidentId, IncidentState, NoticeId, Noun, Order, OrderId, OrderSaid, Say, TenantId, Time,
 };
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use uuid::Uuid;
@@ -38,39 +43,6 @@ const LONG_QUIET_US: i64 = 70 * 60 * SECOND_US;
 const QUIET_WITHIN_US: i64 = 8 * 3_600 * SECOND_US;
 /// Stories, of a thousand, in which the inventory changes meanwhile.
 const CHANGED_INVENTORIES: u32 = 250;
-/// Things of an import that go into one part: about half of 64 KiB.
-const THINGS_PER_PART: usize = 50;
-/// What fits into one commit of the console.
-const THINGS_PER_COMMIT: usize = 890;
-
-/// Whether anything is another than before, and not only looked at again.
-fn is_news(fact: &Fact) -> bool {
-    match fact {
-        Fact::Health(said) => match said.kind {
-            HealthKind::Changed | HealthKind::Retired => true,
-            HealthKind::Noted | HealthKind::Restated => false,
-        },
-        Fact::Suspicion(said) => said.kind == SuspicionKind::Raised,
-        Fact::Incident(_) | Fact::Notice(_) => true,
-        Fact::Inventory(_)
-        | Fact::Part(_)
-        | Fact::Revision(_)
-        | Fact::Access(_)
-        | Fact::Order(_)
-        | Fact::Signal(_)
-        | Fact::Answer(_)
-        | Fact::Ask(_)
-        | Fact::Delivery(_)
-        | Fact::Due(_)
-        | Fact::Repair(_)
-        | Fact::Plan(_)
-        | Fact::Entitlement(_)
-        | Fact::Enforcement(_)
-        | Fact::Sighting(_)
-        | Fact::Cut(_) => false,
-    }
-}
-
 /// What can happen next.
 #[allow(missing_docs, reason = "the fields are named after what they number")]
 #[derive(Debug)]
@@ -145,24 +117,6 @@ pub struct Outcome {
     pub told_after_s: Vec<f64>,
     /// The story told line by line, if that was wanted.
     pub trace: Vec<String>,
-}
-
-/// What a decider is doing.
-#[derive(Debug, PartialEq, Eq)]
-enum Doing {
-    Nothing,
-    TurnPlanned,
-    Committing,
-    Dead,
-}
-
-struct Seat {
-    member: Member,
-    mind: Option<Box<dyn Mind>>,
-    place: Place,
-    doing: Doing,
-    held: Option<(Decision, Place)>,
-    expected: Option<(Place, u64)>,
 }
 
 /// A run under way.
@@ -290,46 +244,6 @@ impl Run {
         self.end();
     }
 
-    fn import(&mut self, no: usize) {
-        let net = &self.nets[no];
-        let tenant = net.tenant;
-        let things = net.world.inventory(Time::from_us(START_US));
-        let now = self.agenda.now_us();
-        let mut facts: Vec<Fact> = vec![];
-        let source = if things.len() <= THINGS_PER_COMMIT && !net.world.in_parts {
-            let count = things.len() as u32;
-            facts.extend(things.into_iter().map(Fact::Inventory));
-            RevisionSource::Commit { count }
-        } else {
-            let digest = format!("{:064x}", tenant.0.as_u128());
-            let parts = things.chunks(THINGS_PER_PART).enumerate();
-            facts.extend(parts.map(|(n, things)| {
-                Fact::Part(ImportPart { digest: digest.clone(), n: n as u32, things: things.to_vec() })
-            }));
-            RevisionSource::Parts { count: facts.len() as u32, digest }
-        };
-        facts.push(Fact::Revision(Revision { number: 1, source, file_digest: None, by: "sim".into() }));
-        for fact in facts {
-            let say = self.as_the_world(tenant, fact);
-            self.bus.store(now, None, say);
-        }
-    }
-
-    /// The console lays down a change of the inventory.
-    fn revise(&mut self, no: usize, things: Vec<Inventory>) {
-        if things.is_empty() {
-            return;
-        }
-        self.nets[no].revision += 1;
-        let (tenant, number) = (self.nets[no].tenant, self.nets[no].revision);
-        let source = RevisionSource::Commit { count: things.len() as u32 };
-        let revision = Fact::Revision(Revision { number, source, file_digest: None, by: "sim".into() });
-        for fact in things.into_iter().map(Fact::Inventory).chain([revision]) {
-            let say = self.as_the_world(tenant, fact);
-            self.bus.store(self.agenda.now_us(), None, say);
-        }
-    }
-
     fn as_the_world(&mut self, tenant: TenantId, fact: Fact) -> Say {
         self.drawn += 1;
         let id = EventId(Uuid::from_u64_pair(0x0017_d000_0000_0000, self.drawn));
@@ -414,17 +328,6 @@ impl Run {
         }
     }
 
-    /// Every decider that has something to read and does nothing plans to.
-    fn wake(&mut self) {
-        for decider in 0..self.seats.len() as u8 {
-            if self.seats[usize::from(decider)].doing == Doing::Nothing && self.bus.has_news(decider) {
-                self.seats[usize::from(decider)].doing = Doing::TurnPlanned;
-                let delay = self.rng.between(500, 15_000);
-                self.agenda.after(delay, Ev::Turn { decider });
-            }
-        }
-    }
-
     fn happen(&mut self, ev: Ev) {
         let agenda = &mut self.agenda;
         match ev {
@@ -473,202 +376,6 @@ impl Run {
                 let say = self.as_the_world(tenant, fact);
                 self.bus.store(self.agenda.now_us(), None, say);
             }
-        }
-    }
-
-    fn turn(&mut self, decider: u8) {
-        let seat = &mut self.seats[usize::from(decider)];
-        if seat.doing == Doing::Dead {
-            return;
-        }
-        let Some(mind) = seat.mind.as_mut() else { return };
-        let dies = self.rng.chance(self.faults.commits_lost);
-        if dies && seat.place == self.bus.cut(decider) {
-            seat.expected = Some((seat.place, mind.digest()));
-        }
-        // Inputs and owed commits take turns, in no fixed order.
-        let most = if seat.place.owed && self.rng.chance(500) {
-            0
-        } else {
-            self.rng.between(1, i64::from(self.faults.chunk.max(1))) as usize
-        };
-        let mut place = seat.place;
-        for index in self.bus.take(decider, most) {
-            let heard = &self.bus.log[index as usize].heard;
-            mind.recall(heard);
-            place.position = heard.seq;
-            place.now = place.now.max(heard.heard);
-        }
-        let room =
-            if self.rng.chance(self.faults.rooms_small) { self.rng.between(32, 100) as usize } else { 899 };
-        let decision = mind.decide(place.now, room);
-        place.owed = decision.owed;
-        self.bus.examine(decider, &decision, place.now, room);
-        if dies {
-            seat.doing = Doing::Dead;
-            self.agenda.after(1_000, Ev::Crash { decider });
-            return;
-        }
-        let nothing = decision.said.is_empty() && decision.timers.is_empty();
-        if nothing && place.owed {
-            let name = seat.member.name;
-            self.fail("idle", format!("{name} owes something but says nothing with room for {room}"));
-            self.hopeless = true;
-            return;
-        }
-        if nothing && self.rng.chance(500) {
-            // Nothing to store: the cut follows with the next commit.
-            seat.place = place;
-            seat.doing = Doing::Nothing;
-            return;
-        }
-        seat.held = Some((decision, place));
-        seat.doing = Doing::Committing;
-        self.agenda.after(self.rng.between(300, 8_000), Ev::Commit { decider });
-    }
-
-    fn commit(&mut self, decider: u8) {
-        let seat = &mut self.seats[usize::from(decider)];
-        let Some((decision, place)) = seat.held.take() else { return };
-        let late_us = self.rng.between(0, SECOND_US);
-        let stored = self.bus.commit(&mut self.agenda, decider, &decision, place, late_us);
-        if let Some(mind) = seat.mind.as_mut() {
-            for say in &decision.said {
-                mind.apply(say);
-            }
-        }
-        seat.place = place;
-        seat.doing = Doing::Nothing;
-        if decision.said.iter().any(|say| is_news(&say.fact)) {
-            self.said_us = self.agenda.now_us();
-        }
-        self.said += decision.said.len() + decision.timers.len();
-        let crashes = self.faults.crashes;
-        let large = self.nets.iter().any(|net| net.ids.len() > 400);
-        if self.rng.chance(crashes) {
-            // A digest of a large memory takes long; one crash of four is enough there.
-            let compare = !large || self.rng.chance(250);
-            seat.expected = seat.mind.as_ref().filter(|_| compare).map(|mind| (place, mind.digest()));
-            seat.doing = Doing::Dead;
-            self.agenda.after(100, Ev::Crash { decider });
-        } else if place.owed {
-            seat.doing = Doing::TurnPlanned;
-            self.agenda.after(self.rng.between(300, 2_000), Ev::Turn { decider });
-        }
-        for index in stored {
-            self.answer_to(index);
-        }
-    }
-
-    /// What the poller, the delivering half and people do about what was said.
-    fn answer_to(&mut self, index: u32) {
-        let heard = &self.bus.log[index as usize].heard;
-        let tenant = heard.tenant;
-        match &heard.fact {
-            Fact::Ask(ask) => {
-                let Some(net) = self.nets.iter_mut().find(|n| n.tenant == tenant) else {
-                    let what = format!("asked for tenant {tenant}, which nobody knows");
-                    return self.fail("bounds", what);
-                };
-                self.poller.hear(&mut self.agenda, net, ask, &self.faults, &mut self.rng);
-            }
-            Fact::Notice(said) if said.kind == NoticeKind::Addressed => {
-                let slow = self.rng.chance(self.faults.deliveries_slow);
-                let most = if slow { 120 * SECOND_US } else { 2 * SECOND_US };
-                let delay = self.rng.between(50_000, most);
-                let notice = said.now.id;
-                self.agenda.after(delay, Ev::Deliver { tenant, notice, attempts: 1 });
-                let orders = [(self.faults.acknowledged, false), (self.faults.closed_as_wrong, true)];
-                for (often, wrong) in orders {
-                    if said.now.phase == Phase::Opened && self.rng.chance(often) {
-                        let delay = self.rng.between(5, 1_200) * SECOND_US;
-                        let incident = said.now.about.id;
-                        self.agenda.after(delay, Ev::Order { tenant, incident, wrong });
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn crash(&mut self, decider: u8) {
-        let always = self.faults.crashes >= 1_000;
-        let seat = &mut self.seats[usize::from(decider)];
-        seat.mind = None;
-        seat.held = None;
-        seat.doing = Doing::Dead;
-        // Who dies after every commit is up again at once: what counts is what it remembers, not how it lags.
-        let delay = if always { 100 } else { self.rng.log_between(10_000, 5 * SECOND_US) };
-        self.agenda.after(delay, Ev::Restart { decider });
-    }
-
-    fn restart(&mut self, decider: u8) {
-        self.reloads += 1;
-        let mind = self.bus.load(decider, self.faults.through_json);
-        let seat = &mut self.seats[usize::from(decider)];
-        seat.place = self.bus.cut(decider);
-        if let Some((place, digest)) = seat.expected.take()
-            && place == seat.place
-            && digest != mind.digest()
-        {
-            let name = seat.member.name;
-            let seq = place.position;
-            self.fail("digest", format!("{name}, loaded at {seq}, remembers otherwise than it did"));
-        }
-        let seat = &mut self.seats[usize::from(decider)];
-        seat.mind = Some(mind);
-        seat.doing = Doing::Nothing;
-        if seat.place.owed {
-            seat.doing = Doing::TurnPlanned;
-            self.agenda.after(1_000, Ev::Turn { decider });
-        }
-    }
-
-    fn notice(&self, tenant: TenantId, id: NoticeId) -> Option<(&Notice, NoticeKind)> {
-        match &self.bus.last(tenant, Noun::Notice, id.0)?.heard.fact {
-            Fact::Notice(said) => Some((&said.now, said.kind)),
-            _ => None,
-        }
-    }
-
-    fn deliver(&mut self, tenant: TenantId, id: NoticeId, attempts: u32) {
-        let now = Time::from_us(self.agenda.now_us());
-        let leaves = match self.notice(tenant, id) {
-            Some((_, NoticeKind::Withdrawn)) | None => false,
-            Some((notice, NoticeKind::Addressed)) => notice.expires > now,
-        };
-        let kind = if leaves { DeliveryKind::Attempted } else { DeliveryKind::Dropped };
-        if !self.say_delivery(tenant, id, attempts, kind) || !leaves {
-            return;
-        }
-        let took = !self.rng.chance(self.faults.deliveries_slow / 4);
-        let delay = self.rng.between(20_000, 800_000);
-        self.agenda.after(delay, Ev::Delivered { tenant, notice: id, attempts, took });
-    }
-
-    /// Says it unless somebody was faster (compare-and-set): a first attempt happens once.
-    fn say_delivery(&mut self, tenant: TenantId, id: NoticeId, attempts: u32, kind: DeliveryKind) -> bool {
-        let now = Delivery { notice: id, attempts, answer: None, possibly_repeated: false };
-        let fact = Fact::Delivery(DeliverySaid { kind, now });
-        let before = self.bus.last(tenant, Noun::Delivery, id.0).map(|entry| match &entry.heard.fact {
-            Fact::Delivery(said) => said.now.attempts,
-            _ => 0,
-        });
-        let begins = matches!(kind, DeliveryKind::Attempted | DeliveryKind::Dropped);
-        if begins && before.is_some_and(|before| before >= attempts) {
-            return false;
-        }
-        let say = self.as_the_world(tenant, fact);
-        self.bus.store(self.agenda.now_us(), None, say);
-        true
-    }
-
-    fn delivered(&mut self, tenant: TenantId, id: NoticeId, attempts: u32, took: bool) {
-        let kind = if took { DeliveryKind::Delivered } else { DeliveryKind::Deferred };
-        self.say_delivery(tenant, id, attempts, kind);
-        if !took {
-            let delay = self.rng.between(2, 20) * SECOND_US;
-            self.agenda.after(delay, Ev::Deliver { tenant, notice: id, attempts: attempts + 1 });
         }
     }
 
@@ -727,6 +434,7 @@ mod tests {
         toy::{Counting, Opening, Telling, flat},
         world::ordinary_size,
     };
+    use events::Decision;
 
     fn toys() -> [Member; 3] {
         [Member::of::<Counting>(), Member::of::<Opening>(), Member::of::<Telling>()]

@@ -4,8 +4,10 @@ use crate::{Running, Stack, binary};
 use events::{Fact, Noun};
 use kit::{Filter, From};
 use lab::Lab;
+use serde_json::Value;
 use std::{
     io::Write,
+    path::Path,
     process::{Command, Stdio},
     time::Duration,
 };
@@ -32,7 +34,94 @@ pub fn writes(lab: &Lab) -> u64 {
     all.calls.iter().filter(|(path, _)| is_write(&path.as_str())).map(|(_, count)| count).sum()
 }
 
-/// A command as a person types it: exit code and what it said.
+/// Who types commands, and where.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Typist<'t> {
+    /// The token; the administrator's if absent.
+    pub token: Option<&'t str>,
+    /// The tenant that is spoken of.
+    pub tenant: Option<&'t str>,
+    /// The directory it is typed in; the test's own if absent.
+    pub dir: Option<&'t Path>,
+}
+
+/// What a command said.
+#[derive(Debug)]
+pub struct Said {
+    /// Its exit code; -1 where a signal ended it.
+    pub code: i32,
+    /// What it said to programs.
+    pub out: String,
+    /// What it said beside that.
+    pub err: String,
+}
+
+impl Said {
+    /// Every line as JSON.
+    ///
+    /// # Panics
+    ///
+    /// When a line is none.
+    pub fn objects(&self) -> Vec<Value> {
+        let objects = self.out.lines().map(serde_json::from_str);
+        objects.collect::<Result<_, _>>().unwrap_or_else(|e| panic!("{e}: {self:?}"))
+    }
+
+    /// The only object there is.
+    ///
+    /// # Panics
+    ///
+    /// When there are several or none.
+    pub fn object(&self) -> Value {
+        let objects = self.objects();
+        assert_eq!(objects.len(), 1, "{self:?}");
+        objects.into_iter().next().expect("there is one")
+    }
+
+    /// The same, if it ended so.
+    ///
+    /// # Panics
+    ///
+    /// When it ended with another code.
+    #[must_use]
+    pub fn with_code(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "{self:?}");
+        self
+    }
+}
+
+impl Typist<'_> {
+    /// A command as it is typed, with something to read at its standard input.
+    ///
+    /// # Panics
+    ///
+    /// When the program is not there.
+    pub fn types(&self, stack: &Stack, words: &[&str], input: Option<&str>) -> Said {
+        let mut command = Command::new(binary().expect("the binary was built"));
+        command
+            .args(words)
+            .env("MASTWATCH_CONSOLE_URL", format!("http://{}", stack.console))
+            .env("MASTWATCH_TOKEN", self.token.unwrap_or_else(|| stack.administrator()))
+            .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        if let Some(tenant) = self.tenant {
+            command.env("MASTWATCH_TENANT", tenant);
+        }
+        if let Some(dir) = self.dir {
+            command.current_dir(dir);
+        }
+        let mut child = command.spawn().expect("the binary starts");
+        if let Some((mut stdin, input)) = child.stdin.take().zip(input) {
+            stdin.write_all(input.as_bytes()).expect("it reads what is typed");
+        }
+        let ran = child.wait_with_output().expect("it ends");
+        let [out, err] = [ran.stdout, ran.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        Said { code: ran.status.code().unwrap_or(-1), out, err }
+    }
+}
+
+/// A command as the administrator types it about a tenant: exit code and what it said.
 ///
 /// # Panics
 ///
@@ -47,22 +136,8 @@ pub fn types(stack: &Stack, tenant: &str, words: &[&str]) -> (i32, String) {
 ///
 /// When the program is not there.
 pub fn types_with(stack: &Stack, tenant: &str, words: &[&str], input: Option<&str>) -> (i32, String) {
-    let mut child = Command::new(binary().expect("the binary was built"))
-        .args(words)
-        .env("MASTWATCH_CONSOLE_URL", format!("http://{}", stack.console))
-        .env("MASTWATCH_TOKEN", stack.administrator())
-        .env("MASTWATCH_TENANT", tenant)
-        .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the binary starts");
-    if let Some((mut stdin, input)) = child.stdin.take().zip(input) {
-        stdin.write_all(input.as_bytes()).expect("it reads what is typed");
-    }
-    let ran = child.wait_with_output().expect("it ends");
-    let text = [ran.stdout, ran.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
-    (ran.status.code().unwrap_or(-1), text)
+    let said = Typist { tenant: Some(tenant), ..Typist::default() }.types(stack, words, input);
+    (said.code, said.out + &said.err)
 }
 
 /// Every fact of a noun.

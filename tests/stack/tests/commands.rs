@@ -5,7 +5,11 @@
 use mastwatch::api::Api;
 use network_file::{Concentrators, NetworkFile, Shape};
 use serde_json::Value;
-use stack::{Stack, binary, ledger};
+use stack::{
+    Stack, binary,
+    hand::{Said, Typist},
+    ledger,
+};
 use std::{
     net::TcpListener,
     path::Path,
@@ -22,48 +26,10 @@ struct Person<'s> {
     dir: TempDir,
 }
 
-/// What a command said.
-#[derive(Debug)]
-struct Said {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-impl Said {
-    /// Every line as JSON.
-    fn objects(&self) -> Vec<Value> {
-        let objects = self.out.lines().map(serde_json::from_str);
-        objects.collect::<Result<_, _>>().unwrap_or_else(|e| panic!("{e}: {self:?}"))
-    }
-
-    /// The only object there is.
-    fn object(&self) -> Value {
-        let objects = self.objects();
-        assert_eq!(objects.len(), 1, "{self:?}");
-        objects.into_iter().next().unwrap()
-    }
-
-    fn with_code(self, code: i32) -> Self {
-        assert_eq!(self.code, code, "{self:?}");
-        self
-    }
-}
-
 impl Person<'_> {
     async fn types(&self, words: &[&str]) -> Said {
-        let ran = tokio::process::Command::new(binary().unwrap())
-            .args(words)
-            .current_dir(self.dir.path())
-            .env("MASTWATCH_CONSOLE_URL", format!("http://{}", self.stack.console))
-            .env("MASTWATCH_TOKEN", self.stack.administrator())
-            .env("MASTWATCH_TENANT", &self.tenant)
-            .stdin(Stdio::null())
-            .output()
-            .await
-            .unwrap();
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        Said { code: ran.status.code().unwrap(), out: text(ran.stdout), err: text(ran.stderr) }
+        let typist = Typist { tenant: Some(&self.tenant), dir: Some(self.dir.path()), ..Typist::default() };
+        typist.types(self.stack, words, None)
     }
 
     /// As a program would: with `--json`.

@@ -8,38 +8,18 @@ use kit::{Filter, From};
 use network_file::{Concentrators, NetworkFile, Session, Shape};
 use serde_json::Value;
 use sqlx::{Connection, PgConnection, Row};
-use stack::{Running, Stack, binary};
-use std::{
-    net::TcpListener,
-    path::Path,
-    process::{Command, Stdio},
-    time::Duration,
+use stack::{
+    Stack,
+    hand::{Typist, until},
 };
+use std::{net::TcpListener, path::Path, time::Duration};
 use vault::{MasterKeys, OpenError};
-
-/// Looks again and again, for about a minute of its own time: the machine may be busy with others.
-async fn until(what: &str, running: &Running, mut is_so: impl AsyncFnMut() -> bool) {
-    for _ in 0..600 {
-        if is_so().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    panic!("it never came to this: {what}\n{}", running.said());
-}
 
 /// A command of an administrator as it is typed: exit code, and what it said as JSON.
 fn asks(stack: &Stack, token: &str, words: &[&str]) -> (i32, Option<Value>, String) {
-    let ran = Command::new(binary().unwrap())
-        .args(words)
-        .arg("--json")
-        .env("MASTWATCH_CONSOLE_URL", format!("http://{}", stack.console))
-        .env("MASTWATCH_TOKEN", token)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    let said = serde_json::from_slice(&ran.stdout).ok();
-    (ran.status.code().unwrap(), said, String::from_utf8(ran.stderr).unwrap())
+    let typist = Typist { token: Some(token), ..Typist::default() };
+    let said = typist.types(stack, &[words, &["--json"]].concat(), None);
+    (said.code, serde_json::from_str(&said.out).ok(), said.err)
 }
 
 /// How the keys of a tenant are wrapped now.
@@ -159,20 +139,23 @@ async fn master_keys_are_rotated_while_everything_runs_and_nothing_stored_holds_
     let (code, said, why) = asks(&stack, stack.administrator(), &words);
     assert_eq!((code, said.unwrap()["rewrapped"].as_u64()), (0, Some(1)), "{why}");
 
-    until("routers are looked at as before", &poller, async || looks(&lab) > looks_before + 3).await;
+    until("routers are looked at as before", &poller, async || {
+        (looks(&lab) > looks_before + 3).then_some(())
+    })
+    .await;
     assert_eq!(logins(&lab), logins_before, "nobody had to log in again");
     poller.kill();
     let poller = stack.run_as(&["poller"], None, &[("MASTWATCH_POLLER__TAKEOVER_AFTER_MS", "1000")]).unwrap();
     let core = network.nodes.iter().find(|node| node.login.is_some()).unwrap().id.clone();
     until("a poller that knows the new key alone enters routers", &poller, async || {
-        logins(&lab) > logins_before
+        (logins(&lab) > logins_before).then_some(())
     })
     .await;
     // What is pushed is understood as before, and people are told.
     lab.set_broken(&[lab.network().find(&core).unwrap()], true);
     until("the outage is told", &running, async || {
         let incidents = api.get("/api/v1/incidents").await.unwrap();
-        incidents["items"].as_array().is_some_and(|all| !all.is_empty())
+        incidents["items"].as_array().filter(|all| !all.is_empty()).map(|_| ())
     })
     .await;
     lab.stop().await;

@@ -3,15 +3,12 @@
 //! It is said once: what somebody else has said since stays until the file says something new, so that importing a
 //! file again serves nobody who was suspended meanwhile.
 
-use super::{ImportError, Imported, Importer, by_file, outgoing};
-use events::{
-    Entitled, Entitlement, EntitlementSaid, EventId, Fact, NodeId, Noun, Sealed, ServiceState, TenantId,
-};
+use super::{ImportError, Imported, Importer, outgoing, tokens::by_file};
+use events::{Entitled, Entitlement, EntitlementSaid, EventId, Fact, NodeId, Noun, ServiceState, TenantId};
 use kit::{Filter, commit::COMMIT_MESSAGES_MAX};
-use network_file::{Import, SealedPerson};
+use network_file::Import;
 use std::collections::BTreeMap;
 use uuid::Uuid;
-use vault::TenantKeys;
 
 impl Importer {
     /// What the file says of subscribers that it did not say when it was imported before. What somebody else has
@@ -66,16 +63,4 @@ impl Importer {
         }
         Ok(())
     }
-}
-
-/// A person of the file with the address that somebody else has given them since, if they are still the same and the
-/// file says nothing of one.
-pub(super) fn with_address(keys: &TenantKeys, person: &SealedPerson, before: &Sealed) -> Option<Sealed> {
-    let before = keys.open_person(person.node, before).ok()?;
-    let mut now = keys.open_person(person.node, &person.sealed).ok()?;
-    if now.user.is_none() || now.user != before.user || now.static_address.is_some() {
-        return None;
-    }
-    now.static_address.clone_from(&before.static_address);
-    Some(keys.seal_person(person.node, &now))
 }

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     desk::{Answer, Desk, Within, request_id},
-    laid::Key,
+    laid::{Key, members_of},
 };
 use axum::{
     extract::{Path, State},
@@ -19,8 +19,8 @@ use axum::{
 };
 use domain::Graph;
 use events::{
-    Ask, AskId, Asked, EventId, Fact, Inventory, Member, Node, NodeId, Noun, Order, OrderId, OrderSaid,
-    Outcome, Question, Say, SessionState, TenantId, Tier, Time,
+    Ask, AskId, Asked, EventId, Fact, Node, NodeId, Noun, Order, OrderId, OrderSaid, Outcome, Question, Say,
+    SessionState, TenantId, Tier, Time,
 };
 use futures::Stream;
 use kit::{Filter, From, Outgoing, http::Problem};
@@ -141,11 +141,9 @@ async fn way_to(desk: &Desk, tenant: TenantId, called: &str) -> Answer<Vec<Node>
     let Some(leaf) = leaf else { return Ok(vec![]) };
     let (mut graph, mut seen, mut next) = (Graph::default(), BTreeSet::from([leaf]), VecDeque::from([leaf]));
     while let Some(id) = next.pop_front() {
-        let Some(Inventory::Node(node)) = desk.inventories.thing(&laid, Key::Node(id)).await? else {
-            continue;
-        };
-        for member in node.needs.iter().flat_map(|group| &group.members) {
-            members(member, &mut |id| {
+        let Some(node) = desk.inventories.node(&laid, id).await? else { continue };
+        for group in &node.needs {
+            members_of(group, &mut |id| {
                 if seen.len() < HOPS_MAX && seen.insert(id) {
                     next.push_back(id);
                 }
@@ -158,13 +156,6 @@ async fn way_to(desk: &Desk, tenant: TenantId, called: &str) -> Answer<Vec<Node>
     let mut way: Vec<_> = graph.indexes().collect();
     way.sort_by_key(|index| (graph.rank(*index), graph.node(*index).map(|node| node.file_id.clone())));
     Ok(way.into_iter().filter_map(|index| graph.node(index)).map(|node| node.as_ref().clone()).collect())
-}
-
-fn members(member: &Member, each: &mut dyn FnMut(NodeId)) {
-    match member {
-        Member::Node(id) => each(*id),
-        Member::Group(group) => group.members.iter().for_each(|member| members(member, each)),
-    }
 }
 
 fn hop(n: usize, node: &Node, request: EventId, at: Time) -> Hop {

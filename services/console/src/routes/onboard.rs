@@ -1,9 +1,9 @@
 //! Routers and devices that people add one by one, and take away again. What a network file names is the file's.
 
-use super::sightings::{named, read};
+use super::orders::by_name;
 use crate::{
-    adopt::{below, checked_id, keys, node, node_called},
-    desk::{Answer, Desk, Within},
+    adopt::{below, checked_id, keys},
+    desk::{Answer, Desk, Within, read},
     import::Change,
     laid::{Key, Laid},
 };
@@ -97,17 +97,17 @@ pub(crate) async fn add(State(desk): State<Desk>, within: Within, body: Bytes) -
         let why = format!("`user` is 1 to {TEXT_MAX} bytes, `password` and `name` at most that");
         return Err(Problem::impossible("login", why).into());
     }
-    let by = named(&within, new.by)?;
+    let by = by_name(&within, new.by)?;
     let keys = keys(&desk, &within).await?;
     let laid = desk.inventories.now(within.tenant).await?;
     let id = NodeId::of(within.tenant, &file_id);
-    let before = node(&desk, &laid, id).await?;
+    let before = desk.inventories.node(&laid, id).await?;
     if before.as_ref().is_some_and(|node| node.origin.is_file()) {
         return Err(of_the_file(&file_id).into());
     }
     let parent = match &new.parent {
         Some(called) => {
-            let found = node_called(&desk, &within, &laid, called).await?;
+            let found = desk.node_called(within.tenant, &laid, called).await?;
             Some(found.ok_or_else(|| Problem::impossible("parent", format!("there is no `{called}`")))?)
         }
         None => None,
@@ -153,10 +153,10 @@ pub(crate) async fn manage(
     body: Bytes,
 ) -> Answer<Json<RouterAdded>> {
     let laid = desk.inventories.now(within.tenant).await?;
-    let found = node_called(&desk, &within, &laid, &called).await?;
+    let found = desk.node_called(within.tenant, &laid, &called).await?;
     let found = found.ok_or_else(|| Problem::not_found("there is no such router"))?;
     let wanted: Management = read(&body)?;
-    let by = named(&within, wanted.by)?;
+    let by = by_name(&within, wanted.by)?;
     let keys = keys(&desk, &within).await?;
     if found.origin.is_file() {
         return Err(of_the_file(&found.file_id).into());
@@ -190,7 +190,7 @@ pub(crate) async fn remove(
     Path(called): Path<String>,
 ) -> Answer<StatusCode> {
     let laid = desk.inventories.now(within.tenant).await?;
-    let found = node_called(&desk, &within, &laid, &called).await?;
+    let found = desk.node_called(within.tenant, &laid, &called).await?;
     let found = found.ok_or_else(|| Problem::not_found("there is no such node"))?;
     if found.origin.is_file() {
         return Err(of_the_file(&found.file_id).into());

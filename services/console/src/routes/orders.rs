@@ -1,6 +1,6 @@
 //! What people order: one event each, with who ordered it.
 
-use crate::desk::{Answer, Desk, Within, request_id};
+use crate::desk::{Answer, Desk, Within, read, request_id};
 use axum::{
     Json,
     http::{HeaderMap, StatusCode},
@@ -65,11 +65,7 @@ pub(crate) async fn place_as(
 
 /// The person that the body names, with the token's name.
 pub(crate) fn by_whom(within: &Within, body: &[u8]) -> Answer<String> {
-    let ordered: Ordered = if body.is_empty() {
-        Ordered::default()
-    } else {
-        serde_json::from_slice(body).map_err(|error| Problem::malformed(error.to_string()))?
-    };
+    let ordered: Ordered = if body.is_empty() { Ordered::default() } else { read(body)? };
     by_name(within, ordered.by)
 }
 

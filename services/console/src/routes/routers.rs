@@ -7,7 +7,6 @@ use super::{
 };
 use crate::{
     desk::{Answer, Desk, Within},
-    laid::Key,
     read_models::{RepairRow, RouterPlanRow},
 };
 use axum::{
@@ -17,7 +16,7 @@ use axum::{
     http::HeaderMap,
 };
 use domain::plan::words;
-use events::{Inventory, Login, NodeId, Order, RouterChange};
+use events::{Login, NodeId, Order, RouterChange};
 use kit::http::Problem;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -141,12 +140,10 @@ pub(crate) async fn repair(
 /// The router that is called so, and how it is entered. The log is asked, not the read models.
 pub(crate) async fn router_called(desk: &Desk, within: &Within, called: &str) -> Answer<(NodeId, Login)> {
     let laid = desk.inventories.now(within.tenant).await?;
-    let id = called.parse().unwrap_or_else(|_| NodeId::of(within.tenant, called));
-    match desk.inventories.thing(&laid, Key::Node(id)).await? {
-        Some(Inventory::Node(node)) => match &node.login {
-            Some(login) => Ok((id, login.clone())),
-            None => Err(Problem::impossible("login", "the network file has no `login` for it").into()),
-        },
-        Some(_) | None => Err(Problem::not_found("there is no such router").into()),
+    let found = desk.node_called(within.tenant, &laid, called).await?;
+    let router = found.ok_or_else(|| Problem::not_found("there is no such router"))?;
+    match &router.login {
+        Some(login) => Ok((router.id, login.clone())),
+        None => Err(Problem::impossible("login", "the network file has no `login` for it").into()),
     }
 }

@@ -3,12 +3,12 @@
 use super::{
     inventory::nodes_called,
     list::{Page, after, one_of, rows},
-    orders::{OrderStored, Ordered, Stored, by_whom, place},
+    orders::{OrderStored, Ordered, Stored, by_name, by_whom, place},
     routers::router_called,
 };
 use crate::{
     adopt::{self, Wishes},
-    desk::{Answer, Desk, Within, made, request_id},
+    desk::{Answer, Desk, Within, made, read, request_id},
     read_models::{RouterScanRow, SightingRow},
 };
 use axum::{
@@ -20,7 +20,7 @@ use axum::{
 };
 use events::{DeviceClass, Order, Sealed, SightingId, SightingState, Tier};
 use kit::http::Problem;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
@@ -186,7 +186,7 @@ pub(crate) async fn add(
     if new.tier == Some(Tier::Subscriber) {
         return Err(Problem::impossible("tier", "a device is no subscriber").into());
     }
-    let by = named(&within, new.by)?;
+    let by = by_name(&within, new.by)?;
     let wishes = Wishes { id: new.id, name: new.name, parent: new.parent, class: new.class, tier: new.tier };
     let request = request_id(&within.who, &headers)?;
     let added = adopt::add(&desk, &within, id, &wishes, (&by, request)).await?;
@@ -221,15 +221,4 @@ pub(crate) async fn reject(
 
 fn sighting_called(called: &str) -> Answer<SightingId> {
     called.parse().map_err(|_| Problem::not_found("no such device was seen").into())
-}
-
-/// A body in JSON, whatever its content type says.
-pub(crate) fn read<T: DeserializeOwned>(body: &[u8]) -> Answer<T> {
-    serde_json::from_slice(body).map_err(|error| Problem::malformed(error.to_string()).into())
-}
-
-/// Who does it: the person that is named, with the token's name.
-pub(crate) fn named(within: &Within, by: Option<String>) -> Answer<String> {
-    let body = by.map(|by| serde_json::json!({ "by": by }).to_string()).unwrap_or_default();
-    by_whom(within, body.as_bytes())
 }

@@ -3,7 +3,6 @@
 use crate::{
     access::{AccessError, Held},
     desk::{Answer, Desk, Within, made},
-    laid::Key,
 };
 use axum::{
     Json,
@@ -11,7 +10,7 @@ use axum::{
     http::StatusCode,
     response::Response,
 };
-use events::{Grant, Inventory, NodeId, Token};
+use events::{Grant, NodeId, Token};
 use ipnet::IpNet;
 use kit::{PublishError, http::Problem};
 use serde::{Deserialize, Serialize};
@@ -127,7 +126,7 @@ pub(crate) async fn grant(
     }
     let grant = match (new.opens, new.router) {
         (Opens::Router, Some(router)) => {
-            Grant::Router { router: router_called(&desk, &within, &router).await? }
+            Grant::Router { router: pushing_router(&desk, &within, &router).await? }
         }
         (Opens::Router, None) => return Err(Problem::impossible("router", "name the `router`").into()),
         (Opens::Signals | Opens::Console, Some(_)) => {
@@ -177,12 +176,11 @@ pub(crate) async fn revoke(
     }
 }
 
-/// The router that is called so, by its id or its id in the network file.
-async fn router_called(desk: &Desk, within: &Within, called: &str) -> Answer<NodeId> {
+/// The router that a token is to be for. One that nobody can enter may push all the same.
+async fn pushing_router(desk: &Desk, within: &Within, called: &str) -> Answer<NodeId> {
     let laid = desk.inventories.now(within.tenant).await?;
-    let id = called.parse().unwrap_or_else(|_| NodeId::of(within.tenant, called));
-    match desk.inventories.thing(&laid, Key::Node(id)).await? {
-        Some(Inventory::Node(node)) if node.login.is_some() || is_router(&node) => Ok(id),
+    match desk.node_called(within.tenant, &laid, called).await? {
+        Some(node) if node.login.is_some() || is_router(&node) => Ok(node.id),
         Some(_) => Err(Problem::impossible("router", "that node is no router").into()),
         None => Err(Problem::impossible("router", "there is no such router").into()),
     }

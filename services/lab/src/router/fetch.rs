@@ -23,14 +23,9 @@ pub(super) async fn fetch(lab: &Arc<Lab>, router: RouterIndex, said: &Sentence) 
             "url" => fetch.url = value,
             "http-method" => fetch.method = Some(value),
             "http-data" => fetch.data = Some(value),
-            "http-header-field" => {
-                for field in value.split(',').filter(|field| !field.is_empty()) {
-                    let (name, value) = field
-                        .split_once(':')
-                        .ok_or_else(|| Refusal::failure("failure: header field without a colon"))?;
-                    fetch.headers.push((name.trim().to_owned(), value.trim().to_owned()));
-                }
-            }
+            "http-header-field" => fetch
+                .take_header_fields(&value)
+                .map_err(|_| Refusal::failure("failure: header field without a colon"))?,
             "output" if value == "none" || value == "user" => {}
             "check-certificate" if value::truth(&value).is_ok() => {}
             other => return Err(Refusal::unknown_parameter(other)),

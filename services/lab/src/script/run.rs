@@ -74,6 +74,21 @@ pub struct Fetch {
     pub headers: Vec<(String, String)>,
 }
 
+impl Fetch {
+    /// Takes header fields as `http-header-field` has them: `name: value`, several with commas between them.
+    ///
+    /// # Errors
+    ///
+    /// The first field that has no colon.
+    pub(crate) fn take_header_fields<'f>(&mut self, fields: &'f str) -> Result<(), &'f str> {
+        for field in fields.split(',').filter(|field| !field.is_empty()) {
+            let (name, value) = field.split_once(':').ok_or(field)?;
+            self.headers.push((name.trim().to_owned(), value.trim().to_owned()));
+        }
+        Ok(())
+    }
+}
+
 /// What a script can reach of the router it runs on.
 pub trait Host: Send {
     /// Works on the variables that outlive a run. Runs of one router share them.
@@ -247,14 +262,9 @@ impl<H: Host> Run<'_, H> {
                 "url" => fetch.url = value,
                 "http-method" => fetch.method = Some(value),
                 "http-data" => fetch.data = Some(value),
-                "http-header-field" => {
-                    for field in value.split(',').filter(|field| !field.is_empty()) {
-                        let Some((name, value)) = field.split_once(':') else {
-                            return Err(self.wrong(format!("the header field `{field}` has no colon")));
-                        };
-                        fetch.headers.push((name.trim().to_owned(), value.trim().to_owned()));
-                    }
-                }
+                "http-header-field" => fetch
+                    .take_header_fields(&value)
+                    .map_err(|field| self.wrong(format!("the header field `{field}` has no colon")))?,
                 "output" if value == "none" || value == "user" => {}
                 "output" => {
                     return Err(self.wrong("`output` must be `none` or `user`: files need the policy `ftp`"));
