@@ -44,7 +44,7 @@ const REST: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Ended {
-    /// `replied`, `silent`, `router_silent`, `too_early`, `no_address`, `not_tried`.
+    /// `replied`, `silent`, `router_silent`, `too_early`, `no_address`, `refused`, `not_tried`.
     outcome: &'static str,
 }
 

@@ -27,7 +27,9 @@ pub(super) enum Found {
     TooEarly,
     /// It has no static address.
     NoAddress,
-    /// It could not be asked, or the router refuses.
+    /// The router was asked and does not do it, or does not let us in.
+    Refused,
+    /// The router was not even asked: a fault on our side, or it rejected our login a moment ago.
     NotTried,
 }
 
@@ -40,6 +42,7 @@ impl Found {
             Found::RouterSilent => "router_silent",
             Found::TooEarly => "too_early",
             Found::NoAddress => "no_address",
+            Found::Refused => "refused",
             Found::NotTried => "not_tried",
         }
     }
@@ -48,7 +51,9 @@ impl Found {
         match self {
             Found::Answers(true) => Some(Claim::Up),
             Found::Answers(false) => Some(Claim::Down),
-            Found::RouterSilent | Found::TooEarly | Found::NoAddress | Found::NotTried => None,
+            Found::RouterSilent | Found::TooEarly | Found::NoAddress | Found::Refused | Found::NotTried => {
+                None
+            }
         }
     }
 }
@@ -83,11 +88,15 @@ impl Look {
         let found = match self.find_out().await {
             Ok(found) => found,
             Err(why) => {
-                tracing::debug!(subscriber = %self.subscriber, why, "a static subscriber could not be pinged");
+                self.note(&why);
                 Found::NotTried
             }
         };
-        let Some(claim) = found.claim() else { return (found, After::AsBefore) };
+        let Some(claim) = found.claim() else {
+            // A router that comes back may refuse before it was seen to be silent.
+            let after = if found == Found::Refused { After::Unsure } else { After::AsBefore };
+            return (found, after);
+        };
         if self.said == Some(claim) && !self.is_due {
             return (found, After::AsBefore);
         }
@@ -116,7 +125,14 @@ impl Look {
         if let Some(why) = line.is_rejected() {
             return Err(format!("not tried again yet: {why}"));
         }
-        self.ping(&line, address).await.map_err(|why| address.taken_out_of(&why))
+        Ok(self.ping(&line, address).await.unwrap_or_else(|why| {
+            self.note(&address.taken_out_of(&why));
+            Found::Refused
+        }))
+    }
+
+    fn note(&self, why: &str) {
+        tracing::debug!(subscriber = %self.subscriber, why, "a static subscriber could not be pinged");
     }
 
     async fn ping(&self, line: &Line, address: Address) -> Result<Found, String> {

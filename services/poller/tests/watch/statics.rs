@@ -4,7 +4,7 @@ use crate::{
     ground::{Ground, Running, until},
     router::Router,
 };
-use events::{About, Claim, Fact, NodeId, Noun, Outcome, Question, Signal, SignalSource};
+use events::{About, Claim, Fact, NodeId, Noun, Outcome, Probe, Question, Signal, SignalSource};
 use kit::{Filter, From};
 use std::time::Duration;
 
@@ -96,6 +96,9 @@ async fn two_with_one_address_behind_two_routers_are_kept_apart_and_this_host_se
         ground.know(account, |person| person.static_address = Some(SHARED.into())).await;
     }
     // Nobody knows where these are, or a session tells of them: nothing is asked about them.
+    let mut here = ground.node("here");
+    here.address = Some("127.0.0.1".parse().unwrap());
+    nodes.push(here);
     nodes.push(ground.subscriber("unknown", "core-1"));
     nodes.push(ground.subscriber("dials-in", "core-1"));
     ground
@@ -144,6 +147,13 @@ async fn two_with_one_address_behind_two_routers_are_kept_apart_and_this_host_se
     assert_eq!(ground.signals().await.len(), 4, "only changes are said");
     assert_eq!(ground.figure("mastwatch_poller_claims_said_total"), 4.0);
     assert!(!ground.metrics.text().unwrap().contains(SHARED));
+    // One echo of its own shows there, where the system lets us send any.
+    if let [Outcome::Replied { .. }] = ground.ask("here", Question::Reach { probe: Probe::Icmp }).await[..] {
+        until("the socket is seen to be open", Duration::from_secs(20), async || {
+            ground.figure("mastwatch_poller_echo_buffer_bytes") > 0.0
+        })
+        .await;
+    }
     running.stop().await;
 }
 
@@ -182,6 +192,11 @@ async fn a_router_that_is_silent_or_has_just_booted_says_nothing_of_those_behind
     router.state().is_silent = false;
     until("it is asked again", Duration::from_secs(60), async || ended("too_early") > 1.0).await;
     assert_eq!(ground.claimed("c-1", "core-1").await, [Claim::Up]);
+    // One that does not do it says nothing either.
+    router.state().may_not_ping = true;
+    until("it refuses", Duration::from_secs(30), async || ended("refused") > 0.0).await;
+    assert_eq!(ground.claimed("c-1", "core-1").await, [Claim::Up]);
+    router.state().may_not_ping = false;
     // Nobody can know what happened meanwhile: what is found first is said.
     router.state().alive.insert(SHARED.into());
     ground.claims_become("c-1", "core-1", &[Claim::Up, Claim::Up]).await;
