@@ -10,20 +10,19 @@ use crate::{
     known,
     reach::{Purpose, Reach},
     roll::Told,
-    routers::{Line, Trouble},
+    routers::Trouble,
     tables::{self, Failed, left},
-    tries::{self, Ended, ROUTER_GRACE, TRIES, ThroughEnded, ThroughHeard, ThroughSoFar, WAITS, rest},
+    through,
+    tries::{Ended, TRIES, ThroughEnded, ThroughSoFar},
     voice::{Chain, Voice, Word, now},
 };
 use events::{
     Answer, Ask, AskId, EventId, NodeId, Outcome, Question, RollCall, SessionState, TenantId, Time, Vantage,
 };
 use kit::Asked;
-use routeros_api::question::{EchoStatus, Netwatch, Ping, Pong};
+use routeros_api::question::Netwatch;
 use std::{
     collections::{HashSet, VecDeque},
-    net::IpAddr,
-    num::NonZeroU16,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -212,15 +211,14 @@ impl Desk {
         ask: &Ask,
         mouth: &Mouth,
     ) -> Result<Outcome, String> {
-        let address = self.reach.roster.address(tenant, ask.target)?;
         let line = self.reach.line(tenant, router)?;
         if let Some(why) = line.is_rejected() {
             return Err(format!("not tried again yet: {why}"));
         }
+        let whom = self.reach.through(tenant, router, ask.target).await?;
         let _place = line.places().asks.acquire().await.expect("nobody closes this semaphore");
         let _work = self.at_once.acquire().await.expect("nobody closes this semaphore");
-        let attempt = |n, has_answered| ping(&line, address, n, has_answered);
-        let ended = tries::three_tries_through(attempt, |so_far| {
+        let ended = through::ping(&line, whom.address(), |so_far| {
             mouth.say(match so_far {
                 ThroughSoFar::Silent(tries) => Outcome::Silent { tries, last: false },
                 ThroughSoFar::RouterSilent(tries) => Outcome::RouterSilent { tries, last: false },
@@ -230,7 +228,7 @@ impl Desk {
             ThroughEnded::Replied(rtt) => Outcome::Replied { rtt_us: rtt_us(rtt) },
             ThroughEnded::Silent => Outcome::Silent { tries: TRIES, last: true },
             ThroughEnded::RouterSilent(tries) => Outcome::RouterSilent { tries, last: true },
-            ThroughEnded::Unanswered(why) => unanswered(why),
+            ThroughEnded::Unanswered(why) => unanswered(whom.hidden_in(why)),
         })
     }
 
@@ -275,35 +273,6 @@ impl Desk {
         *before = Some(told);
         Ok(Outcome::RollCall(last))
     }
-}
-
-/// One try through a router: an echo whose time is over early enough for the router to say so.
-async fn ping(line: &Line, address: IpAddr, n: usize, has_answered: bool) -> ThroughHeard {
-    let slack = if n + 1 < usize::from(TRIES) { 100 } else { 200 };
-    let interval = WAITS[n].saturating_sub(Duration::from_millis(slack));
-    let question = match Ping::new(address, NonZeroU16::MIN, interval) {
-        Ok(question) => question,
-        Err(error) => return ThroughHeard::Cannot(error.to_string()),
-    };
-    let begun = Instant::now();
-    let way = line.way(n, has_answered);
-    match line.ask(&question, rest(n) + ROUTER_GRACE, way).await {
-        Ok(pong) if pong.received_count > 0 => {
-            ThroughHeard::Reply(rtt_of(&pong).unwrap_or_else(|| begun.elapsed()))
-        }
-        Ok(_) => ThroughHeard::TargetSilent,
-        Err(Trouble::Silent) => ThroughHeard::RouterSilent,
-        Err(trouble) => ThroughHeard::Cannot(trouble.why()),
-    }
-}
-
-/// How long an echo took, there and back, if the router says it.
-pub(crate) fn rtt_of(pong: &Pong) -> Option<Duration> {
-    let of_echo = pong.echoes.iter().find_map(|echo| match &echo.status {
-        EchoStatus::Answered { rtt } => *rtt,
-        EchoStatus::TimedOut | EchoStatus::Failed(_) => None,
-    });
-    of_echo.or(pong.rtt_avg)
 }
 
 /// The deadline of an ask, by the clock that nobody sets.

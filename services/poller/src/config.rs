@@ -1,5 +1,6 @@
 //! What the keeper is told before it starts: the table `poller`.
 
+use crate::statics::Pace;
 use kit::config::{Check, Secret, Section};
 use serde::Deserialize;
 use std::time::Duration;
@@ -29,6 +30,10 @@ pub struct Config {
     pub snapshot_every_s: u64,
     /// Routers that are read at once.
     pub snapshots_at_once: usize,
+    /// How often each subscriber with a static address is pinged through its router, seconds.
+    pub static_every_s: u64,
+    /// Such pings that are under way at once; of one router's places they take no more than half.
+    pub statics_at_once: usize,
     /// After how long without a sign of life a replica's slots are taken over, milliseconds.
     pub takeover_after_ms: u64,
 }
@@ -46,6 +51,8 @@ impl Default for Config {
             attest_every_s: 300,
             snapshot_every_s: 600,
             snapshots_at_once: 256,
+            static_every_s: 60,
+            statics_at_once: 256,
             takeover_after_ms: 3_000,
         }
     }
@@ -64,6 +71,8 @@ impl Section for Config {
         check.within("attest_every_s", self.attest_every_s, 10..=800);
         check.within("snapshot_every_s", self.snapshot_every_s, 1..=86_400);
         check.within("snapshots_at_once", self.snapshots_at_once as u64, 1..=10_000);
+        check.within("static_every_s", self.static_every_s, 1..=600);
+        check.within("statics_at_once", self.statics_at_once as u64, 1..=10_000);
         check.within("takeover_after_ms", self.takeover_after_ms, 500..=60_000);
     }
 
@@ -89,6 +98,16 @@ impl Config {
 
     pub(crate) fn snapshot_every(&self) -> Duration {
         Duration::from_secs(self.snapshot_every_s)
+    }
+
+    /// How static subscribers are pinged.
+    pub(crate) fn statics(&self) -> Pace {
+        Pace {
+            every: Duration::from_secs(self.static_every_s),
+            attest_every: self.attest_every(),
+            at_once: self.statics_at_once,
+            at_once_each: self.probes_per_router / 2,
+        }
     }
 
     pub(crate) fn attest_every(&self) -> Duration {

@@ -45,6 +45,12 @@ pub(crate) struct Figures {
     pub(crate) answers_said: Counter,
     /// Answers that could not be stored while they were any use.
     pub(crate) answers_lost: Counter,
+    /// Claims of static subscribers that were stored.
+    pub(crate) claims_said: Counter,
+    /// Claims that could not be stored while they were any use.
+    pub(crate) claims_lost: Counter,
+    /// Persons whose address was opened, to ping them.
+    pub(crate) persons: Counter,
     /// Slots that are worked on.
     pub(crate) slots: Gauge,
     routers: Gauge,
@@ -74,6 +80,9 @@ impl Figures {
             heartbeats_skipped: metrics.counter("heartbeats_skipped", "Heartbeats left out"),
             answers_said: metrics.counter("answers_said", "Answers that were stored"),
             answers_lost: metrics.counter("answers_lost", "Answers that could not be stored in time"),
+            claims_said: metrics.counter("claims_said", "Claims of static subscribers that were stored"),
+            claims_lost: metrics.counter("claims_lost", "Claims that could not be stored in time"),
+            persons: metrics.counter("persons_opened", "Persons whose address was opened, to ping them"),
             slots: metrics.gauge("slots", "Slots that are worked on"),
             routers: metrics.gauge("routers", "Routers that are spoken to"),
             sessions: metrics.gauge("router_sessions", "Routers with a standing session"),

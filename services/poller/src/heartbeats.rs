@@ -265,7 +265,7 @@ fn until_next_ms(now_ms: u64, offset_ms: u64, every_ms: u64) -> u64 {
 }
 
 /// After how long what was said of a node is said again: four fifths of the interval to all of it.
-fn attest_after(node: NodeId, every: Duration) -> Duration {
+pub(crate) fn attest_after(node: NodeId, every: Duration) -> Duration {
     let jitter = f64::from(name_fraction(node).swap_bytes()) / f64::from(u32::MAX);
     every.mul_f64(0.8 + 0.2 * jitter)
 }

@@ -1,7 +1,7 @@
 //! What of the inventory the poller's work hangs on: who is watched, and who is around a router.
 
 use domain::Children;
-use events::{ClaimKey, NodeId, Probe, TenantId, slot_of};
+use events::{ClaimKey, Node, NodeId, NodeKind, Probe, TenantId, slot_of};
 use kit::Slots;
 use roster::Roster;
 use std::{collections::BTreeSet, net::IpAddr};
@@ -39,6 +39,36 @@ pub(crate) fn watched(roster: &Roster, slots: Slots) -> Vec<Watched> {
         }
     });
     watched
+}
+
+/// A subscriber that is pinged through a router if it has a static address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Static {
+    /// Whose it is.
+    pub(crate) tenant: TenantId,
+    /// The router that sees it, which can be entered.
+    pub(crate) router: NodeId,
+    /// Which subscriber.
+    pub(crate) subscriber: NodeId,
+}
+
+/// Whether a subscriber may have a static address: no session tells of it. Whether it has one only the person behind
+/// it tells.
+pub(crate) fn may_be_static(node: &Node) -> bool {
+    node.kind == NodeKind::Subscriber && node.address.is_none() && node.claims.is_empty()
+}
+
+/// All subscribers that may have a static address, behind routers in these slots.
+pub(crate) fn statics(roster: &Roster, slots: Slots) -> Vec<Static> {
+    let routers = roster.routers(slots);
+    let mut statics = Vec::new();
+    roster.each(|tenant, node| {
+        let router = node.seen_by.filter(|router| routers.contains_key(router));
+        if let Some(router) = router.filter(|_| may_be_static(node)) {
+            statics.push(Static { tenant, router, subscriber: node.id });
+        }
+    });
+    statics
 }
 
 /// Those whom a router sees, by the names under which it may know them.

@@ -2,7 +2,8 @@
 //!
 //! A keeper: it holds what cannot be copied, sessions with routers and a schedule. Of the 64 slots of its
 //! point of presence it works on those that are leased to this replica. For their routers it answers asks
-//! and watches those that are to be watched; it says answers, measures what is measured, and decides nothing.
+//! and watches those that are to be watched; subscribers with a static address it pings through the router that
+//! sees them. It says answers and claims, measures what is measured, and decides nothing.
 //!
 //! What it could not find out it says as such: that is evidence against the poller, never against the network.
 
@@ -13,13 +14,16 @@ pub mod echo;
 mod figures;
 mod heartbeats;
 mod known;
+mod persons;
 mod reach;
 mod roll;
 mod routers;
 mod schedule;
 mod snapshot;
 mod snapshots;
+mod statics;
 mod tables;
+mod through;
 pub mod tries;
 mod voice;
 
@@ -29,9 +33,11 @@ use crate::{
     echo::{Icmp, Pinger},
     figures::Figures,
     heartbeats::Heartbeats,
+    persons::Persons,
     reach::Reach,
     routers::Routers,
     snapshots::Snapshots,
+    statics::Statics,
     tries::WHOLE,
     voice::Voice,
 };
@@ -70,7 +76,10 @@ pub async fn run(config: Config, service: Service) -> anyhow::Result<()> {
     let voice = Voice::new(&service.log, figures.clone());
     let icmp = Arc::new(Icmp::new(config.echoes_at_once));
     let routers = Arc::new(Routers::new(config.probes_per_router));
-    let reach = Reach { roster, routers: Arc::clone(&routers), pinger: Arc::clone(&icmp) as Arc<dyn Pinger> };
+    let persons =
+        Persons { log: service.log.clone(), roster: Arc::clone(&roster), opened: figures.persons.clone() };
+    let pinger = Arc::clone(&icmp) as Arc<dyn Pinger>;
+    let reach = Reach { roster, routers: Arc::clone(&routers), pinger, persons };
     let options = KeeperOptions {
         expiry: config.takeover_after(),
         probe_deadline: WHOLE,
@@ -94,6 +103,8 @@ pub async fn run(config: Config, service: Service) -> anyhow::Result<()> {
         config.snapshots_at_once,
         config.snapshot_every(),
     );
+    let statics =
+        Statics::new(reach.clone(), voice.clone(), &service.metrics, slots.clone(), config.statics());
     let heartbeats = Heartbeats::new(
         reach,
         voice,
@@ -103,6 +114,7 @@ pub async fn run(config: Config, service: Service) -> anyhow::Result<()> {
         config.attest_every(),
     );
     let watching = tokio::spawn(heartbeats.run(stop.clone()));
+    let pinging = tokio::spawn(statics.run(stop.clone()));
     let measuring = tokio::spawn(snapshots.run(stop.clone()));
     service.readiness.ready();
 
@@ -136,6 +148,7 @@ pub async fn run(config: Config, service: Service) -> anyhow::Result<()> {
     let released = keeper.stop().await.context("keeping the slots of this point of presence");
     desk.finish().await;
     watching.await.context("watching")?;
+    pinging.await.context("pinging static subscribers")?;
     measuring.await.context("measuring")?;
     routers.retain(|_| false);
     outcome.and(released)

@@ -3,6 +3,8 @@
 use crate::{
     dial::dial,
     echo::Pinger,
+    known,
+    persons::{Address, Persons},
     routers::{Line, Routers, Trouble},
     tries::{Ended, Heard, rest, three_tries},
 };
@@ -42,6 +44,34 @@ pub(crate) struct Reach {
     pub(crate) routers: Arc<Routers>,
     /// Sends echoes.
     pub(crate) pinger: Arc<dyn Pinger>,
+    /// Opens where static subscribers answer.
+    pub(crate) persons: Persons,
+}
+
+/// Who is pinged through a router.
+pub(crate) enum Whom {
+    /// A device.
+    Device(IpAddr),
+    /// A subscriber.
+    Person(Address),
+}
+
+impl Whom {
+    /// To have it pinged.
+    pub(crate) fn address(&self) -> IpAddr {
+        match self {
+            Whom::Device(address) => *address,
+            Whom::Person(address) => address.reveal(),
+        }
+    }
+
+    /// What is said of it, without the address where that names a person.
+    pub(crate) fn hidden_in(&self, said: String) -> String {
+        match self {
+            Whom::Device(_) => said,
+            Whom::Person(address) => address.taken_out_of(&said),
+        }
+    }
 }
 
 impl Reach {
@@ -52,6 +82,29 @@ impl Reach {
     /// Why there is none, for people.
     pub(crate) fn line(&self, tenant: TenantId, router: NodeId) -> Result<Line, String> {
         Ok(self.routers.line(router, self.roster.router(tenant, router)?))
+    }
+
+    /// Where a node answers that is pinged through `router`. The address of a subscriber is known to the router that
+    /// sees it and means somebody else anywhere else.
+    ///
+    /// # Errors
+    ///
+    /// Why that is not known, for people.
+    pub(crate) async fn through(
+        &self,
+        tenant: TenantId,
+        router: NodeId,
+        node: NodeId,
+    ) -> Result<Whom, String> {
+        let known = self.roster.node(tenant, node).ok_or("it is not in the inventory")?;
+        if let Some(address) = known.address {
+            return Ok(Whom::Device(address));
+        }
+        if !known::may_be_static(&known) || known.seen_by != Some(router) {
+            return Err("the inventory has no address for it".into());
+        }
+        let address = self.persons.address(tenant, node).await?;
+        address.map(Whom::Person).ok_or_else(|| "the subscriber has no static address".into())
     }
 
     /// Looks at a node; `unanswered` hears of each silent try but the last. A probe waits for its turn

@@ -1,15 +1,18 @@
-//! When each router is read: at a moment of its own within the interval, the same whoever reads it.
+//! When each router is read and each static subscriber pinged: at a moment of its own within the interval, the same
+//! whoever does it.
 //!
-//! The moment follows from the router's id alone, so a router more or less moves nobody, and a poller that takes
-//! over goes on in the same rhythm. Ids are hashes: their bytes spread routers evenly over the interval.
+//! The moment follows from the id alone, so one more or less moves nobody, and a poller that takes
+//! over goes on in the same rhythm. Ids are hashes: their bytes spread them evenly over the interval.
 
+use crate::voice::now;
 use events::NodeId;
+use std::time::Duration;
 
-/// The router's own moment within an interval of `every_ms`.
+/// Its own moment within an interval of `every_ms`.
 ///
 /// From other bytes of the id than the moment of its heartbeat: the two need not fall together.
-pub(crate) fn offset_ms(router: NodeId, every_ms: u64) -> u64 {
-    let [.., a, b, c, d] = *router.0.as_bytes();
+pub(crate) fn offset_ms(node: NodeId, every_ms: u64) -> u64 {
+    let [.., a, b, c, d] = *node.0.as_bytes();
     (u64::from(u32::from_be_bytes([a, b, c, d])) * every_ms) >> 32
 }
 
@@ -22,6 +25,19 @@ pub(crate) fn next_ms(now_ms: u64, last_ms: Option<u64>, offset_ms: u64, every_m
     match last_ms {
         Some(last_ms) if last_ms < now_ms + every_ms => after(now_ms.max(last_ms + 1)),
         Some(_) | None => after(now_ms),
+    }
+}
+
+/// The time by this host's clock, milliseconds.
+pub(crate) fn now_ms() -> u64 {
+    u64::try_from(now().ms()).unwrap_or(0)
+}
+
+/// Waits until a moment by this host's clock; without one for ever.
+pub(crate) async fn until(at_ms: Option<u64>) {
+    match at_ms {
+        Some(at_ms) => tokio::time::sleep(Duration::from_millis(at_ms.saturating_sub(now_ms()))).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -9,10 +9,10 @@
 //! MACs, addresses and user names are used for that and are in no sample.
 
 use crate::{
-    asks::rtt_of,
     known::Surroundings,
     routers::{Line, Trouble, Way},
     tables::{ActiveNames, left},
+    through::rtt_of,
 };
 use events::{Metric, NodeId, Sample, TenantId};
 use futures::StreamExt;

@@ -5,7 +5,7 @@
 
 use crate::{
     reach::Reach,
-    schedule::{next_ms, offset_ms},
+    schedule::{next_ms, now_ms, offset_ms, until},
     snapshot::{self, Taken},
     voice::now,
 };
@@ -253,16 +253,5 @@ impl One {
                 }
             };
         }
-    }
-}
-
-fn now_ms() -> u64 {
-    u64::try_from(now().ms()).unwrap_or(0)
-}
-
-async fn until(at_ms: Option<u64>) {
-    match at_ms {
-        Some(at_ms) => tokio::time::sleep(Duration::from_millis(at_ms.saturating_sub(now_ms()))).await,
-        None => std::future::pending().await,
     }
 }

@@ -1,15 +1,16 @@
-//! How answers are said: in order, once, and for as long as they are any use.
+//! How answers and claims are said: in order, once, and for as long as they are any use.
 
 use crate::figures::Figures;
-use events::{Answer, EventId, Fact, Say, TenantId, Time};
+use events::{Answer, EventId, Fact, Say, Signal, TenantId, Time};
 use kit::{Log, Outgoing, PublishError};
 use std::{
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tokio::time::Instant;
+use uuid::Uuid;
 
-/// The pause before an answer is said again that the log has not taken.
+/// The pause before something is said again that the log has not taken.
 const AGAIN_AFTER: Duration = Duration::from_millis(250);
 
 /// What an answer follows from.
@@ -32,7 +33,7 @@ pub(crate) struct Word {
     pub(crate) answer: Answer,
 }
 
-/// Says answers.
+/// Says answers and claims.
 #[derive(Debug, Clone)]
 pub(crate) struct Voice {
     log: Log,
@@ -41,7 +42,7 @@ pub(crate) struct Voice {
 }
 
 impl Voice {
-    /// Says answers in the name of a point of presence.
+    /// Says them in the name of a point of presence.
     pub(crate) fn new(log: &Log, figures: Figures) -> Self {
         let source = format!("poller/{}", log.config().pop).into();
         Self { log: log.clone(), source, figures }
@@ -55,43 +56,52 @@ impl Voice {
     /// Says all of `words` in one commit; tries until it is stored, or until `by`. Tells whether it was.
     pub(crate) async fn say(&self, tenant: TenantId, words: Vec<Word>, chain: &Chain, by: Instant) -> bool {
         let count = words.len() as u64;
-        let outs: Vec<Outgoing> = words.into_iter().map(|word| self.outgoing(tenant, word, chain)).collect();
+        let outs = words.into_iter().map(|word| {
+            let mut out = self.outgoing(tenant, word.id, chain.cause, Fact::Answer(word.answer));
+            out.correlation = chain.correlation;
+            out.traced(chain.traceparent.clone())
+        });
+        let is_stored = self.store(tenant, outs.collect(), by).await;
+        if is_stored { &self.figures.answers_said } else { &self.figures.answers_lost }.inc_by(count);
+        is_stored
+    }
+
+    /// Claims something that nobody asked for; tries until it is stored, or until `by`. Tells whether it was.
+    pub(crate) async fn claim(&self, tenant: TenantId, signal: Signal, by: Instant) -> bool {
+        let out = self.outgoing(tenant, EventId(Uuid::now_v7()), None, Fact::Signal(signal));
+        let is_stored = self.store(tenant, vec![out], by).await;
+        if is_stored { &self.figures.claims_said } else { &self.figures.claims_lost }.inc();
+        is_stored
+    }
+
+    async fn store(&self, tenant: TenantId, outs: Vec<Outgoing>, by: Instant) -> bool {
         loop {
             match self.log.publish_all(outs.clone()).await {
-                Ok(_) => {
-                    self.figures.answers_said.inc_by(count);
-                    return true;
-                }
+                Ok(_) => return true,
                 Err(
                     error @ (PublishError::Encode(_)
                     | PublishError::TooMany(_)
                     | PublishError::Conflict { .. }
                     | PublishError::Refused { .. }),
                 ) => {
-                    tracing::error!(%tenant, %error, "an answer cannot be said");
-                    break;
+                    tracing::error!(%tenant, %error, "what was found cannot be said");
+                    return false;
                 }
                 Err(
                     error @ (PublishError::Busy | PublishError::Unavailable(_) | PublishError::StoreFull(_)),
                 ) => {
                     if Instant::now() + AGAIN_AFTER >= by {
-                        tracing::warn!(%tenant, %error, "an answer was not stored while it was any use");
-                        break;
+                        tracing::warn!(%tenant, %error, "what was found was not stored while it was any use");
+                        return false;
                     }
                     tokio::time::sleep(AGAIN_AFTER).await;
                 }
             }
         }
-        self.figures.answers_lost.inc_by(count);
-        false
     }
 
-    fn outgoing(&self, tenant: TenantId, word: Word, chain: &Chain) -> Outgoing {
-        let fact = Fact::Answer(word.answer);
-        let say = Say { id: word.id, tenant, at: now(), cause: chain.cause, fact };
-        let mut out = Outgoing::new(say, Arc::clone(&self.source)).traced(chain.traceparent.clone());
-        out.correlation = chain.correlation;
-        out
+    fn outgoing(&self, tenant: TenantId, id: EventId, cause: Option<EventId>, fact: Fact) -> Outgoing {
+        Outgoing::new(Say { id, tenant, at: now(), cause, fact }, Arc::clone(&self.source))
     }
 }
 

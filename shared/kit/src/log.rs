@@ -434,7 +434,7 @@ impl Log {
         LogError::Read { what: what.into(), reason }
     }
 
-    async fn stream_handle(&self, name: &str) -> Result<stream::Stream<()>, LogError> {
+    pub(crate) async fn stream_handle(&self, name: &str) -> Result<stream::Stream<()>, LogError> {
         self.inner
             .context
             .get_stream_no_info(name)

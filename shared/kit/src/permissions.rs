@@ -67,6 +67,7 @@ pub fn service(name: &str) -> User {
         "poller" => {
             publish.extend(leases(name));
             publish.push("metrics.>".into());
+            publish.push(a_person("*"));
         }
         "reconciler" => {
             publish.extend(leases(name));
@@ -97,6 +98,7 @@ pub fn point_of_presence(pop: &str, tenants: &[TenantId]) -> User {
         let scope = format!("{}.{tenant}", partition_of(*tenant));
         publish.extend(facts("poller", &scope));
         publish.push(format!("metrics.{scope}.>"));
+        publish.push(a_person(&tenant.to_string()));
     }
     publish.extend(leases(&format!("poller.{pop}")));
     publish.push("dead.poller.>".into());
@@ -175,6 +177,12 @@ fn facts(service: &str, scope: &str) -> Vec<String> {
     subjects
 }
 
+/// Reading one person of a tenant at a time: where a subscriber with a static address answers. Unlike a request to the
+/// stream's leader this one names the tenant in its subject.
+fn a_person(tenant: &str) -> String {
+    api(&format!("DIRECT.GET.{}.personal.{tenant}.*", personal::STREAM))
+}
+
 /// Under which names a service buries what it cannot read.
 fn names_of_the_dead(service: &str) -> Vec<String> {
     match service {
@@ -242,6 +250,8 @@ mod tests {
             assert_eq!(may_publish(&user, &subject(own, noun)), is_said, "{noun:?}");
             assert!(!may_publish(&user, &subject(other, noun)), "{noun:?}");
         }
+        let person = |tenant: TenantId| format!("$JS.API.DIRECT.GET.PERSONAL.personal.{tenant}.n");
+        assert!(may_publish(&user, &person(own)) && !may_publish(&user, &person(other)));
         assert!(may_publish(&user, "$KV.LEASES.poller.north.table"));
         assert!(!may_publish(&user, "$KV.LEASES.poller.south.table"));
         assert_eq!(user.subscribe, ["_INBOX_poller-north.>"]);
@@ -269,6 +279,12 @@ mod tests {
             assert!(!may_publish(&user, "$JS.API.CONSUMER.CREATE.PERSONAL"), "{name} follows persons");
             let reads = may_publish(&user, "$JS.API.STREAM.MSG.GET.PERSONAL");
             assert_eq!(reads, name == "reconciler", "{name}");
+            let reads_one = may_publish(&user, "$JS.API.DIRECT.GET.PERSONAL.personal.t.n");
+            assert_eq!(reads_one, name == "poller", "{name}");
+            assert!(
+                !may_publish(&user, "$JS.API.DIRECT.GET.PERSONAL"),
+                "{name} reads persons by their number"
+            );
         }
         assert!(may_publish(&service("console"), "personal.t.n"));
     }

@@ -10,7 +10,7 @@ use crate::{
     publish::PublishError,
     read::{Filter, From},
 };
-use async_nats::HeaderMap;
+use async_nats::{HeaderMap, jetstream::stream::DirectGetErrorKind};
 use events::{NodeId, Noun, Sealed, TenantId};
 use std::{collections::BTreeMap, time::Duration};
 use tokio::time::Instant;
@@ -55,6 +55,26 @@ impl Log {
     pub async fn person(&self, tenant: TenantId, node: NodeId) -> Result<Option<Sealed>, LogError> {
         let raw = self.last_in(STREAM, &subject(tenant, node)).await?;
         Ok(raw.and_then(|raw| String::from_utf8(raw.body.to_vec()).ok()).map(Sealed))
+    }
+
+    /// The same, as any replica of the stream knows it: for a moment that may be what was kept before. The subject of
+    /// the request names the person, so that a user of the log's server can be confined to persons of its tenants.
+    ///
+    /// # Errors
+    ///
+    /// [`LogError::Read`]: no answer. Asking again is safe.
+    pub async fn person_at_any_replica(
+        &self,
+        tenant: TenantId,
+        node: NodeId,
+    ) -> Result<Option<Sealed>, LogError> {
+        let subject = subject(tenant, node);
+        let stream = self.stream_handle(STREAM).await?;
+        match stream.direct_get_last_for_subject(subject.as_str()).await {
+            Ok(message) => Ok(String::from_utf8(message.payload.to_vec()).ok().map(Sealed)),
+            Err(error) if error.kind() == DirectGetErrorKind::NotFound => Ok(None),
+            Err(error) => Err(self.unread(format!("the last message of `{subject}`"), error)),
+        }
     }
 
     /// Stores what is known about persons, each in the place of what was known before.

@@ -3,12 +3,18 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use events::{
-    About, Claim, Delivery, DeliveryKind, DeliverySaid, EventId, Fact, NodeId, NoticeId, Say, Signal,
+    About, Claim, Delivery, DeliveryKind, DeliverySaid, EventId, Fact, NodeId, NoticeId, Noun, Say, Signal,
     SignalSource, TenantId, Time,
 };
 use kit::{Log, Outgoing, PublishError, permissions};
-use network_file::{Concentrators, Shape};
-use stack::{Stack, TESTER, as_user, fleet::Fleet, free_port, password_of};
+use network_file::{Concentrators, Session, Shape};
+use stack::{
+    Stack, TESTER, as_user,
+    fleet::Fleet,
+    free_port,
+    hand::{facts, until},
+    password_of,
+};
 use std::{
     process::Command,
     time::{Duration, Instant},
@@ -116,6 +122,12 @@ async fn every_service_works_as_a_user_that_may_do_nothing_else() {
     let checked = check.output().unwrap();
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
 
+    // One has a static address: its poller has to read where it answers.
+    network.subscribers[0].session = Session::Static([192, 168, 88, 50].into());
+    let with_static = NodeId::of_account(own, &network.subscribers[0].account);
+    let config = std::fs::read_to_string(stack.config()).unwrap();
+    std::fs::write(stack.config(), config.replace("[poller]\n", "[poller]\nstatic_every_s = 2\n")).unwrap();
+
     // A small outage, to the notice that ends it.
     stack.tell_the_sink(&mut network);
     let mut fleet = Fleet::start(&stack).unwrap();
@@ -125,6 +137,12 @@ async fn every_service_works_as_a_user_that_may_do_nothing_else() {
     assert_eq!(imported["committed"], true, "{imported}");
     let settled = stack.settled(&network.tenant.slug, Duration::from_secs(60)).await;
     settled.unwrap_or_else(|e| panic!("{e:#}\n{}", fleet.said(&Fleet::SERVICES)));
+    until("it is pinged through its router", fleet.of("poller"), async || {
+        let mut signals = facts(&stack, Noun::Signal).await.into_iter();
+        let is_claim = |fact| matches!(fact, Fact::Signal(it) if it.about == About::Node(with_static) && it.source == SignalSource::ProxyPing);
+        signals.any(is_claim).then_some(())
+    })
+    .await;
     let core = lab.network().find("core-1").unwrap();
     for (broken, count, event) in [(true, 1, "incident.opened"), (false, 2, "incident.resolved")] {
         lab.set_broken(&[core], broken);
@@ -175,6 +193,9 @@ async fn every_service_works_as_a_user_that_may_do_nothing_else() {
         }
     }
     assert!(may_publish(&stack, &pollers_user, &subject(own, "answer")).await);
+    let person = |tenant: TenantId| format!("$JS.API.DIRECT.GET.PERSONAL.personal.{tenant}.made-up");
+    assert!(may_publish(&stack, &pollers_user, &person(own)).await);
+    assert!(!may_publish(&stack, &pollers_user, &person(other)).await);
     for user in users.iter().map(|user| user.name.as_str()) {
         for call in ["STREAM.DELETE.LOG", "STREAM.MSG.DELETE.LOG", "STREAM.SNAPSHOT.LOG"] {
             assert!(!may_publish(&stack, user, &format!("$JS.API.{call}")).await, "{user}: {call}");

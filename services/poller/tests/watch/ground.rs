@@ -22,7 +22,7 @@ use std::{
 };
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
-use vault::{Field, MasterKey, MasterKeys, SessionKind, TenantKeys};
+use vault::{Field, MasterKey, MasterKeys, Person, SessionKind, TenantKeys};
 
 /// A log with one tenant in it.
 pub(crate) struct Ground {
@@ -154,6 +154,25 @@ impl Ground {
             seen_by: Some(self.id(router)),
             ..self.node(file_id)
         }
+    }
+
+    /// A subscriber that a router sees and of whom no session tells.
+    pub(crate) fn subscriber(&self, account: &str, router: &str) -> Node {
+        Node {
+            id: NodeId::of_account(self.tenant, account),
+            kind: NodeKind::Subscriber,
+            tier: Tier::Subscriber,
+            ..self.child(account, router, None)
+        }
+    }
+
+    /// Keeps beside the log what is known of the person behind a subscriber.
+    pub(crate) async fn know(&self, account: &str, tell: impl FnOnce(&mut Person)) {
+        let mut person = Person::default();
+        tell(&mut person);
+        let node = NodeId::of_account(self.tenant, account);
+        let sealed = self.keys.seal_person(node, &person);
+        self.log.put_personal(self.tenant, vec![(node, sealed)]).await.unwrap();
     }
 
     pub(crate) fn claim(&self, router: &str, user: &str) -> ClaimKey {

@@ -7,4 +7,5 @@ mod ground;
 mod heartbeats;
 mod router;
 mod snapshots;
+mod statics;
 mod steady;

@@ -25,6 +25,12 @@ pub(crate) struct State {
     pub(crate) may_not_ping: bool,
     /// Addresses that answer its ping.
     pub(crate) alive: BTreeSet<String>,
+    /// So many of the next echoes to an address are lost.
+    pub(crate) lost: BTreeMap<String, u32>,
+    /// Pings so far, by address.
+    pub(crate) pinged: BTreeMap<String, u32>,
+    /// How long it says that it has been up; `None`: for days.
+    pub(crate) uptime: Option<&'static str>,
     /// Names of PPP sessions.
     pub(crate) sessions: BTreeSet<String>,
     /// MAC addresses with a lease.
@@ -132,7 +138,8 @@ async fn answer(
         }
         "/system/identity/print" => out.push(Sentence::re().with("name", "core-1")),
         "/system/resource/print" => {
-            out.push(Sentence::re().with("uptime", "2d3h4m5s").with("version", "7.16.2 (stable)"));
+            let uptime = state.lock().unwrap().uptime.unwrap_or("2d3h4m5s");
+            out.push(Sentence::re().with("uptime", uptime).with("version", "7.16.2 (stable)"));
         }
         "/ppp/active/print" => {
             let mut state = state.lock().unwrap();
@@ -175,7 +182,13 @@ async fn ping(said: &Sentence, stop: &CancellationToken, state: &Mutex<State>) -
         let mut state = state.lock().unwrap();
         state.pings.0 += 1;
         state.pings.1 = state.pings.1.max(state.pings.0);
-        (state.alive.contains(&text("address")), state.may_not_ping)
+        *state.pinged.entry(text("address")).or_default() += 1;
+        let is_lost = state.lost.get_mut(&text("address")).is_some_and(|left| {
+            let is_lost = *left > 0;
+            *left = left.saturating_sub(1);
+            is_lost
+        });
+        (state.alive.contains(&text("address")) && !is_lost, state.may_not_ping)
     };
     if !alive && !may_not {
         // A cancelled one ends at once.

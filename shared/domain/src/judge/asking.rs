@@ -4,11 +4,11 @@ use super::{AGAIN_MS, MOST_ASKS, REUSE_MS, ROLL_CALL_FROM};
 use crate::{
     diagnosis::{InFlight, Out, Tenant},
     graph::Index,
-    recent::Seen,
+    recent::{ClaimHeard, Seen},
 };
 use events::{
-    Ask, AskId, Asked, EventId, Fact, Health, HealthKind, HealthSaid, Node, NodeHealth, Question, Suspicion,
-    SuspicionKind, SuspicionSaid, Time,
+    Ask, AskId, Asked, EventId, Fact, Health, HealthKind, HealthSaid, Node, NodeHealth, NodeId, Question,
+    SignalSource, Suspicion, SuspicionKind, SuspicionSaid, Time,
 };
 
 /// How long a poller may take over a look: three tries within 2 s, and a queue before it.
@@ -52,13 +52,22 @@ impl Tenant {
                 .then_some((Question::RollCall { whole: true }, router));
         }
         let id = self.id(router)?;
-        if node.address.is_some() {
+        if node.address.is_some() || self.is_pinged_through(index, node, id) {
             Some((Question::PingThrough { router: id }, index))
         } else if !node.claims.is_empty() {
             Some((Question::Session { router: id, keys: node.claims.clone() }, index))
         } else {
             (!told).then_some((Question::RollCall { whole: true }, router))
         }
+    }
+
+    /// Whether a poller was lately heard to ping a node through its router: then it knows where that answers, although
+    /// the inventory does not say. A static address names a person.
+    fn is_pinged_through(&self, index: Index, node: &Node, router: NodeId) -> bool {
+        let by_ping =
+            |claim: &ClaimHeard| claim.source == SignalSource::ProxyPing && claim.sender == Some(router);
+        node.claims.is_empty()
+            && self.recent.of(index).is_some_and(|recent| recent.claims.iter().any(by_ping))
     }
 
     /// Whether to ask that target again in a matter that arose at `since`.
