@@ -116,6 +116,7 @@ mod tests {
             for subject in &user.publish {
                 let subject =
                     subject.replace(&scope, "<part>.<tenant>").replace("poller.north", "poller.<pop>");
+                let subject = subject.replace(&tenant.to_string(), "<tenant>");
                 writeln!(page, "{subject}").unwrap();
             }
             page.push_str("```\n");
