@@ -1,8 +1,8 @@
 //! The command line.
 
 use crate::{
-    api, compose, doctor, generate, history, import, incidents, keys, live_check, nats_users, rebuild,
-    router, show, status, subscriber, up,
+    api, compose, convert, doctor, generate, history, import, incidents, keys, live_check, nats_users,
+    rebuild, router, show, status, subscriber, up,
 };
 use anyhow::Context;
 use clap::{Parser, Subcommand};
@@ -56,6 +56,9 @@ enum Command {
     History(history::HistoryArgs),
     /// Empty the read models and read the log again; the checksums before and after must be equal.
     Rebuild(rebuild::RebuildArgs),
+    /// Turn an export of an older system into a network file: buildings become sites, and a status that was written
+    /// into a location is taken out.
+    Convert(convert::ConvertArgs),
     /// Write a made-up network file.
     Generate(generate::GenerateArgs),
     /// The simulated ISP.
@@ -121,6 +124,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Cutting(args) => return subscriber::cutting(&args, &server.api()?, json).await,
         Command::History(args) => history::run(&args, &server.api()?, json).await?,
         Command::Rebuild(args) => rebuild::run(&args, &server.data, json).await?,
+        Command::Convert(args) => convert::run(&args, json)?,
         Command::Generate(args) => generate::run(&args, json)?,
         Command::Lab(args) => args.run(interrupted()).await?,
         Command::NatsUsers(args) => nats_users::run(&args, json),

@@ -7,6 +7,7 @@
 pub mod api;
 pub mod cli;
 pub mod compose;
+pub mod convert;
 pub mod demo;
 pub mod doctor;
 pub mod generate;

@@ -16,6 +16,7 @@ mod duration;
 mod generate;
 mod inventory;
 mod lab;
+mod legacy;
 mod model;
 mod problem;
 mod read;
@@ -27,6 +28,7 @@ pub use demo::demo;
 pub use generate::{Concentrators, Shape, TooLarge, generate};
 pub use inventory::{Import, SealedPerson, WrongTenant};
 pub use lab::{Lab, LabDeviceMode, LabHints, LabNode, LabRights};
+pub use legacy::{Legacy, LegacyError, Rewritten};
 pub use model::{
     ChannelEntry, LoginEntry, Mesh, Need, NetworkFile, NodeEntry, Opens, PersonEntry, SeenBy, ServiceEntry,
     Session, SiteEntry, Subscriber, TenantEntry, TokenEntry, Via, WebhookEntry,
