@@ -282,30 +282,3 @@ async fn a_large_network_is_imported_in_bounded_time() {
     assert!(first.as_secs() < 120 && second.as_secs() < 120, "{first:?}, {second:?}");
     g.end().await;
 }
-
-/// R20: a device is moved to another building, and nothing is edited of those who hang on it.
-#[tokio::test(flavor = "multi_thread")]
-async fn who_hangs_on_a_device_is_where_it_is() {
-    let g = ground().await;
-    let file = |site: &str| {
-        format!(
-            "tenant: {{id: hillside, name: Hillside}}
-sites: [{{id: mill, name: The Old Mill}}, {{id: church, name: Church Tower}}]
-devices:
-  - {{id: core, name: Core, class: router, tier: core, site: mill, address: 127.20.0.1, login: {{user: nms, password: s3cret}}}}
-  - {{id: ap, name: AP, class: sector_ap, parent: core, site: {site}, address: 10.0.0.2}}
-subscribers: [{{account: c-1, parent: ap, user: pppoe-1}}, {{account: c-2, parent: ap, user: pppoe-2}}]
-"
-        )
-    };
-    for (site, name) in [("mill", "The Old Mill"), ("church", "Church Tower")] {
-        g.imported(&file(site)).await;
-        g.settled(TenantId::of("hillside")).await;
-        for node in ["ap", "c-1", "c-2"] {
-            let path = format!("/api/v1/inventory/nodes/{node}?tenant=hillside");
-            let (_, shown) = read(g.get(&g.admin, &path)).await;
-            assert_eq!(shown["site_name"], name, "{shown:#}");
-        }
-    }
-    g.end().await;
-}

@@ -254,12 +254,13 @@ impl Desk {
 
     fn enforced(&mut self, router: NodeId, ended: Ended) {
         self.enforcing.ended(router, ended, Instant::now());
-        let held = self.visitor.book.held_count(self.held);
-        self.figures.held.set(i64::try_from(held).unwrap_or(i64::MAX));
         self.count();
     }
 
     fn count(&self) {
+        // What a look said of it arrives here by the log, perhaps after the look has ended.
+        let held = self.visitor.book.held_count(self.held);
+        self.figures.held.set(i64::try_from(held).unwrap_or(i64::MAX));
         let pool = &self.visitor.pool;
         let running = self.running.len() + self.enforcements.len();
         self.figures.running.set(i64::try_from(running).unwrap_or(i64::MAX));
