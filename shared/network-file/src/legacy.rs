@@ -284,10 +284,10 @@ fn bare(word: &str) -> &str {
 /// Whether a text that is parted from the rest speaks of a status: it begins with such a word.
 fn is_status(text: &str) -> bool {
     let text = text.trim().to_lowercase();
-    let begins = |word: &&str| {
-        text.strip_prefix(*word).is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric()))
+    let begins = |word: &str| {
+        text.strip_prefix(word).is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric()))
     };
-    PLAIN.iter().chain(PARTED).any(|word| begins(&word))
+    PLAIN.iter().chain(PARTED).any(|word| begins(word))
 }
 
 #[cfg(test)]
@@ -340,7 +340,7 @@ mod tests {
             assert!(!["offline", "online", "down"].iter().any(|word| small.contains(word)), "{name}");
         }
         let told: BTreeSet<usize> = legacy.rewritten.iter().map(|row| row.row).collect();
-        let trimmed_only = |row: &usize| (row - 1) % 5 == 4 && (row - 1) % 7 != 0;
+        let trimmed_only = |row: &usize| (row - 1) % 5 == 4 && !(row - 1).is_multiple_of(7);
         assert_eq!(
             told,
             (1..=100).filter(|row| !trimmed_only(row)).collect(),
