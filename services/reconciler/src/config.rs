@@ -43,6 +43,9 @@ pub struct Config {
     pub scan_every_s: u64,
     /// How many devices of one router are told of at most.
     pub scan_devices_max: usize,
+    /// How often a session that is not used is tried, so that a reboot is noticed, and for how long a router may
+    /// owe a word until its session is replaced; seconds.
+    pub keep_alive_s: u64,
     /// How long one command may take, seconds.
     pub command_within_s: u64,
     /// After how long without a sign of life a replica's slots are taken over, milliseconds.
@@ -67,6 +70,7 @@ impl Default for Config {
             retry_most_s: 600,
             scan_every_s: 86_400,
             scan_devices_max: 512,
+            keep_alive_s: 30,
             command_within_s: 30,
             takeover_after_ms: 3_000,
         }
@@ -96,6 +100,7 @@ impl Section for Config {
         check.within("retry_most_s", self.retry_most_s, self.retry_first_s..=86_400);
         check.within("scan_every_s", self.scan_every_s, 60..=31_536_000);
         check.within("scan_devices_max", self.scan_devices_max as u64, 1..=4_096);
+        check.within("keep_alive_s", self.keep_alive_s, 1..=300);
         check.within("command_within_s", self.command_within_s, 1..=600);
         check.within("takeover_after_ms", self.takeover_after_ms, 500..=60_000);
     }

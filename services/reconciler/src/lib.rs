@@ -48,10 +48,6 @@ const END_WITHIN: Duration = Duration::from_secs(5);
 const QUIET: Duration = Duration::from_secs(2);
 /// From the first packet to a router to being logged in.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
-/// How often a session that is not used is tried: so soon a reboot is noticed.
-const KEEP_ALIVE: Duration = Duration::from_secs(30);
-/// After how long without a word that it owes, a router's session is replaced.
-const SILENT_AFTER: Duration = Duration::from_secs(30);
 
 /// Runs until the process is told to stop.
 ///
@@ -64,8 +60,8 @@ pub async fn run(config: Config, service: Service) -> anyhow::Result<()> {
     let master = config.keys().context("reading the master keys")?;
     let sessions = Options {
         connect_within: CONNECT_WITHIN,
-        silent_after: SILENT_AFTER,
-        keep_alive: KEEP_ALIVE,
+        silent_after: Duration::from_secs(config.keep_alive_s),
+        keep_alive: Duration::from_secs(config.keep_alive_s),
         ..Options::default()
     };
     let roster = Roster::new("reconciler", master, config.router_authority.as_deref(), sessions);

@@ -263,6 +263,7 @@ impl Ground {
             ("PUSH_URL", push_url),
             ("TAKEOVER_AFTER_MS", takeover_after_ms),
             ("RETRY_FIRST_S", "1"),
+            ("KEEP_ALIVE_S", "6"),
             ("EVERY_S", "600"),
         ];
         let pairs = pairs.map(|(key, value)| (key.to_owned(), value.to_owned()));
