@@ -69,7 +69,7 @@ async fn is_disabled(hand: &Router, user: &str) -> bool {
 async fn who_is_suspended_while_the_router_is_away_is_cut_off_when_it_is_back() {
     let lab = played(Habits::default()).await;
     let ground = allowed(&lab).await;
-    ground.configure(&[("COMMAND_WITHIN_S", "8")]);
+    ground.configure(&[("COMMAND_WITHIN_S", "12")]);
     let running = ground.start(NOWHERE).await;
     let core = [lab.network().find("core").unwrap()];
     lab.set_broken(&core, true);
