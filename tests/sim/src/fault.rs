@@ -59,6 +59,9 @@ pub struct Faults {
     pub roll_calls_on_return: bool,
     /// How often the poller takes roll calls by itself, seconds; 0 never.
     pub roll_calls_every_s: u32,
+    /// How often the reconciler looks at each router, seconds: after two thirds to four thirds of it, and when a
+    /// router is back. Then it has the last word, and no roll call. 0 never.
+    pub visits_every_s: u32,
     /// At most so many inputs are decided upon at once.
     pub chunk: u32,
 }
@@ -92,6 +95,7 @@ impl Default for Faults {
             first_roll_calls: true,
             roll_calls_on_return: false,
             roll_calls_every_s: 0,
+            visits_every_s: 0,
             chunk: 200,
         }
     }

@@ -5,7 +5,7 @@
 //! any two commits. The deciders run over a virtual log; at the end an oracle that shares no code
 //! with them compares what they said with what was so.
 //!
-//! `world` what there is, `script` what happens to it, `net` and `probe` what can be seen of it,
+//! `world` what there is, `script` what happens to it, `net` and `probe` what can be seen of it, `visit` what the reconciler makes good,
 //! `bus` the log, `crew` the deciders, `fault` what goes wrong, `run` one story, `oracle` the
 //! judgement, `story` what is kept of a failure, `trace` a story told line by line.
 
@@ -23,4 +23,5 @@ pub mod story;
 #[cfg(test)]
 mod toy;
 pub mod trace;
+pub mod visit;
 pub mod world;

@@ -204,6 +204,13 @@ impl Net {
         }
     }
 
+    /// The numbers of its routers, in order.
+    pub fn router_numbers(&self) -> Vec<u32> {
+        let mut routers: Vec<u32> = self.routers.keys().copied().collect();
+        routers.sort_unstable();
+        routers
+    }
+
     /// A step of the script. Returns what the console lays down because of it.
     pub fn step(&mut self, agenda: &mut Agenda<Ev>, step: Step, faults: &Faults) -> Vec<Inventory> {
         let now = agenda.now_us();
@@ -241,6 +248,10 @@ impl Net {
             if faults.roll_calls_on_return {
                 let delay = self.rng.between(1, 90) * SECOND_US;
                 agenda.after(delay, Ev::RollCall { net: self.no, thing, again: false });
+            }
+            if faults.visits_every_s > 0 {
+                let delay = self.rng.between(1, 40) * SECOND_US;
+                agenda.after(delay, Ev::Visit { net: self.no, thing, again: false });
             }
         }
         self.look_around(agenda);
@@ -340,8 +351,7 @@ impl Net {
         outcome: Outcome,
         delay_us: i64,
     ) {
-        self.drawn += 1;
-        let id = EventId(Uuid::from_u64_pair(0xa115_0000_0000_0000 | u64::from(self.no), self.drawn));
+        let id = EventId(Uuid::from_u64_pair(0xa115_0000_0000_0000 | u64::from(self.no), self.draw()));
         let (ask, asked_at) = ask.unzip();
         let target = self.ids[thing as usize];
         let answer = Answer { ask, asked_at, target, via, outcome, pop: "main".into() };
@@ -353,6 +363,17 @@ impl Net {
             fact: Fact::Answer(answer),
         };
         agenda.after(delay_us, Ev::Publish(Box::new(say)));
+    }
+
+    /// A number that was never drawn before, for an event's id.
+    pub fn draw(&mut self) -> u64 {
+        self.drawn += 1;
+        self.drawn
+    }
+
+    /// A chance number of this network, both ends included.
+    pub fn between(&mut self, least: i64, most: i64) -> i64 {
+        self.rng.between(least, most)
     }
 
     /// Whether every router that runs shows what is so, and every heartbeat has found it.

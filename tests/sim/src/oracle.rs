@@ -149,6 +149,26 @@ pub fn incidents_digest(bus: &Bus) -> u64 {
     digest
 }
 
+/// Who was told what: the tenant, the audience, whether it began or ended, and the causes by name.
+pub type Saying = (TenantId, &'static str, Phase, Vec<String>);
+
+/// Every beginning and end that was told, and how often.
+pub fn told(nets: &[Net], bus: &Bus) -> BTreeMap<Saying, usize> {
+    let mut sayings: BTreeMap<Saying, usize> = BTreeMap::new();
+    for net in nets {
+        let judge = Judge::new(net, bus);
+        let told = judge.told.values().filter(|told| told.delivered.is_some()).map(|told| told.notice);
+        for notice in told.filter(|notice| matches!(notice.phase, Phase::Opened | Phase::Resolved)) {
+            let mut causes: Vec<String> =
+                notice.about.roots.iter().map(|root| judge.name_of(root.node)).collect();
+            causes.sort();
+            let saying = (net.tenant, notice.audience.name(), notice.phase, causes);
+            *sayings.entry(saying).or_default() += 1;
+        }
+    }
+    sayings
+}
+
 /// How many incidents began as one of lost sessions.
 pub fn sessions_lost(bus: &Bus) -> usize {
     let opened = bus.log.iter().filter_map(incident).filter(|said| said.kind == IncidentKind::Opened);

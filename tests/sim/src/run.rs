@@ -21,13 +21,16 @@ use crate::{
     rng::Rng,
     script::Script,
     story::{Part, Story},
-    trace,
+    trace, visit,
     world::World,
 };
 use events::{
     EventId, Fact, IncidentId, IncidentState, NoticeId, Noun, Order, OrderId, OrderSaid, Say, TenantId, Time,
 };
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 use uuid::Uuid;
 
 /// Which network of a run.
@@ -63,6 +66,8 @@ pub enum Ev {
     Unpark { net: NetNo, thing: u32 },
     /// The poller takes a roll call by itself.
     RollCall { net: NetNo, thing: u32, again: bool },
+    /// The reconciler looks at a router; `again`: and will again.
+    Visit { net: NetNo, thing: u32, again: bool },
     /// A try of a probe leaves.
     Try { probe: u32, n: u8 },
     /// A decider reads and decides.
@@ -115,6 +120,8 @@ pub struct Outcome {
     pub incidents_digest: u64,
     /// Seconds from the breaking of a root to the delivery of the first notice that names it.
     pub told_after_s: Vec<f64>,
+    /// Who was told of which beginnings and ends: each audience, what, and the causes by name; how often.
+    pub told: BTreeMap<oracle::Saying, usize>,
     /// The story told line by line, if that was wanted.
     pub trace: Vec<String>,
 }
@@ -218,6 +225,9 @@ impl Run {
         for no in 0..self.nets.len() {
             self.import(no);
             self.nets[no].begin(&mut self.agenda, &self.faults);
+            for router in self.nets[no].router_numbers() {
+                visit::plan_next(&mut self.agenda, &mut self.nets[no], router, self.faults.visits_every_s);
+            }
             for (step, s) in self.scripts[no].steps.iter().enumerate() {
                 let net = no as NetNo;
                 self.agenda.at(START_US + s.at_ms * 1_000, Ev::Step { net, step });
@@ -228,6 +238,7 @@ impl Run {
         if self.hopeless || !self.until_quiet() {
             return;
         }
+        let visits = self.faults.visits_every_s > 0;
         self.faults = Faults {
             crashes: self.faults.crashes,
             commits_lost: self.faults.commits_lost,
@@ -237,7 +248,11 @@ impl Run {
             chunk: self.faults.chunk,
             ..Faults::default()
         };
-        self.call_the_roll();
+        if visits {
+            self.visit_all();
+        } else {
+            self.call_the_roll();
+        }
         if !self.until_quiet() {
             return;
         }
@@ -318,12 +333,19 @@ impl Run {
     /// Every router that answers tells everything it knows, and the heartbeats are said again.
     fn call_the_roll(&mut self) {
         for net in &mut self.nets {
-            let mut routers: Vec<u32> = net.routers.keys().copied().collect();
-            routers.sort_unstable();
-            for router in routers {
+            for router in net.router_numbers() {
                 if net.supply.works[router as usize] {
                     Poller::roll_call(&mut self.agenda, net, None, router, true, &self.faults, &mut self.rng);
                 }
+            }
+        }
+    }
+
+    /// The reconciler looks at every router that answers.
+    fn visit_all(&mut self) {
+        for net in &self.nets {
+            for thing in net.router_numbers() {
+                self.agenda.after(0, Ev::Visit { net: net.no, thing, again: false });
             }
         }
     }
@@ -352,6 +374,13 @@ impl Run {
                 if again && self.faults.roll_calls_every_s > 0 {
                     let every = i64::from(self.faults.roll_calls_every_s) * SECOND_US;
                     agenda.after(every, Ev::RollCall { net, thing, again });
+                }
+            }
+            Ev::Visit { net, thing, again } => {
+                let net = &mut self.nets[usize::from(net)];
+                visit::visit(agenda, net, &self.bus, thing);
+                if again {
+                    visit::plan_next(agenda, net, thing, self.faults.visits_every_s);
                 }
             }
             Ev::Try { probe, n } => {
@@ -420,6 +449,7 @@ impl Run {
             asks: count(Noun::Ask),
             incidents_digest: oracle::incidents_digest(&self.bus),
             told_after_s: oracle::told_after_s(&self.nets, &self.bus),
+            told: oracle::told(&self.nets, &self.bus),
             failures: self.failures,
             trace,
         }

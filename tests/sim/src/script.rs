@@ -2,6 +2,8 @@
 //!
 //! A script is drawn before the run and is data: it can be saved, shortened and played again.
 
+mod churn;
+
 use crate::{
     rng::Rng,
     world::{Mode, Need, Of, Role, World},

@@ -156,8 +156,8 @@ impl Net {
             }
             if copy > 0 && !numbered {
                 // Without a sequence the front door cannot tell that it is the same.
-                self.drawn += 1;
-                say.id = EventId(Uuid::from_u64_pair(0xc1a1_0000_0000_0000 | u64::from(self.no), self.drawn));
+                say.id =
+                    EventId(Uuid::from_u64_pair(0xc1a1_0000_0000_0000 | u64::from(self.no), self.draw()));
             }
             agenda.after(delay, Ev::Publish(Box::new(say.clone())));
         }

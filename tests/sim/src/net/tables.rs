@@ -2,8 +2,9 @@
 
 use super::{Net, Seen};
 use crate::world::{Role, World};
+use domain::reporter::{Entry, RouterTold};
 use events::RollCall;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 impl Net {
     /// The tables of router `thing` as roll-call chunks; changes only when `whole` is not wanted and the
@@ -56,6 +57,36 @@ impl Net {
             call
         };
         pieces.iter().enumerate().map(piece).collect()
+    }
+
+    /// The tables of router `thing` as the reconciler reads them.
+    pub fn read(&self, now_us: i64, thing: u32) -> Option<RouterTold> {
+        let router = self.routers.get(&thing)?;
+        let mut told = RouterTold {
+            uptime_ms: ((now_us - router.boot_us) / 1_000).max(0) as u64,
+            present: Some(BTreeSet::new()),
+            ..RouterTold::default()
+        };
+        for child in &router.children {
+            let seen = self.seen[*child as usize];
+            if self.world.things[*child as usize].role == Role::Subscriber {
+                if seen == Seen::Up {
+                    told.present.get_or_insert_default().insert(World::claim_key(self.ids[*child as usize]));
+                }
+                continue;
+            }
+            told.entries.push(Entry {
+                host: String::new(),
+                comment: format!("mastwatch:{}", self.world.name(*child)),
+                name: None,
+                is_up: match seen {
+                    Seen::Unknown => None,
+                    Seen::Up => Some(true),
+                    Seen::Down => Some(false),
+                },
+            });
+        }
+        Some(told)
     }
 
     /// The poller lost what it remembered of `router`'s last roll call.
