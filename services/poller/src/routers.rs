@@ -320,6 +320,7 @@ fn of_connect(error: &ConnectError, address: std::net::IpAddr) -> Trouble {
         ConnectError::Refused
         | ConnectError::Closed
         | ConnectError::Fatal { .. }
+        | ConnectError::Certificate(_)
         | ConnectError::Tls { .. }
         | ConnectError::LoginRejected { .. }
         | ConnectError::Protocol(_) => Trouble::Refused(error.to_string()),

@@ -35,7 +35,7 @@ use crate::{
 use anyhow::Context;
 use events::{NodeId, slot_of};
 use kit::{Filter, From, Keeper, KeeperEvent, KeeperOptions, Service, Slots};
-use roster::Roster;
+use roster::{Roster, Trust};
 use routeros_api::{Options, Policy, Pool};
 use std::{sync::Arc, time::Duration};
 use tokio::{task::JoinSet, time::Instant};
@@ -68,8 +68,9 @@ pub async fn run(config: Config, service: Service) -> anyhow::Result<()> {
         keep_alive: KEEP_ALIVE,
         ..Options::default()
     };
-    let roster = Roster::new("reconciler", master, config.router_authority.as_deref(), sessions);
-    let roster = Arc::new(roster.context("reading `router_authority`")?);
+    let trust = Trust::new(config.router_authority.as_deref(), config.plain_api);
+    let trust = trust.context("reading `router_authority`")?;
+    let roster = Arc::new(Roster::new("reconciler", master, trust, sessions));
     let book = Arc::new(Book::new(roster));
     let mut following = book.follow(&service.log, stop.clone()).await?;
     let figures = Figures::new(&service.metrics);

@@ -137,6 +137,7 @@ impl Ground {
             login: Some(Login {
                 port: address.port(),
                 tls: false,
+                certificate: None,
                 secret,
                 manage: false,
                 enforce: false,
