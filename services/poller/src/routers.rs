@@ -31,6 +31,10 @@ const FRESH_MAX: usize = 2;
 /// For how long a rejected login is not repeated for asks.
 const REJECTED_REST: Duration = Duration::from_secs(300);
 
+/// The longest time for which a router that fails is left alone by what is done by turns: a static subscriber behind it is
+/// heard of that much later when it is back.
+const WAIT_MAX: Duration = Duration::from_secs(30);
+
 /// Which try goes which way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
@@ -103,6 +107,8 @@ pub(crate) struct Census {
     pub(crate) routers: usize,
     /// Those with a session that is not known to be lost.
     pub(crate) connected: usize,
+    /// Those whose circuit is not closed.
+    pub(crate) open: usize,
     /// Logins for shared sessions.
     pub(crate) logins: u64,
     /// Logins for later tries.
@@ -113,7 +119,7 @@ impl Routers {
     /// None yet. Each may be asked `places_each` things at once.
     pub(crate) fn new(places_each: usize) -> Self {
         Self {
-            pool: Pool::new(Policy { rejected_rest: REJECTED_REST, ..Policy::default() }),
+            pool: Pool::new(Policy { wait_max: WAIT_MAX, rejected_wait: REJECTED_REST, ..Policy::default() }),
             places: Mutex::default(),
             places_each: places_each.max(2),
             counted: Mutex::default(),
@@ -159,6 +165,7 @@ impl Routers {
         Census {
             routers: self.pool.len(),
             connected,
+            open: self.pool.open_count(),
             logins: self.logins.load(Ordering::Relaxed),
             fresh_logins: self.fresh_logins.load(Ordering::Relaxed),
         }
@@ -213,6 +220,12 @@ impl Line {
         let rejected = self.places.rejected.lock().unwrap_or_else(PoisonError::into_inner);
         let (at, target, why) = rejected.as_ref()?;
         (at.elapsed() < REJECTED_REST && *target == self.target).then(|| why.clone())
+    }
+
+    /// Whether the router has failed several times in a row and is not tried before its time: what is done by turns leaves
+    /// it alone meanwhile. Asks and heartbeats do not: they are to find out about now.
+    pub(crate) fn is_resting(&self) -> bool {
+        self.router.is_resting()
     }
 
     /// Asks, connecting included, `within` that time in all.

@@ -266,6 +266,7 @@ impl Desk {
         let running = self.running.len() + self.enforcements.len();
         self.figures.running.set(i64::try_from(running).unwrap_or(i64::MAX));
         self.figures.sessions.set(i64::try_from(pool.len()).unwrap_or(i64::MAX));
+        self.figures.open.set(i64::try_from(pool.open_count()).unwrap_or(i64::MAX));
         self.figures.logins.inc_by(pool.logins_count().saturating_sub(self.figures.logins.get()));
     }
 }
