@@ -4,6 +4,8 @@
 
 pub(crate) mod billing;
 pub(crate) mod gate;
+pub(crate) mod poll;
+pub(crate) mod wire;
 
 use domain::scout::Seen;
 use embedded::{Nats, Temporary};
@@ -11,7 +13,7 @@ use events::{
     Access, AccessSaid, DeviceClass, EventId, Fact, Fingerprint, Group, GroupMode, Health, HealthKind,
     HealthSaid, Heard, Inventory, Login, Member, Node, NodeHealth, NodeId, NodeKind, Noun, Order, OrderId,
     OrderSaid, Plan, PlanState, Policy, Repair, Revision, RevisionSource, Say, Scan, SeenDevice, Sighting,
-    Signal, TenantId, Tier, Time,
+    Signal, TenantId, Tier, Time, Watch,
 };
 use kit::{
     Filter, From, Log, LogConfig, Outgoing, Service,
@@ -51,6 +53,8 @@ pub(crate) struct Ground {
     more: Mutex<Vec<(String, String)>>,
     /// The certificate that routers must show.
     certificate: Mutex<Option<Fingerprint>>,
+    /// How routers are watched.
+    watch: Mutex<Option<Watch>>,
 }
 
 /// A running reconciler.
@@ -105,6 +109,7 @@ impl Ground {
             enforce: AtomicBool::new(false),
             more: Mutex::default(),
             certificate: Mutex::default(),
+            watch: Mutex::default(),
         };
         let said = AccessSaid { now: Access::Keys(wrapped), by: "test".into() };
         ground.say(vec![Fact::Access(said)]).await;
@@ -221,6 +226,7 @@ impl Ground {
                 let address = address(at);
                 things.push(Node {
                     address: Some(address.ip()),
+                    watch: *self.watch.lock().unwrap(),
                     kind: NodeKind::Device { class: DeviceClass::Router },
                     tier: if needs.is_empty() { Tier::Core } else { Tier::Sector },
                     needs,
