@@ -42,6 +42,8 @@ pub(crate) enum Way {
     Standing,
     /// Over a connection of its own.
     Fresh,
+    /// Over the session that everybody shares, or not at all while the router is left alone: what is done by turns.
+    ByTurns,
 }
 
 /// What it means that a router has not answered a question.
@@ -241,6 +243,7 @@ impl Line {
     ) -> Result<Q::Answer, Trouble> {
         match way {
             Way::Standing => self.ask_standing(question, within).await,
+            Way::ByTurns => self.router.ask(question, within).await.map_err(|error| self.read(&error)),
             Way::Fresh => match self.places.fresh.try_acquire() {
                 Ok(_place) => self.ask_fresh(question, within).await,
                 Err(_) => self.ask_standing(question, within).await,
@@ -256,7 +259,7 @@ impl Line {
     pub(crate) async fn knock(&self, within: Duration, way: Way) -> Result<(), Trouble> {
         match way {
             Way::Standing => self.knock_standing(within).await,
-            Way::Fresh => match self.ask(&Identity, within, way).await {
+            Way::Fresh | Way::ByTurns => match self.ask(&Identity, within, way).await {
                 Ok(_) | Err(Trouble::Trap { .. }) => Ok(()),
                 Err(trouble) => Err(trouble),
             },

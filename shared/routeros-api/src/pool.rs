@@ -7,6 +7,7 @@
 //! an old failure is no evidence about now. Whoever needs evidence [knocks](Router::knock).
 
 mod breaker;
+mod policy;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -25,6 +26,7 @@ use crate::session::{CallError, ConnectError, Lost, Options, Rows, Session, afte
 
 pub use self::breaker::Circuit;
 use self::breaker::{Breaker, Entry, Failure};
+pub use self::policy::Policy;
 
 /// Where a router is and how it is entered.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,43 +39,6 @@ pub struct Target {
     pub credentials: Credentials,
     /// How its session behaves.
     pub options: Options,
-}
-
-/// How patiently a lost router is tried again.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Policy {
-    /// The wait after a first failure. It doubles with each further one, and the wait really taken
-    /// is half of it to all of it, by chance, so that a thousand routers do not return as one.
-    pub wait_min: Duration,
-    /// The longest wait.
-    pub wait_max: Duration,
-    /// After this many failures in a row the circuit is open: those who ask are refused during the wait.
-    pub opens_after_failures: u32,
-    /// The wait after a rejected login, which opens the circuit at once. Trying on would fill the router's log and may lock us out.
-    pub rejected_wait: Duration,
-    /// A session that lasted this long was a good one. One that ends sooner counts as a failure;
-    /// the first such is forgiven, so that one cut means one reconnect, at once.
-    pub good_after: Duration,
-}
-
-impl Default for Policy {
-    fn default() -> Self {
-        Self {
-            wait_min: Duration::from_secs(1),
-            wait_max: Duration::from_secs(60),
-            opens_after_failures: 3,
-            rejected_wait: Duration::from_secs(300),
-            good_after: Duration::from_secs(30),
-        }
-    }
-}
-
-impl Policy {
-    fn wait_after(&self, failures: u32) -> Duration {
-        let doublings = failures.saturating_sub(1).min(31);
-        let whole = self.wait_min.saturating_mul(1 << doublings).min(self.wait_max);
-        whole.mul_f64(rand::random_range(0.5..=1.0))
-    }
 }
 
 /// What last went wrong with a router.
@@ -266,7 +231,8 @@ impl Router {
     /// [`RouterError`], but never [`RouterError::NotTried`].
     pub async fn knock(&self, within: Duration) -> Result<Duration, RouterError> {
         let (began, by) = (Instant::now(), after(within));
-        let mut again = true;
+        // A session that was there before may be over without our knowing; one that is made for this is not.
+        let mut again = self.standing().is_connected;
         loop {
             let session = self.session(by, within, true).await?;
             let left = by.saturating_duration_since(Instant::now());
@@ -282,8 +248,8 @@ impl Router {
     pub fn standing(&self) -> Standing {
         let door = self.inner.door();
         let session = match &door.state {
-            State::Connected { session, .. } if session.lost().is_none() => Some(session),
-            State::Connected { .. } | State::Idle | State::Connecting(_) | State::Closed => None,
+            State::Connected { session, .. } => Some(session),
+            State::Idle | State::Connecting(_) | State::Closed => None,
         };
         Standing {
             is_connected: session.is_some(),
@@ -332,8 +298,16 @@ impl Router {
 }
 
 impl Inner {
+    /// What is known now; a session that was lost meanwhile is none any more.
     fn door(&self) -> MutexGuard<'_, Door> {
-        self.door.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut door = self.door.lock().unwrap_or_else(PoisonError::into_inner);
+        if let State::Connected { session, since } = &door.state
+            && let Some(lost) = session.lost()
+        {
+            let lasted = since.elapsed();
+            self.note_loss(&mut door, lost, lasted);
+        }
+        door
     }
 
     /// Decides under the lock what one who needs a session does next; `insists`: whatever failed before.
@@ -343,13 +317,7 @@ impl Inner {
         match &door.state {
             State::Closed => return Step::Refuse(RouterError::Closed),
             State::Connecting(attempt) => return Step::Await(attempt.clone()),
-            State::Connected { session, since } => match session.lost() {
-                None => return Step::Use(session.clone()),
-                Some(lost) => {
-                    let lasted = moment.saturating_duration_since(*since);
-                    this.note_loss(&mut door, lost, lasted);
-                }
-            },
+            State::Connected { session, .. } => return Step::Use(session.clone()),
             State::Idle => {}
         }
         let not_tried = |until: Instant, why: &Option<Setback>| {

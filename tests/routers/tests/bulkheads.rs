@@ -10,7 +10,10 @@ use ground::{
     wire::{Carries, Wire},
 };
 use lab::{Lab, Settings, network::RouterIndex};
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 const VERSION: &str = "7.16.2 (stable)";
 /// How many routers are played.
@@ -112,6 +115,8 @@ async fn every_tenth_router_black_holed_and_six_slow_leave_the_rest_on_time_over
         BLACK_HOLES.iter().map(|n| lab.network().router(RouterIndex(u32::from(*n))).node).collect();
     lab.set_broken(&holes, true);
     wires.iter().for_each(|(_, carries, wire)| wire.set(*carries));
+    let (went_bad, taken_before) =
+        (Instant::now(), wires.iter().map(|(.., wire)| wire.connections()).sum::<u64>());
     let open = || ground.figure("mastwatch_poller_routers_open", "");
     // Those that vanished and those whose wires carry nothing.
     let silent = (BLACK_HOLES.len() + 2) as f64;
@@ -143,10 +148,15 @@ async fn every_tenth_router_black_holed_and_six_slow_leave_the_rest_on_time_over
         assert!(more >= 2 * (LASTS.as_secs() / 2 - 1), "{id}: {more} reads");
         assert!(counted[&id].pings_at_once_max <= 8, "{id}");
     }
+    // One attempt for each heartbeat, and one more by a connection of its own: what is done by turns makes none.
+    let taken = wires.iter().map(|(.., wire)| wire.connections()).sum::<u64>() - taken_before;
+    let heartbeats = went_bad.elapsed().as_secs() / 2 + 1;
+    assert!(taken <= heartbeats * 2 * wires.len() as u64, "{taken} connections in {heartbeats} heartbeats");
     for (n, carries, wire) in &wires {
         let id = id_of(&lab, u16::try_from(*n).unwrap());
         println!("{id} {carries:?}: {} connections, {} logins", wire.connections(), counted[&id].logins);
     }
+    println!("{taken} connections over six bad wires in {heartbeats} heartbeats of each");
 
     // All is well again: every circuit closes, and nobody else was logged in to once more.
     lab.set_broken(&holes, false);
