@@ -171,13 +171,11 @@ async fn a_router_that_was_away_and_is_back_tells_who_is_there_and_who_is_not() 
     stack.import(&network).await.unwrap();
     let api = stack.api_of(&slug);
     let is = async |what: &str, wanted: &str| {
-        let began = std::time::Instant::now();
         until(&format!("{what} is {wanted}"), &running, async || {
             let told = api.find(&format!("/api/v1/health/{what}")).await.ok()??;
             (told["health"] == wanted).then_some(())
         })
         .await;
-        eprintln!("{what} is {wanted} after {:?}", began.elapsed());
     };
     let place = |id: &str| lab.network().find(id).unwrap();
     is(stays, "up").await;
