@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use anyhow::Context;
+use routeros_api::Fingerprint;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::network::{Network, NodeIndex, RouterIndex};
-use crate::router::{Door, keep};
+use crate::router::{Certificate, Door, keep};
 use crate::script::{Fetch, Globals, Value};
 use crate::settings::Settings;
 use crate::state::State;
@@ -49,6 +50,8 @@ pub struct Lab {
     /// By router, made when it first sends something.
     clients: Vec<OnceLock<reqwest::Client>>,
     aside: Arc<tokio::sync::Semaphore>,
+    /// By router; of those whose API is inside TLS.
+    certificates: Vec<Option<RwLock<Certificate>>>,
 }
 
 impl Lab {
@@ -62,9 +65,13 @@ impl Lab {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let (network, settings) = (Arc::new(network), Arc::new(settings));
         let mut doors = Vec::with_capacity(network.routers().len());
+        let mut certificates = Vec::with_capacity(network.routers().len());
         for plan in network.routers() {
             let address = SocketAddr::new(plan.address, plan.port);
             let id = &network.node(plan.node).id;
+            let certificate = plan.tls.then(|| Certificate::of(id)).transpose();
+            let certificate = certificate.with_context(|| format!("making the certificate of `{id}`"))?;
+            certificates.push(certificate.map(RwLock::new));
             doors.push(
                 Door::open_at(address)
                     .with_context(|| format!("listening for router `{id}` on {address}"))?,
@@ -80,6 +87,7 @@ impl Lab {
             addresses: doors.iter().map(Door::address).collect(),
             clients: network.routers().iter().map(|_| OnceLock::new()).collect(),
             aside: Arc::new(tokio::sync::Semaphore::new(ASIDE_MAX)),
+            certificates,
             network,
             settings,
         });
@@ -115,6 +123,28 @@ impl Lab {
     /// Where a router's API really listens; differs from the plan when that says port 0.
     pub fn api_address(&self, router: RouterIndex) -> SocketAddr {
         self.addresses[router.at()]
+    }
+
+    /// By what the certificate is known that a router shows; none of one whose API is not inside TLS.
+    pub fn fingerprint(&self, router: RouterIndex) -> Option<Fingerprint> {
+        Some(self.certificate(router)?.fingerprint())
+    }
+
+    /// Gives a router another certificate. Sessions that there are go on.
+    ///
+    /// # Errors
+    ///
+    /// When it has none.
+    pub fn renew_certificate(&self, router: RouterIndex) -> anyhow::Result<()> {
+        let known = self.certificates[router.at()].as_ref().context("its API is not inside TLS")?;
+        let mut known = known.write().unwrap_or_else(PoisonError::into_inner);
+        *known = known.renewed()?;
+        Ok(())
+    }
+
+    pub(crate) fn certificate(&self, router: RouterIndex) -> Option<Certificate> {
+        let known = self.certificates[router.at()].as_ref()?;
+        Some(known.read().unwrap_or_else(PoisonError::into_inner).clone())
     }
 
     /// The router that plays a node.

@@ -261,6 +261,8 @@ pub struct RouterPlan {
     pub address: IpAddr,
     /// The port of its API there.
     pub port: u16,
+    /// Whether that is inside TLS, with a certificate of its own.
+    pub tls: bool,
     /// Who may log in.
     pub user: String,
     /// With which password.
@@ -285,9 +287,6 @@ pub enum NetworkError {
         /// Its address.
         address: IpAddr,
     },
-    /// A router's API is inside TLS, which the lab does not speak.
-    #[error("router `{0}` wants TLS at its API, which the lab does not speak: write `tls: false`")]
-    Tls(String),
     /// A router's version is none.
     #[error("router `{id}`")]
     Version {

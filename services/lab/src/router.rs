@@ -1,9 +1,10 @@
 //! A router as its API clients see it.
 //!
-//! [`door`] takes connections, or is dead; [`session`] speaks with one client; [`menu`] knows what
+//! [`door`] takes connections, or is dead; [`certificate`] puts them into TLS; [`session`] speaks with one client; [`menu`] knows what
 //! there is to read and change, and [`table`] keeps what is merely put there; [`query`] chooses rows;
 //! [`ping`] measures.
 
+mod certificate;
 mod door;
 mod fetch;
 pub mod menu;
@@ -12,6 +13,7 @@ mod query;
 mod session;
 pub mod table;
 
+pub(crate) use self::certificate::Certificate;
 pub use self::door::{Door, keep};
 pub use self::session::serve;
 

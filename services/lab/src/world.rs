@@ -257,6 +257,7 @@ mod tests {
             node: NodeIndex(n),
             address: [127, 0, 0, 1].into(),
             port: 0,
+            tls: false,
             user: String::new(),
             password: String::new(),
             token: None,

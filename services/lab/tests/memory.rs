@@ -28,6 +28,7 @@ fn network() -> Network {
             node: tower,
             address,
             port: 0,
+            tls: false,
             user: "nms".into(),
             password: "s3cret".into(),
             token: Some(format!("mwr_{r}")),

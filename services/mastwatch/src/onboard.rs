@@ -40,6 +40,10 @@ pub struct RouterLogin {
     /// Whether its API is inside TLS.
     #[arg(long, requires = "address")]
     tls: bool,
+    /// The certificate that the router must show: `sha256:…`, as `/certificate print detail` has it there. Without it the
+    /// one that it shows is shown here, and pinned after a yes.
+    #[arg(long, requires = "tls")]
+    certificate: Option<String>,
     /// Make the changes without asking.
     #[arg(long, requires = "address")]
     yes: bool,
@@ -54,6 +58,7 @@ impl RouterLogin {
             password_file: Some(password_file.to_owned()),
             port: Some(port),
             tls: false,
+            certificate: None,
             yes: true,
         }
     }
@@ -75,7 +80,7 @@ pub async fn add(
     let mut body = json!({
         "id": router, "address": login.address, "user": login.user, "password": password.as_str(), "tls": login.tls,
     });
-    for (key, value) in [("name", name), ("parent", parent)] {
+    for (key, value) in [("name", name), ("parent", parent), ("certificate", login.certificate.as_deref())] {
         if let Some(value) = value {
             body[key] = value.into();
         }
@@ -83,9 +88,15 @@ pub async fn add(
     if let Some(port) = login.port {
         body["port"] = port.into();
     }
-    let body = serde_json::to_vec(&body).context("writing the login")?;
-    let added = api.call(Method::POST, "/api/v1/routers", Some(body)).await?;
-    let plan = look(router, "plan", api).await?;
+    let mut added = put(&body, api).await?;
+    let mut plan = look(router, "plan", api).await?;
+    if let Some(shown) = plan["certificate_shown"].as_str().map(str::to_owned)
+        && is_trusted(router, (added["certificate"].as_str(), &shown), login, json)?
+    {
+        body["certificate"] = shown.into();
+        added = put(&body, api).await?;
+        plan = look(router, "plan", api).await?;
+    }
     if !json {
         found(router, &plan);
         show_plan(&plan);
@@ -124,6 +135,60 @@ pub async fn add(
     scout::scan(router, api, json).await
 }
 
+/// Has the router looked after as `body` says.
+async fn put(body: &Value, api: &Api) -> anyhow::Result<Value> {
+    let body = serde_json::to_vec(body).context("writing the login")?;
+    api.call(Method::POST, "/api/v1/routers", Some(body)).await
+}
+
+/// Whether the certificate that a router shows is to be pinned. Nothing was said to the router yet.
+///
+/// The first one is taken on trust after a yes. In the place of another only a person takes it, or who names it.
+fn is_trusted(
+    router: &str,
+    (pinned, shown): (Option<&str>, &str),
+    login: &RouterLogin,
+    json: bool,
+) -> anyhow::Result<bool> {
+    if login.certificate.is_some() {
+        return Ok(false);
+    }
+    if !json {
+        match pinned {
+            Some(pinned) => {
+                show::line(format!(
+                    "The certificate of {router} has changed:\n  was {pinned}\n  is  {shown}"
+                ));
+                show::line("If nobody renewed it there, somebody else answers in the router's place.");
+            }
+            None => show::line(format!("{router} shows the certificate {shown}")),
+        }
+        show::line(
+            "On the router: `/certificate print detail`, the `fingerprint` of the one in `/ip service print`.",
+        );
+    }
+    if pinned.is_none() && login.yes {
+        return Ok(true);
+    }
+    if json || !std::io::stdin().is_terminal() {
+        if !json {
+            let means = if pinned.is_none() { "--yes, or " } else { "" };
+            show::line(format!(
+                "Nobody was asked: say {means}--certificate {shown} if that is the router's."
+            ));
+        }
+        return Ok(false);
+    }
+    is_yes("Is that the router, and is it to be known by this from now on? [y/N]")
+}
+
+fn is_yes(question: &str) -> anyhow::Result<bool> {
+    show::note(question);
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer).context("reading the answer")?;
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+}
+
 /// What the router said of itself.
 fn found(router: &str, plan: &Value) {
     let text = |key: &str| plan[key].as_str();
@@ -146,10 +211,7 @@ fn is_wanted(router: &str, plan: &Value, yes: bool, json: bool) -> anyhow::Resul
         return Ok(false);
     }
     let count = plan["change_count"].as_i64().unwrap_or_default();
-    show::note(format!("Make these {count} changes on {router}, and keep them so? [y/N]"));
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer).context("reading the answer")?;
-    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+    is_yes(&format!("Make these {count} changes on {router}, and keep them so? [y/N]"))
 }
 
 fn password(login: &RouterLogin) -> anyhow::Result<Zeroizing<String>> {

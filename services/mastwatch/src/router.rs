@@ -58,7 +58,7 @@ enum RouterCommand {
         /// The name of the router, or the id of the device or its beginning.
         name_or_id: String,
         #[command(flatten)]
-        login: onboard::RouterLogin,
+        login: Box<onboard::RouterLogin>,
         #[command(flatten)]
         device: scout::DeviceArgs,
         /// What people read.

@@ -55,6 +55,7 @@ pub(crate) struct Figures {
     pub(crate) slots: Gauge,
     routers: Gauge,
     sessions: Gauge,
+    open: Gauge,
     logins: Counter,
     fresh_logins: Counter,
     echo_window: Gauge,
@@ -86,6 +87,8 @@ impl Figures {
             slots: metrics.gauge("slots", "Slots that are worked on"),
             routers: metrics.gauge("routers", "Routers that are spoken to"),
             sessions: metrics.gauge("router_sessions", "Routers with a standing session"),
+            open: metrics
+                .gauge("routers_open", "Routers that are not tried by turns: their circuit is not closed"),
             logins: metrics.counter("router_logins", "Logins for sessions that everybody shares"),
             fresh_logins: metrics.counter("router_fresh_logins", "Logins of later tries of probes"),
             echo_window: metrics.gauge("echo_window", "ICMP echoes that may be under way at once"),
@@ -107,6 +110,7 @@ impl Figures {
     pub(crate) fn take(&self, census: Census, (window, buffer_bytes): (usize, usize), keeper: &KeeperStats) {
         self.routers.set(as_i64(census.routers as u64));
         self.sessions.set(as_i64(census.connected as u64));
+        self.open.set(as_i64(census.open as u64));
         self.logins.inc_by(census.logins.saturating_sub(self.logins.get()));
         self.fresh_logins.inc_by(census.fresh_logins.saturating_sub(self.fresh_logins.get()));
         self.echo_window.set(as_i64(window as u64));

@@ -43,7 +43,7 @@ use crate::{
 };
 use anyhow::Context;
 use kit::{Keeper, KeeperEvent, KeeperOptions, Service};
-use roster::Roster;
+use roster::{Roster, Trust};
 use routeros_api::Options;
 use std::{sync::Arc, time::Duration};
 
@@ -68,8 +68,9 @@ pub async fn run(config: Config, service: Service) -> anyhow::Result<()> {
     let master = config.keys().context("reading the master keys")?;
     let sessions =
         Options { connect_within: CONNECT_WITHIN, silent_after: SILENT_AFTER, ..Options::default() };
-    let roster = Roster::new("poller", master, config.router_authority.as_deref(), sessions);
-    let roster = Arc::new(roster.context("reading `router_authority`")?);
+    let trust = Trust::new(config.router_authority.as_deref(), config.plain_api);
+    let trust = trust.context("reading `router_authority`")?;
+    let roster = Arc::new(Roster::new("poller", master, trust, sessions));
     let mut following = roster.follow(&service.log, &[], |_| false, stop.clone()).await?;
 
     let figures = Figures::new(&service.metrics);

@@ -31,6 +31,10 @@ const FRESH_MAX: usize = 2;
 /// For how long a rejected login is not repeated for asks.
 const REJECTED_REST: Duration = Duration::from_secs(300);
 
+/// The longest time for which a router that fails is left alone by what is done by turns: a static subscriber behind it is
+/// heard of that much later when it is back.
+const WAIT_MAX: Duration = Duration::from_secs(30);
+
 /// Which try goes which way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
@@ -38,6 +42,8 @@ pub(crate) enum Way {
     Standing,
     /// Over a connection of its own.
     Fresh,
+    /// Over the session that everybody shares, or not at all while the router is left alone: what is done by turns.
+    ByTurns,
 }
 
 /// What it means that a router has not answered a question.
@@ -103,6 +109,8 @@ pub(crate) struct Census {
     pub(crate) routers: usize,
     /// Those with a session that is not known to be lost.
     pub(crate) connected: usize,
+    /// Those whose circuit is not closed.
+    pub(crate) open: usize,
     /// Logins for shared sessions.
     pub(crate) logins: u64,
     /// Logins for later tries.
@@ -113,7 +121,7 @@ impl Routers {
     /// None yet. Each may be asked `places_each` things at once.
     pub(crate) fn new(places_each: usize) -> Self {
         Self {
-            pool: Pool::new(Policy { rejected_rest: REJECTED_REST, ..Policy::default() }),
+            pool: Pool::new(Policy { wait_max: WAIT_MAX, rejected_wait: REJECTED_REST, ..Policy::default() }),
             places: Mutex::default(),
             places_each: places_each.max(2),
             counted: Mutex::default(),
@@ -159,6 +167,7 @@ impl Routers {
         Census {
             routers: self.pool.len(),
             connected,
+            open: self.pool.open_count(),
             logins: self.logins.load(Ordering::Relaxed),
             fresh_logins: self.fresh_logins.load(Ordering::Relaxed),
         }
@@ -215,6 +224,12 @@ impl Line {
         (at.elapsed() < REJECTED_REST && *target == self.target).then(|| why.clone())
     }
 
+    /// Whether the router has failed several times in a row and is not tried before its time: what is done by turns leaves
+    /// it alone meanwhile. Asks and heartbeats do not: they are to find out about now.
+    pub(crate) fn is_resting(&self) -> bool {
+        self.router.is_resting()
+    }
+
     /// Asks, connecting included, `within` that time in all.
     ///
     /// # Errors
@@ -228,6 +243,7 @@ impl Line {
     ) -> Result<Q::Answer, Trouble> {
         match way {
             Way::Standing => self.ask_standing(question, within).await,
+            Way::ByTurns => self.router.ask(question, within).await.map_err(|error| self.read(&error)),
             Way::Fresh => match self.places.fresh.try_acquire() {
                 Ok(_place) => self.ask_fresh(question, within).await,
                 Err(_) => self.ask_standing(question, within).await,
@@ -243,7 +259,7 @@ impl Line {
     pub(crate) async fn knock(&self, within: Duration, way: Way) -> Result<(), Trouble> {
         match way {
             Way::Standing => self.knock_standing(within).await,
-            Way::Fresh => match self.ask(&Identity, within, way).await {
+            Way::Fresh | Way::ByTurns => match self.ask(&Identity, within, way).await {
                 Ok(_) | Err(Trouble::Trap { .. }) => Ok(()),
                 Err(trouble) => Err(trouble),
             },
@@ -320,6 +336,7 @@ fn of_connect(error: &ConnectError, address: std::net::IpAddr) -> Trouble {
         ConnectError::Refused
         | ConnectError::Closed
         | ConnectError::Fatal { .. }
+        | ConnectError::Certificate(_)
         | ConnectError::Tls { .. }
         | ConnectError::LoginRejected { .. }
         | ConnectError::Protocol(_) => Trouble::Refused(error.to_string()),

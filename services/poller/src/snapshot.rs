@@ -129,7 +129,7 @@ impl Reading<'_> {
         let place = tokio::time::timeout_at(by, line.places().asks.acquire()).await;
         let place = place.map_err(|_| Trouble::Cannot("its time was over while others asked it".into()))?;
         let _place = place.expect("nobody closes this semaphore");
-        match line.ask(question, left(by).min(within), Way::Standing).await {
+        match line.ask(question, left(by).min(within), Way::ByTurns).await {
             Ok(answer) => Ok(Some(answer)),
             Err(Trouble::Trap { unknown: true, .. }) => Ok(None),
             Err(trouble @ (Trouble::Trap { .. } | Trouble::Cannot(_))) if !left(by).is_zero() => {
@@ -145,7 +145,7 @@ impl Reading<'_> {
         let place = tokio::time::timeout_at(by, line.places().asks.acquire()).await;
         let place = place.map_err(|_| Trouble::Cannot("its time was over while others asked it".into()))?;
         let _place = place.expect("nobody closes this semaphore");
-        let now = line.ask(&Resource, left(by).min(FIRST_WITHIN), Way::Standing).await?;
+        let now = line.ask(&Resource, left(by).min(FIRST_WITHIN), Way::ByTurns).await?;
         self.say(Metric::UptimeSeconds, now.uptime.as_secs_f64());
         self.say_if(Metric::CpuLoadPercent, now.cpu_load_percent.map(f64::from));
         self.say_if(Metric::MemoryFreeBytes, now.free_memory_bytes.map(as_f64));
@@ -246,7 +246,7 @@ impl Reading<'_> {
             let place =
                 place.map_err(|_| Trouble::Cannot("its time was over before all were asked".into()))?;
             let _place = place.expect("nobody closes this semaphore");
-            let pong = line.ask(&question, left(by).min(ECHO_WITHIN + GRACE), Way::Standing).await?;
+            let pong = line.ask(&question, left(by).min(ECHO_WITHIN + GRACE), Way::ByTurns).await?;
             let rtt = if pong.received_count > 0 { rtt_of(&pong) } else { None };
             Ok::<_, Trouble>(rtt.map(|rtt| (node, rtt)))
         });

@@ -216,6 +216,9 @@ impl One {
         self.counted.lateness.observe(late.as_secs_f64());
         self.counted.late.inc_by(u64::from(late > LATE));
         let taken = match self.reach.line(self.tenant, self.router) {
+            Ok(line) if line.is_resting() => {
+                Err("the last attempts to log in failed, and the next one is not due".into())
+            }
             Ok(line) => {
                 snapshot::take(&self.reach.roster, (self.tenant, self.router), &line, begun + WITHIN).await
             }

@@ -2,6 +2,7 @@
 
 use domain::enforce::Bound;
 use kit::config::{Check, Secret, Section};
+use roster::PlainApi;
 use serde::Deserialize;
 use std::time::Duration;
 use vault::{KeyError, MasterKeys};
@@ -12,8 +13,11 @@ use vault::{KeyError, MasterKeys};
 pub struct Config {
     /// The master keys that tenants' keys are wrapped under: base64, newest first, parted by commas.
     pub master_keys: Option<Secret>,
-    /// The authorities that sign routers' certificates, PEM. Without them any certificate is taken.
+    /// The authorities that sign routers' certificates, PEM. They judge those that are not pinned in the inventory.
     pub router_authority: Option<String>,
+    /// Where routers may be logged in to without TLS: `never`, `private` (addresses that are not routed in the
+    /// Internet) or `anywhere`.
+    pub plain_api: PlainApi,
     /// Where routers reach ingest: `http://…` or `https://…`, without a slash at its end. Without it nothing is
     /// installed on them.
     pub push_url: Option<String>,
@@ -57,6 +61,7 @@ impl Default for Config {
         Self {
             master_keys: None,
             router_authority: None,
+            plain_api: PlainApi::default(),
             push_url: None,
             check_certificate: false,
             every_s: 2_700,

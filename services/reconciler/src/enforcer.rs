@@ -126,8 +126,7 @@ impl Enforcer {
             return Ok(None);
         }
         look.all = wanted.into_iter().map(|wanted| One::of(wanted, job.router)).collect();
-        let known = Known::of(&visitor.book.roster, job.tenant, job.router)
-            .map_err(|why| Broken::Router { why, is_rejected: false, incomplete: None })?;
+        let known = Known::of(&visitor.book.roster, job.tenant, job.router).map_err(Broken::router)?;
         let router = visitor.pool.router(job.router, &known.target);
         router.knock(within).await?;
         let nodes = look.all.iter().map(|one| one.wanted.subscriber.id).collect();
@@ -261,9 +260,7 @@ impl Enforcer {
         };
         self.visitor.record.repaired(job.tenant, repair).await?;
         match (outcome, error) {
-            (RepairOutcome::Unknown, Some(why)) => {
-                Err(Broken::Router { why, is_rejected: false, incomplete: None })
-            }
+            (RepairOutcome::Unknown, Some(why)) => Err(Broken::router(why)),
             (RepairOutcome::Refused, why) => Ok(why),
             (RepairOutcome::Made | RepairOutcome::Found | RepairOutcome::Unknown, _) => Ok(None),
         }

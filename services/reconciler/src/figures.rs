@@ -46,6 +46,8 @@ pub(crate) struct Figures {
     pub(crate) routers: Gauge,
     /// Routers with a standing session.
     pub(crate) sessions: Gauge,
+    /// Routers whose circuit is not closed.
+    pub(crate) open: Gauge,
     /// Logins for those sessions.
     pub(crate) logins: Counter,
     /// Looks that are under way.
@@ -89,6 +91,10 @@ impl Figures {
             slots: metrics.gauge("slots", "Slots that are worked on"),
             routers: metrics.gauge("routers", "Routers that are looked at by turns"),
             sessions: metrics.gauge("router_sessions", "Routers with a standing session"),
+            open: metrics.gauge(
+                "routers_open",
+                "Routers whose circuit is not closed: the last attempts to log in failed",
+            ),
             logins: metrics.counter("router_logins", "Logins for sessions with routers"),
             running: metrics.gauge("visits_running", "Looks at routers that are under way"),
             visits: metrics.counters("visits", "Looks at routers that have ended"),

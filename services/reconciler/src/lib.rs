@@ -35,7 +35,7 @@ use crate::{
 use anyhow::Context;
 use events::{NodeId, slot_of};
 use kit::{Filter, From, Keeper, KeeperEvent, KeeperOptions, Service, Slots};
-use roster::Roster;
+use roster::{Roster, Trust};
 use routeros_api::{Options, Policy, Pool};
 use std::{sync::Arc, time::Duration};
 use tokio::{task::JoinSet, time::Instant};
@@ -64,8 +64,9 @@ pub async fn run(config: Config, service: Service) -> anyhow::Result<()> {
         keep_alive: Duration::from_secs(config.keep_alive_s),
         ..Options::default()
     };
-    let roster = Roster::new("reconciler", master, config.router_authority.as_deref(), sessions);
-    let roster = Arc::new(roster.context("reading `router_authority`")?);
+    let trust = Trust::new(config.router_authority.as_deref(), config.plain_api);
+    let trust = trust.context("reading `router_authority`")?;
+    let roster = Arc::new(Roster::new("reconciler", master, trust, sessions));
     let book = Arc::new(Book::new(roster));
     let mut following = book.follow(&service.log, stop.clone()).await?;
     let figures = Figures::new(&service.metrics);
@@ -261,6 +262,7 @@ impl Desk {
         let running = self.running.len() + self.enforcements.len();
         self.figures.running.set(i64::try_from(running).unwrap_or(i64::MAX));
         self.figures.sessions.set(i64::try_from(pool.len()).unwrap_or(i64::MAX));
+        self.figures.open.set(i64::try_from(pool.open_count()).unwrap_or(i64::MAX));
         self.figures.logins.inc_by(pool.logins_count().saturating_sub(self.figures.logins.get()));
     }
 }

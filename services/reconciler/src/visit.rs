@@ -21,7 +21,7 @@ use domain::{
     plan::{Fitness, Snitches, Unread, fitness, hidden, script::Pusher},
     reporter::differences,
 };
-use events::{EventId, NodeId, Plan, PlanState, TenantId, slot_of};
+use events::{EventId, Fingerprint, NodeId, Plan, PlanState, TenantId, slot_of};
 use kit::Slots;
 use routeros_api::{ConnectError, Pool, Router, RouterError};
 use std::{error::Error, sync::Arc, time::Duration};
@@ -93,7 +93,12 @@ pub(crate) enum Broken {
     Record(#[from] RecordError),
     /// The router does not answer, or what is known of it does not suffice.
     #[error("{why}")]
-    Router { why: String, is_rejected: bool, incomplete: Option<Box<Plan>> },
+    Router {
+        why: String,
+        is_rejected: bool,
+        certificate_shown: Option<Fingerprint>,
+        incomplete: Option<Box<Plan>>,
+    },
     /// Reading left a menu out: nothing is changed on what was not seen.
     #[error(transparent)]
     Unread(#[from] Unread),
@@ -104,8 +109,23 @@ pub(crate) enum Broken {
 
 impl From<RouterError> for Broken {
     fn from(error: RouterError) -> Self {
-        let is_rejected = matches!(&error, RouterError::Connect(why) if matches!(**why, ConnectError::LoginRejected { .. }));
-        Broken::Router { why: chain(&error), is_rejected, incomplete: None }
+        let connect = match &error {
+            RouterError::Connect(why) => Some(&**why),
+            _ => None,
+        };
+        let certificate_shown = match connect {
+            Some(ConnectError::Certificate(why)) => Some(Fingerprint(why.shown().0)),
+            _ => None,
+        };
+        let is_rejected = matches!(connect, Some(ConnectError::LoginRejected { .. }));
+        Broken::Router { why: chain(&error), is_rejected, certificate_shown, incomplete: None }
+    }
+}
+
+impl Broken {
+    /// What is known of the router does not suffice to speak to it, or it does not do as it should.
+    pub(crate) fn router(why: String) -> Self {
+        Broken::Router { why, is_rejected: false, certificate_shown: None, incomplete: None }
     }
 }
 
@@ -158,7 +178,7 @@ impl Visitor {
                 tracing::warn!(router = %job.router, error = chain(&error), "a look at a router was broken off");
                 (Ended::Failed, "failed")
             }
-            Err(Broken::Router { why, is_rejected, incomplete }) => {
+            Err(Broken::Router { why, is_rejected, certificate_shown, incomplete }) => {
                 tracing::info!(router = %job.router, why, "a router cannot be looked at");
                 let outcome = if incomplete.is_some() { "incomplete" } else { "unreachable" };
                 if job.scans
@@ -166,7 +186,7 @@ impl Visitor {
                 {
                     tracing::warn!(router = %job.router, error = chain(&error), "that a router cannot be scanned was not said");
                 }
-                self.say_failed(&job, run, &mut standing, why, incomplete).await;
+                self.say_failed(&job, run, &mut standing, (why, certificate_shown), incomplete).await;
                 (if is_rejected { Ended::Rejected } else { Ended::Failed }, outcome)
             }
         };
@@ -180,7 +200,7 @@ impl Visitor {
         job: &Job,
         run: EventId,
         standing: &mut Standing,
-        why: String,
+        (why, certificate_shown): (String, Option<Fingerprint>),
         incomplete: Option<Box<Plan>>,
     ) {
         let managed = standing.plan.as_ref().is_some_and(|plan| plan.managed);
@@ -190,6 +210,7 @@ impl Visitor {
             None if standing.plan.as_ref().is_some_and(|plan| plan.state == PlanState::Begun) => return,
             None => Plan {
                 error: Some(why),
+                certificate_shown,
                 ..blank(
                     job.router,
                     known::is_managed(&self.book.roster, job.tenant, job.router).unwrap_or(managed),
@@ -216,11 +237,7 @@ impl Visitor {
         standing: &mut Standing,
     ) -> Result<Option<Duration>, Broken> {
         *standing = self.record.standing(job.tenant, job.router).await?;
-        let known = Known::of(&self.book.roster, job.tenant, job.router).map_err(|why| Broken::Router {
-            why,
-            is_rejected: false,
-            incomplete: None,
-        })?;
+        let known = Known::of(&self.book.roster, job.tenant, job.router).map_err(Broken::router)?;
         let within = self.config.command_within();
         let router = self.pool.router(job.router, &known.target);
         router.knock(within).await?;
@@ -322,5 +339,6 @@ fn blank(router: NodeId, managed: bool) -> Plan {
         changes: vec![],
         change_count: 0,
         error: None,
+        certificate_shown: None,
     }
 }

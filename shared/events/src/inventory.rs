@@ -3,7 +3,7 @@
 //! Every change of the inventory is one batch that ends with a [`Revision`]. What does not fit
 //! into one commit is laid down as [`Part`]s first and takes effect when a revision names them.
 
-use crate::{ChannelId, ClaimKey, NodeId, SiteId, TenantId, Time};
+use crate::{ChannelId, ClaimKey, Fingerprint, NodeId, SiteId, TenantId, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{net::IpAddr, sync::Arc};
@@ -224,6 +224,10 @@ pub struct Login {
     /// Whether the API is spoken over TLS.
     #[serde(default)]
     pub tls: bool,
+    /// The certificate that the router must show, and no other. Without it one that an authority of the keeper has
+    /// signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<Fingerprint>,
     /// User and password, sealed together.
     pub secret: Sealed,
     /// Whether mastwatch may change the router: without it nothing is ever written there.

@@ -4,7 +4,7 @@
 //! anything is written, and again when that changed. Each change that was made, or refused, is a repair.
 //! The secret part of a token is in neither: whoever says them leaves it out.
 
-use crate::{EventId, NodeId, Time};
+use crate::{EventId, Fingerprint, NodeId, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -128,6 +128,9 @@ pub struct Plan {
     /// Why it could not be looked at or changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// The certificate that it showed, if that is why it could not be looked at: nobody vouches for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_shown: Option<Fingerprint>,
 }
 
 /// What became of one change.

@@ -252,6 +252,7 @@ impl Maker {
             password: Secret::new(self.random.letters(16)),
             port: self.api_port,
             tls: false,
+            certificate: None,
             manage: false,
             enforce: false,
         });

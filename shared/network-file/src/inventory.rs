@@ -131,6 +131,7 @@ impl NetworkFile {
             login: node.login.as_ref().map(|login| Login {
                 port: login.port,
                 tls: login.tls,
+                certificate: login.certificate,
                 secret: keys.seal_login(Field::Login(id), login.user.reveal(), login.password.reveal()),
                 manage: login.manage,
                 enforce: login.enforce,

@@ -1,7 +1,7 @@
 //! A network file as it was written: typed, checked, and not yet sealed.
 
 use crate::{Position, Secret, lab::Lab};
-use events::{Audience, NodeKind, Policy, Tier, Watch, Window};
+use events::{Audience, Fingerprint, NodeKind, Policy, Tier, Watch, Window};
 use std::{collections::BTreeMap, net::IpAddr};
 
 /// All that one network file says. Made by [`crate::parse`] or [`crate::generate`].
@@ -152,6 +152,8 @@ pub struct LoginEntry {
     pub port: u16,
     /// Whether over TLS.
     pub tls: bool,
+    /// The certificate that it must show.
+    pub certificate: Option<Fingerprint>,
     /// Whether mastwatch may change the router.
     pub manage: bool,
     /// Whether mastwatch may make its subscribers what they are entitled to be.

@@ -256,6 +256,9 @@ fn node(node: &NodeEntry) -> String {
         if login.tls {
             inner = inner.raw("tls", "on");
         }
+        if let Some(certificate) = login.certificate {
+            inner = inner.text("certificate", &certificate.to_string());
+        }
         if login.manage {
             inner = inner.raw("manage", "on");
         }

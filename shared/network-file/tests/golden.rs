@@ -476,3 +476,30 @@ fn a_long_way_up_does_not_take_long() {
     let network = parse("isp.yaml", &text, &OnlyWrittenOut).unwrap();
     assert!(network.nodes.iter().all(|node| node.seen_by.router().is_none()));
 }
+
+#[test]
+fn a_certificate_is_written_as_a_router_shows_it_and_only_with_tls() {
+    let line = |login: &str| {
+        format!("{{id: a, class: router, address: 10.0.0.1, login: {{user: u, password: p, {login}}}}}")
+    };
+    let digits = "ab".repeat(32);
+    let file = |login: &str| format!("tenant: {{id: hillside}}\ndevices:\n  - {}\n", line(login));
+    for text in [format!("sha256:{digits}"), format!("\"{}\"", digits.to_uppercase())] {
+        let network =
+            parse("isp.yaml", &file(&format!("tls: on, certificate: {text}")), &OnlyWrittenOut).unwrap();
+        let again = parse("isp.yaml", &network.to_yaml(), &OnlyWrittenOut).unwrap();
+        for network in [network, again] {
+            let certificate = network.nodes[0].login.as_ref().unwrap().certificate.unwrap();
+            assert_eq!(certificate.to_string(), format!("sha256:{digits}"));
+        }
+    }
+    assert_eq!(
+        told_of_device(&line(&format!("certificate: sha256:{digits}"))),
+        ["3:90: `certificate` without TLS: the router would show none; write `tls: on` beside it"]
+    );
+    assert_eq!(
+        told_of_device(&line("tls: on, certificate: sha1:abcd")),
+        ["3:99: `certificate`: a fingerprint is `sha256:` and 64 hexadecimal digits; \
+          `mastwatch router plan` shows which one the router has"]
+    );
+}

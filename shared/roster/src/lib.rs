@@ -4,14 +4,14 @@
 //! Follows inventory and keys of all tenants from the beginning of the log. What is sealed is opened when it
 //! is used and kept nowhere.
 
+mod trust;
+
+pub use crate::trust::{PlainApi, Trust};
 use anyhow::Context;
 use domain::Network;
 use events::{Access, ClaimKey, Fact, Heard, LookUpKey, Node, NodeId, Noun, TenantId, slot_of};
 use kit::{Filter, From, Log, Slots};
-use routeros_api::{
-    Credentials, Options, Target,
-    tls::{Tls, TlsError},
-};
+use routeros_api::{Credentials, Options, Target};
 use std::{
     collections::{BTreeMap, HashMap},
     net::{IpAddr, SocketAddr},
@@ -49,29 +49,15 @@ pub struct Roster {
     by: &'static str,
     master: MasterKeys,
     sessions: Options,
-    tls: Tls,
+    trust: Trust,
     tenants: RwLock<BTreeMap<TenantId, Tenant>>,
     version: watch::Sender<u64>,
 }
 
 impl Roster {
-    /// Nothing yet. Sessions with routers are opened as `sessions` says; their certificates are judged by
-    /// `authority`, without one any is taken.
-    ///
-    /// # Errors
-    ///
-    /// [`TlsError`] when `authority` is no PEM text.
-    pub fn new(
-        by: &'static str,
-        master: MasterKeys,
-        authority: Option<&str>,
-        sessions: Options,
-    ) -> Result<Self, TlsError> {
-        let tls = match authority {
-            Some(pem) => Tls::signed_by(pem.as_bytes(), None)?,
-            None => Tls::insecure()?,
-        };
-        Ok(Self { by, master, sessions, tls, tenants: RwLock::default(), version: watch::channel(0).0 })
+    /// Nothing yet. Sessions with routers are opened as `sessions` and `trust` say.
+    pub fn new(by: &'static str, master: MasterKeys, trust: Trust, sessions: Options) -> Self {
+        Self { by, master, sessions, trust, tenants: RwLock::default(), version: watch::channel(0).0 }
     }
 
     /// Changes whenever something else is known than before.
@@ -173,6 +159,7 @@ impl Roster {
         let node = self.node(tenant, router).ok_or("the router is not in the inventory")?;
         let address = node.address.ok_or("the inventory has no address for the router")?;
         let login = node.login.as_ref().ok_or("the inventory has no login for the router")?;
+        let tls = self.trust.tls(address, login)?;
         let (user, password) = self
             .keys(tenant)?
             .open_login(Field::Login(router), &login.secret)
@@ -181,7 +168,7 @@ impl Roster {
             address: SocketAddr::new(address, login.port),
             source: None,
             credentials: Credentials::new(user.as_str(), password.as_str()),
-            options: Options { tls: login.tls.then(|| self.tls.clone()), ..self.sessions.clone() },
+            options: Options { tls, ..self.sessions.clone() },
         })
     }
 

@@ -52,3 +52,4 @@ pub use crate::login::Credentials;
 pub use crate::pool::{Policy, Pool, Router, RouterError, Target};
 pub use crate::question::{AskError, Question};
 pub use crate::session::{CallError, ConnectError, Options, Session};
+pub use crate::tls::{Fingerprint, Tls, Unvouched};

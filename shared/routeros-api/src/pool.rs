@@ -2,9 +2,12 @@
 //!
 //! A [`Router`] connects when something is first asked, shares the session among all who ask, and
 //! connects again when it was lost. However many wait, one attempt is made for all of them. After a
-//! failure the next attempt waits, longer each time; after several the router rests: those who ask
-//! are told so at once instead of waiting, and told that nothing was tried, because an old failure
-//! is no evidence about now. Whoever needs evidence [knocks](Router::knock).
+//! failure the next attempt waits, longer each time; after several the router's [circuit](Circuit) is
+//! open: those who ask are told so at once instead of waiting, and told that nothing was tried, because
+//! an old failure is no evidence about now. Whoever needs evidence [knocks](Router::knock).
+
+mod breaker;
+mod policy;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,6 +24,10 @@ use crate::login::Credentials;
 use crate::question::{Identity, Question, Unreadable};
 use crate::session::{CallError, ConnectError, Lost, Options, Rows, Session, after};
 
+pub use self::breaker::Circuit;
+use self::breaker::{Breaker, Entry, Failure};
+pub use self::policy::Policy;
+
 /// Where a router is and how it is entered.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Target {
@@ -32,43 +39,6 @@ pub struct Target {
     pub credentials: Credentials,
     /// How its session behaves.
     pub options: Options,
-}
-
-/// How patiently a lost router is tried again.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Policy {
-    /// The wait after a first failure. It doubles with each further one, and the wait really taken
-    /// is half of it to all of it, by chance, so that a thousand routers do not return as one.
-    pub wait_min: Duration,
-    /// The longest wait.
-    pub wait_max: Duration,
-    /// After this many failures in a row those who ask are refused during the wait.
-    pub rest_after_failures: u32,
-    /// The rest after a rejected login. Trying on would fill the router's log and may lock us out.
-    pub rejected_rest: Duration,
-    /// A session that lasted this long was a good one. One that ends sooner counts as a failure;
-    /// the first such is forgiven, so that one cut means one reconnect, at once.
-    pub good_after: Duration,
-}
-
-impl Default for Policy {
-    fn default() -> Self {
-        Self {
-            wait_min: Duration::from_secs(1),
-            wait_max: Duration::from_secs(60),
-            rest_after_failures: 3,
-            rejected_rest: Duration::from_secs(300),
-            good_after: Duration::from_secs(30),
-        }
-    }
-}
-
-impl Policy {
-    fn wait_after(&self, failures: u32) -> Duration {
-        let doublings = failures.saturating_sub(1).min(31);
-        let whole = self.wait_min.saturating_mul(1 << doublings).min(self.wait_max);
-        whole.mul_f64(rand::random_range(0.5..=1.0))
-    }
 }
 
 /// What last went wrong with a router.
@@ -119,6 +89,8 @@ pub enum RouterError {
 pub struct Standing {
     /// Whether there is a session that is not known to be lost.
     pub is_connected: bool,
+    /// Whether it is tried.
+    pub circuit: Circuit,
     /// Logins that succeeded since this was made.
     pub logins_count: u64,
     /// Attempts to connect since this was made.
@@ -145,27 +117,22 @@ struct Inner {
 
 struct Door {
     state: State,
-    failures_count: u32,
+    breaker: Breaker,
+    /// What went wrong last.
+    setback: Option<Setback>,
 }
 
 /// How an attempt ended, once it has.
 type Outcome = Option<Result<Session, Arc<ConnectError>>>;
 
 enum State {
-    /// Nothing is under way and nothing speaks against an attempt.
-    Shut,
+    /// There is no session, and none is being made.
+    Idle,
     /// One attempt is under way, for all who wait.
-    Opening(watch::Receiver<Outcome>),
-    Open {
+    Connecting(watch::Receiver<Outcome>),
+    Connected {
         session: Session,
         since: Instant,
-    },
-    /// The last attempts failed.
-    Waiting {
-        until: Instant,
-        why: Setback,
-        /// Those who ask are refused until then.
-        resting: bool,
     },
     Closed,
 }
@@ -181,7 +148,7 @@ enum Step {
 impl Router {
     /// A router that has not been connected to yet.
     pub fn new(target: Target, policy: Policy) -> Self {
-        let door = Mutex::new(Door { state: State::Shut, failures_count: 0 });
+        let door = Mutex::new(Door { state: State::Idle, breaker: Breaker::new(), setback: None });
         let (logins_count, attempts_count) = (AtomicU64::new(0), AtomicU64::new(0));
         Self { inner: Arc::new(Inner { target, policy, logins_count, attempts_count, door }) }
     }
@@ -264,7 +231,8 @@ impl Router {
     /// [`RouterError`], but never [`RouterError::NotTried`].
     pub async fn knock(&self, within: Duration) -> Result<Duration, RouterError> {
         let (began, by) = (Instant::now(), after(within));
-        let mut again = true;
+        // A session that was there before may be over without our knowing; one that is made for this is not.
+        let mut again = self.standing().is_connected;
         loop {
             let session = self.session(by, within, true).await?;
             let left = by.saturating_duration_since(Instant::now());
@@ -280,33 +248,37 @@ impl Router {
     pub fn standing(&self) -> Standing {
         let door = self.inner.door();
         let session = match &door.state {
-            State::Open { session, .. } if session.lost().is_none() => Some(session),
-            State::Open { .. } | State::Shut | State::Opening(_) | State::Waiting { .. } | State::Closed => {
-                None
-            }
+            State::Connected { session, .. } => Some(session),
+            State::Idle | State::Connecting(_) | State::Closed => None,
         };
         Standing {
             is_connected: session.is_some(),
+            circuit: door.breaker.circuit(),
             logins_count: self.inner.logins_count.load(Ordering::Relaxed),
             attempts_count: self.inner.attempts_count.load(Ordering::Relaxed),
-            failures_count: door.failures_count,
+            failures_count: door.breaker.failures_count(),
             in_flight_count: session.map_or(0, Session::in_flight_count),
         }
+    }
+
+    /// Whether a call would be refused now because the circuit is open and the time of its next attempt has not come.
+    pub fn is_resting(&self) -> bool {
+        matches!(self.inner.door().breaker.entry(Instant::now(), false), Entry::Rest(_))
     }
 
     /// Ends the session for all clones and for good.
     pub fn close(&self) {
         let before = std::mem::replace(&mut self.inner.door().state, State::Closed);
-        if let State::Open { session, .. } = before {
+        if let State::Connected { session, .. } = before {
             session.close();
         }
     }
 
     /// A session, made if need be.
-    async fn session(&self, by: Instant, within: Duration, now: bool) -> Result<Session, RouterError> {
+    async fn session(&self, by: Instant, within: Duration, insists: bool) -> Result<Session, RouterError> {
         let late = || RouterError::StillConnecting { after: within };
         loop {
-            match Inner::step(&self.inner, by, now) {
+            match Inner::step(&self.inner, by, insists) {
                 Step::Use(session) => return Ok(session),
                 Step::Refuse(error) => return Err(error),
                 Step::Pause(until) => sleep_until(until).await,
@@ -326,73 +298,71 @@ impl Router {
 }
 
 impl Inner {
+    /// What is known now; a session that was lost meanwhile is none any more.
     fn door(&self) -> MutexGuard<'_, Door> {
-        self.door.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut door = self.door.lock().unwrap_or_else(PoisonError::into_inner);
+        if let State::Connected { session, since } = &door.state
+            && let Some(lost) = session.lost()
+        {
+            let lasted = since.elapsed();
+            self.note_loss(&mut door, lost, lasted);
+        }
+        door
     }
 
-    /// Decides under the lock what one who needs a session does next; `now`: whatever failed before.
-    fn step(this: &Arc<Self>, by: Instant, now: bool) -> Step {
+    /// Decides under the lock what one who needs a session does next; `insists`: whatever failed before.
+    fn step(this: &Arc<Self>, by: Instant, insists: bool) -> Step {
         let mut door = this.door();
         let moment = Instant::now();
-        let lost = match &door.state {
-            State::Open { session, since } => match session.lost() {
-                None => return Step::Use(session.clone()),
-                Some(lost) => Some((lost, moment.saturating_duration_since(*since))),
-            },
-            State::Shut | State::Opening(_) | State::Waiting { .. } | State::Closed => None,
-        };
-        if let Some((lost, lasted)) = lost {
-            this.note_loss(&mut door, lost, lasted);
-        }
         match &door.state {
-            State::Opening(attempt) => Step::Await(attempt.clone()),
-            State::Waiting { until, why, resting } if moment < *until && !now => {
-                if *resting || *until > by {
-                    let retry_in = until.saturating_duration_since(moment);
-                    Step::Refuse(RouterError::NotTried { retry_in, why: why.clone() })
-                } else {
-                    Step::Pause(*until)
-                }
-            }
-            State::Shut | State::Waiting { .. } | State::Open { .. } => {
-                Step::Await(Self::begin(this, &mut door))
-            }
-            State::Closed => Step::Refuse(RouterError::Closed),
+            State::Closed => return Step::Refuse(RouterError::Closed),
+            State::Connecting(attempt) => return Step::Await(attempt.clone()),
+            State::Connected { session, .. } => return Step::Use(session.clone()),
+            State::Idle => {}
+        }
+        let not_tried = |until: Instant, why: &Option<Setback>| {
+            let why = why.clone().unwrap_or(Setback::Lost(Lost::Released));
+            let retry_in = until.saturating_duration_since(moment);
+            Step::Refuse(RouterError::NotTried { retry_in, why })
+        };
+        match door.breaker.entry(moment, insists) {
+            Entry::Go => Step::Await(Self::begin(this, &mut door)),
+            Entry::Wait(until) if until <= by => Step::Pause(until),
+            Entry::Wait(until) | Entry::Rest(until) => not_tried(until, &door.setback),
         }
     }
 
     /// A session that `lasted` so long is over.
     fn note_loss(&self, door: &mut Door, lost: Lost, lasted: Duration) {
+        door.state = State::Idle;
         if lasted >= self.policy.good_after {
-            door.failures_count = 0;
-            door.state = State::Shut;
-            return;
+            door.breaker.proved();
+        } else if door.breaker.count() > 1 {
+            self.keep_out(door, Setback::Lost(lost));
         }
-        door.failures_count = door.failures_count.saturating_add(1);
-        door.state = if door.failures_count == 1 {
-            State::Shut
-        } else {
-            self.waiting(door.failures_count, Setback::Lost(lost))
-        };
     }
 
-    fn waiting(&self, failures: u32, why: Setback) -> State {
-        let rejected = match &why {
-            Setback::Connect(error) => matches!(**error, ConnectError::LoginRejected { .. }),
-            Setback::Lost(_) => false,
+    /// A failure that was counted keeps everybody out for a while.
+    fn keep_out(&self, door: &mut Door, why: Setback) {
+        let failure = match &why {
+            Setback::Connect(error) if matches!(**error, ConnectError::LoginRejected { .. }) => {
+                Failure::Rejected
+            }
+            Setback::Connect(_) | Setback::Lost(_) => Failure::Passing,
         };
-        let (wait, resting) = if rejected {
-            (self.policy.rejected_rest, true)
-        } else {
-            (self.policy.wait_after(failures), failures >= self.policy.rest_after_failures)
+        let wait = match failure {
+            Failure::Rejected => self.policy.rejected_wait,
+            Failure::Passing => self.policy.wait_after(door.breaker.failures_count()),
         };
-        State::Waiting { until: after(wait), why, resting }
+        door.breaker.failed(Instant::now(), wait, self.policy.opens_after_failures, failure);
+        door.setback = Some(why);
     }
 
     /// Begins the one attempt that all who need a session wait for. It goes on when they do not.
     fn begin(this: &Arc<Self>, door: &mut Door) -> watch::Receiver<Outcome> {
         let (ended, attempt) = watch::channel(None);
-        door.state = State::Opening(attempt.clone());
+        door.breaker.begin();
+        door.state = State::Connecting(attempt.clone());
         this.attempts_count.fetch_add(1, Ordering::Relaxed);
         let this = Arc::clone(this);
         tokio::spawn(async move {
@@ -410,16 +380,18 @@ impl Inner {
         if outcome.is_ok() {
             self.logins_count.fetch_add(1, Ordering::Relaxed);
         }
-        match (&door.state, outcome) {
-            (State::Closed, Ok(session)) => session.close(),
-            (State::Closed, Err(_)) => {}
-            (State::Shut | State::Opening(_) | State::Open { .. } | State::Waiting { .. }, Ok(session)) => {
-                door.state = State::Open { session: session.clone(), since: Instant::now() };
+        let is_closed = matches!(door.state, State::Closed);
+        match outcome {
+            Ok(session) if is_closed => session.close(),
+            Err(_) if is_closed => {}
+            Ok(session) => {
+                door.breaker.succeeded();
+                door.state = State::Connected { session: session.clone(), since: Instant::now() };
             }
-            (State::Shut | State::Opening(_) | State::Open { .. } | State::Waiting { .. }, Err(error)) => {
-                door.failures_count = door.failures_count.saturating_add(1);
-                let why = Setback::Connect(Arc::clone(error));
-                door.state = self.waiting(door.failures_count, why);
+            Err(error) => {
+                door.state = State::Idle;
+                door.breaker.count();
+                self.keep_out(&mut door, Setback::Connect(Arc::clone(error)));
             }
         }
     }
@@ -489,6 +461,12 @@ impl<K: Ord> Pool<K> {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Routers that are not tried, or only once: their circuit is not closed.
+    pub fn open_count(&self) -> usize {
+        let is_open = |router: &&Router| router.standing().circuit != Circuit::Closed;
+        self.routers().values().filter(is_open).count()
     }
 
     /// Logins of the routers that are in the pool now.

@@ -24,7 +24,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::command::{Command, Reply, Trap};
 use crate::login::{BadChallenge, Credentials};
-use crate::tls::Tls;
+use crate::tls::{Tls, Unvouched};
 use crate::wire::{Limits, WireError};
 
 use self::link::Shared;
@@ -155,7 +155,10 @@ pub enum ConnectError {
         /// The router's words.
         message: String,
     },
-    /// Its certificate is not the one expected, or it speaks no TLS that we do.
+    /// Nobody vouches for the certificate it shows. Nothing was said to it.
+    #[error(transparent)]
+    Certificate(Unvouched),
+    /// It speaks no TLS that we do.
     #[error("agreeing on TLS")]
     Tls {
         /// What rustls says.

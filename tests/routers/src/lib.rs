@@ -59,11 +59,24 @@ pub fn network_of(version: &str, habits: Habits, aps: u8) -> Network {
     Network::new(nodes, vec![plan]).expect("the network of the tests can be played")
 }
 
+/// The same, with the API inside TLS.
+///
+/// # Panics
+///
+/// When `version` is none.
+pub fn network_in_tls(version: &str) -> Network {
+    let network = network(version, Habits::default());
+    let plans = network.routers().iter().map(|plan| RouterPlan { tls: true, ..plan.clone() });
+    Network::new(network.nodes().to_vec(), plans.collect())
+        .expect("TLS changes nothing about what can be played")
+}
+
 fn plan_of(node: NodeIndex, address: IpAddr, version: &str, habits: Habits) -> RouterPlan {
     RouterPlan {
         node,
         address,
         port: 0,
+        tls: false,
         user: "nms".into(),
         password: "s3cret".into(),
         token: None,

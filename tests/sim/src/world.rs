@@ -398,6 +398,7 @@ impl World {
             login: thing.role.is_router().then(|| Login {
                 port: 8728,
                 tls: false,
+                certificate: None,
                 secret: Sealed("x".into()),
                 manage: false,
                 enforce: false,

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use events::{About, Claim, Fact, NodeId, Noun, SignalSource};
+use events::{About, Claim, Fact, NodeId, Noun, Probe, SignalSource, Watch};
 use network_file::{Concentrators, LabHints, Session, Shape};
 use serde_json::Value;
 use stack::{
@@ -132,5 +132,63 @@ async fn two_with_one_address_behind_two_routers_have_opposite_statuses_and_this
     is(one, "up").await;
     tokio::time::sleep(Duration::from_secs(3)).await;
     is(other, "down").await;
+    lab.stop().await;
+}
+
+/// A router that was away is no witness of those behind it, and one again as soon as it sees: whoever is there then is up
+/// although nobody but the router tells of it, and whoever has gone meanwhile is down by a ping and not by the outage.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_router_that_was_away_and_is_back_tells_who_is_there_and_who_is_not() {
+    let stack = Stack::start().await.unwrap();
+    let shape = Shape {
+        towers: 1,
+        sectors: 1,
+        clients: 2,
+        heartbeat_s: 5,
+        concentrators: Concentrators::Towers,
+        api_port: free_port().unwrap().port(),
+        ..Shape::default()
+    };
+    let mut network = network_file::generate(&shape).unwrap();
+    for (n, subscriber) in (0..).zip(&mut network.subscribers) {
+        subscriber.session = Session::Static([192, 168, 88, 50 + n].into());
+    }
+    network.lab.defaults = LabHints { netwatch: Some(false), ..network.lab.defaults };
+    // The clocks of routers run ten times as fast here, and the log's does not: as it is, whoever is missing after the outage
+    // would be walked again after five minutes of ours.
+    network.policy.blind_after_boot_ms = 20_000;
+    network.policy.recover_hold_ms = 15_000;
+    // Nobody tells of the tower either: it is looked at.
+    let tower = network.nodes.iter_mut().find(|node| node.id == "tower-1").unwrap();
+    tower.watch = Some(Watch { probe: Probe::RouterOs, every_s: 5 });
+    let accounts: Vec<String> = network.subscribers.iter().map(|one| one.account.clone()).collect();
+    let [stays, goes] = &accounts[..] else { panic!("{accounts:?}") };
+    let slug = network.tenant.slug.clone();
+    let running =
+        stack.run(&["ingest", "diagnostician", "correlator", "notifier", "projector", "console"]).unwrap();
+    let poller = stack.run_as(&["poller"], None, &[("MASTWATCH_POLLER__STATIC_EVERY_S", "2")]).unwrap();
+    let lab = stack.play(&network).await.unwrap();
+    stack.import(&network).await.unwrap();
+    let api = stack.api_of(&slug);
+    let is = async |what: &str, wanted: &str| {
+        until(&format!("{what} is {wanted}"), &running, async || {
+            let told = api.find(&format!("/api/v1/health/{what}")).await.ok()??;
+            (told["health"] == wanted).then_some(())
+        })
+        .await;
+    };
+    let place = |id: &str| lab.network().find(id).unwrap();
+    is(stays, "up").await;
+    is(goes, "up").await;
+    lab.set_broken(&[place("tower-1")], true);
+    is("tower-1", "down").await;
+    is(stays, "impacted").await;
+    is(goes, "impacted").await;
+    lab.set_broken(&[place(goes)], true);
+    lab.set_broken(&[place("tower-1")], false);
+    is("tower-1", "up").await;
+    is(stays, "up").await;
+    is(goes, "down").await;
+    assert!(!poller.said_in_all().contains("192.168.88."));
     lab.stop().await;
 }

@@ -55,6 +55,8 @@ pub(crate) struct NodeRow {
     pub(crate) probe: Option<String>,
     /// How often, seconds.
     pub(crate) probe_every_seconds: Option<i64>,
+    /// The certificate that a router's API must show, if one is pinned.
+    pub(crate) login_certificate: Option<String>,
     /// The plan a subscriber pays for.
     pub(crate) plan: Option<String>,
     /// The account of whose it is.
@@ -138,7 +140,7 @@ macro_rules! nodes {
     ($which:literal) => {
         concat!(
             "SELECT n.id, n.file_id, n.name, n.kind, n.class, n.tier, n.site, s.name AS site_name, n.address,
-                    n.seen_by, n.probe, n.probe_every_seconds, n.plan, n.owner_account, n.owner_ticket_url,
+                    n.seen_by, n.probe, n.probe_every_seconds, n.login_certificate, n.plan, n.owner_account, n.owner_ticket_url,
                     n.maintenance, coalesce(h.health, 'unknown') AS health, h.since
              FROM node n
              LEFT JOIN site s ON s.tenant = n.tenant AND s.id = n.site

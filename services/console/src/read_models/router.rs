@@ -43,6 +43,8 @@ pub(crate) struct RouterPlanRow {
     pub(crate) change_count: i64,
     /// Why it could not be looked at or changed.
     pub(crate) error: Option<String>,
+    /// The certificate that it showed, if that is why it could not be looked at: nobody vouches for it.
+    pub(crate) certificate_shown: Option<String>,
     /// The event that says so.
     pub(crate) event: Uuid,
     /// When the log stored it.
@@ -90,7 +92,7 @@ impl ReadModels {
         let mut tx = self.of(tenant).await?;
         let row = sqlx::query_as(
             "SELECT p.router, n.file_id, n.name, p.state, p.is_managed, p.since, p.version, p.identity, p.board, p.findings, p.obstacles,
-                    p.changes, p.change_count, p.error, p.event, p.heard_at, p.seq
+                    p.changes, p.change_count, p.error, p.certificate_shown, p.event, p.heard_at, p.seq
              FROM router_plan p
              LEFT JOIN node n ON n.tenant = p.tenant AND n.id = p.router
              WHERE p.tenant = $1 AND p.router = ANY ($2)

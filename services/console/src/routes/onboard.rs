@@ -14,7 +14,8 @@ use axum::{
     http::StatusCode,
 };
 use events::{
-    DeviceClass, Grant, Inventory, Login, Node, NodeId, NodeKind, Noun, Origin, Probe, Tier, Token, Watch,
+    DeviceClass, Fingerprint, Grant, Inventory, Login, Node, NodeId, NodeKind, Noun, Origin, Probe, Tier,
+    Token, Watch,
 };
 use kit::{Filter, From, config::Secret, http::Problem};
 use serde::{Deserialize, Serialize};
@@ -49,6 +50,9 @@ pub(crate) struct NewRouter {
     /// Whether its API is spoken to over TLS.
     #[serde(default)]
     tls: bool,
+    /// The certificate that it must show then: `sha256:` and 64 hexadecimal digits. If absent the one that it had to show
+    /// before, else one that an authority of the keepers has signed.
+    certificate: Option<String>,
     /// What people read; its id if absent.
     name: Option<String>,
     /// What it hangs on: an id. Absent: it stands by itself.
@@ -76,6 +80,8 @@ pub(crate) struct RouterAdded {
     file_id: String,
     /// Whether it may be changed.
     is_managed: bool,
+    /// The certificate that it must show, if one is pinned.
+    certificate: Option<String>,
     /// The revision of the inventory that says so.
     revision: u64,
 }
@@ -97,6 +103,7 @@ pub(crate) async fn add(State(desk): State<Desk>, within: Within, body: Bytes) -
         let why = format!("`user` is 1 to {TEXT_MAX} bytes, `password` and `name` at most that");
         return Err(Problem::impossible("login", why).into());
     }
+    let certificate = certificate(&new)?;
     let by = by_name(&within, new.by)?;
     let keys = keys(&desk, &within).await?;
     let laid = desk.inventories.now(within.tenant).await?;
@@ -119,12 +126,13 @@ pub(crate) async fn add(State(desk): State<Desk>, within: Within, body: Bytes) -
     let login = Login {
         port: new.port.unwrap_or(if new.tls { PORTS.1 } else { PORTS.0 }),
         tls: new.tls,
+        certificate: certificate.or(login.and_then(|login| login.certificate)).filter(|_| new.tls),
         secret: keys.seal_login(Field::Login(id), new.user.reveal(), new.password.reveal()),
         manage: login.is_some_and(|login| login.manage),
         enforce: login.is_some_and(|login| login.enforce),
         token: login.and_then(|login| login.token.clone()),
     };
-    let is_managed = login.manage;
+    let (is_managed, pinned) = (login.manage, text_of(&login));
     let known = before.as_deref().cloned();
     let known = known.unwrap_or_else(|| fresh(id, &file_id, parent.as_ref().map(|parent| parent.tier)));
     let router = Node {
@@ -137,7 +145,7 @@ pub(crate) async fn add(State(desk): State<Desk>, within: Within, body: Bytes) -
         ..known
     };
     let revision = say(&desk, &within, laid, router, vec![], &by).await?;
-    Ok(Json(RouterAdded { node: id.0, file_id, is_managed, revision }))
+    Ok(Json(RouterAdded { node: id.0, file_id, is_managed, certificate: pinned, revision }))
 }
 
 /// Allows a router that a person has added to be changed, or forbids it.
@@ -171,10 +179,10 @@ pub(crate) async fn manage(
     } else {
         (None, vec![])
     };
-    let (node, file_id) = (found.id.0, found.file_id.clone());
+    let (node, file_id, certificate) = (found.id.0, found.file_id.clone(), text_of(&login));
     let router = Node { login: Some(Login { manage: wanted.manage, token, ..login }), ..(*found).clone() };
     let revision = say(&desk, &within, laid, router, tokens, &by).await?;
-    Ok(Json(RouterAdded { node, file_id, is_managed: wanted.manage, revision }))
+    Ok(Json(RouterAdded { node, file_id, is_managed: wanted.manage, certificate, revision }))
 }
 
 /// Takes a node out of the inventory that a person has added, and on which nothing hangs. What was put on routers stays
@@ -206,6 +214,23 @@ pub(crate) async fn remove(
     drop(laid);
     desk.importer.change(&change, vec![Inventory::NodeRemoved { id: found.id }], tokens, vec![]).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// The certificate that a new router is to show.
+fn certificate(new: &NewRouter) -> Answer<Option<Fingerprint>> {
+    let Some(text) = &new.certificate else { return Ok(None) };
+    if !new.tls {
+        let why = "`certificate` goes with `tls`: without TLS a router shows none";
+        return Err(Problem::impossible("certificate", why).into());
+    }
+    let fingerprint = text.parse();
+    Ok(Some(
+        fingerprint.map_err(|error| Problem::impossible("certificate", format!("`certificate`: {error}")))?,
+    ))
+}
+
+fn text_of(login: &Login) -> Option<String> {
+    login.certificate.map(|certificate| certificate.to_string())
 }
 
 /// A router nobody has heard of.

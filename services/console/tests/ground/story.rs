@@ -104,6 +104,7 @@ impl Ground {
                 change_count: u32::try_from(changes.len()).unwrap(),
                 changes,
                 error: None,
+                certificate_shown: None,
             })
         };
         let (begun, _) =

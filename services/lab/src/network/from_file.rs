@@ -51,9 +51,6 @@ fn plan_of(
     if !address.is_loopback() {
         return Err(NetworkError::NotLoopback { id: entry.id.clone(), address });
     }
-    if login.tls {
-        return Err(NetworkError::Tls(entry.id.clone()));
-    }
     let hints = file.lab.node(&entry.id);
     let habits = Habits {
         version: hints
@@ -81,6 +78,7 @@ fn plan_of(
         node,
         address,
         port: login.port,
+        tls: login.tls,
         user: login.user.reveal().to_owned(),
         password: login.password.reveal().to_owned(),
         token: entry.webhook.as_ref().map(|webhook| webhook.token.reveal().to_owned()),

@@ -15,12 +15,12 @@ use routeros_api::login::challenge_response;
 use routeros_api::value;
 use routeros_api::wire::{Decoder, Limits, Sentence};
 use socket2::SockRef;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::certificate::Wire;
 use super::menu::{self, Answer, Asker, Menu, Policy, View};
 use super::ping::Ping;
 use super::{Refusal, Row};
@@ -57,13 +57,51 @@ pub async fn serve(lab: Arc<Lab>, router: RouterIndex, stream: TcpStream, from: 
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "asking for undelayed writes");
     }
-    let (read, write) = stream.into_split();
+    if let Some(wire) = wired(&lab, router, stream, presence.clone(), boot).await {
+        speak(&lab, router, wire, from, (presence, boot), power).await;
+    }
+    lab.with(|state| state.router(router).counters.sessions_now -= 1);
+}
+
+/// The connection as its client wants it: inside TLS, where the router's API is. None: they do not agree.
+async fn wired(
+    lab: &Lab,
+    router: RouterIndex,
+    stream: TcpStream,
+    mut presence: watch::Receiver<Presence>,
+    boot: u32,
+) -> Option<Box<dyn Wire>> {
+    let Some(certificate) = lab.certificate(router) else { return Some(Box::new(stream)) };
+    if !heard(&mut presence, boot).await {
+        return None;
+    }
+    tokio::select! {
+        agreed = certificate.agree(stream) => match agreed {
+            Ok(stream) => Some(Box::new(stream)),
+            Err(error) => {
+                tracing::debug!(%error, "a client does not agree on TLS");
+                None
+            }
+        },
+        () = lab.ended() => None,
+    }
+}
+
+async fn speak(
+    lab: &Arc<Lab>,
+    router: RouterIndex,
+    wire: Box<dyn Wire>,
+    from: SocketAddr,
+    (presence, boot): (watch::Receiver<Presence>, u32),
+    power: CancellationToken,
+) {
+    let (mut read, write) = tokio::io::split(wire);
     let (replies, waiting) = mpsc::channel(REPLIES_WAITING_MAX);
     let over = CancellationToken::new();
     let presence_at_end = presence.clone();
     let writer = tokio::spawn(write_replies(write, waiting, presence.clone(), boot, over.clone()));
     let mut client = Client {
-        lab: Arc::clone(&lab),
+        lab: Arc::clone(lab),
         router,
         from,
         replies,
@@ -75,14 +113,13 @@ pub async fn serve(lab: Arc<Lab>, router: RouterIndex, stream: TcpStream, from: 
         streams: HashMap::new(),
         stream_count: 0,
     };
-    client.listen_to(read, presence, boot).await;
+    client.listen_to(&mut read, presence, boot).await;
     if let Some(id) = client.user {
         lab.with(|state| state.router(router).users.remove(&id));
     }
     for stream in client.streams.values() {
         stream.stop();
     }
-    lab.with(|state| state.router(router).counters.sessions_now -= 1);
     // The writer ends when the last of the streams has let go of the channel, with all replies written.
     drop(client.replies);
     let Ok(write) = writer.await else { return };
@@ -92,10 +129,10 @@ pub async fn serve(lab: Arc<Lab>, router: RouterIndex, stream: TcpStream, from: 
         known = heard(&mut last, boot) => known,
         () = lab.ended() => true,
     };
-    if !known && let Err(error) = SockRef::from(write.as_ref()).set_linger(Some(Duration::ZERO)) {
+    let wire = read.unsplit(write);
+    if !known && let Err(error) = SockRef::from(wire.socket()).set_linger(Some(Duration::ZERO)) {
         tracing::debug!(%error, "resetting a connection of an earlier boot");
     }
-    drop(write);
 }
 
 /// Waits until the router can be heard. `false`: it is another one by now.
@@ -107,14 +144,18 @@ async fn heard(presence: &mut watch::Receiver<Presence>, boot: u32) -> bool {
 }
 
 async fn write_replies(
-    mut write: OwnedWriteHalf,
+    mut write: WriteHalf<Box<dyn Wire>>,
     mut waiting: mpsc::Receiver<Vec<u8>>,
     mut presence: watch::Receiver<Presence>,
     boot: u32,
     over: CancellationToken,
-) -> OwnedWriteHalf {
+) -> WriteHalf<Box<dyn Wire>> {
     while let Some(reply) = waiting.recv().await {
-        let written = async { heard(&mut presence, boot).await && write.write_all(&reply).await.is_ok() };
+        let written = async {
+            heard(&mut presence, boot).await
+                && write.write_all(&reply).await.is_ok()
+                && write.flush().await.is_ok()
+        };
         let written = tokio::select! {
             () = over.cancelled() => false,
             written = written => written,
@@ -185,7 +226,7 @@ enum Next {
 impl Client {
     async fn listen_to(
         &mut self,
-        mut read: tokio::net::tcp::OwnedReadHalf,
+        read: &mut ReadHalf<Box<dyn Wire>>,
         mut presence: watch::Receiver<Presence>,
         boot: u32,
     ) {

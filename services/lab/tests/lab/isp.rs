@@ -53,6 +53,7 @@ pub(crate) fn network(version: Option<&str>) -> Network {
         node: NodeIndex(node),
         address: address.into(),
         port: 0,
+        tls: false,
         user: "nms".into(),
         password: "s3cret".into(),
         token: Some(token.into()),

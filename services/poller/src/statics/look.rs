@@ -21,7 +21,7 @@ const SAY_WITHIN: Duration = Duration::from_secs(20);
 pub(super) enum Found {
     /// Whether the subscriber answers its router.
     Answers(bool),
-    /// The router left tries without a word: nothing about the subscriber.
+    /// The router left tries without a word, or did so several times just now: nothing about the subscriber.
     RouterSilent,
     /// It does not answer, and its router booted a moment ago: what it needs may not be there yet.
     TooEarly,
@@ -124,6 +124,9 @@ impl Look {
         let line = self.reach.line(self.tenant, self.router)?;
         if let Some(why) = line.is_rejected() {
             return Err(format!("not tried again yet: {why}"));
+        }
+        if line.is_resting() {
+            return Ok(Found::RouterSilent);
         }
         Ok(self.ping(&line, address).await.unwrap_or_else(|why| {
             self.note(&address.taken_out_of(&why));

@@ -47,6 +47,12 @@ impl Running {
         self.stop.cancel();
         self.task.await.unwrap().unwrap();
     }
+
+    /// Ends it wherever it is, as a kill would: nothing is given back.
+    pub(crate) async fn kill(self) {
+        self.task.abort();
+        drop(self.task.await);
+    }
 }
 
 pub(crate) fn now() -> Time {
@@ -137,6 +143,7 @@ impl Ground {
             login: Some(Login {
                 port: address.port(),
                 tls: false,
+                certificate: None,
                 secret,
                 manage: false,
                 enforce: false,

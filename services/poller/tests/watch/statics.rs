@@ -255,3 +255,70 @@ async fn many_who_are_silent_take_half_of_their_routers_places_and_delay_nobody_
     assert!(ground.figure("mastwatch_poller_static_pings_waiting") > 0.0);
     running.stop().await;
 }
+
+/// Its slot is given back, and then taken from one that was killed: whoever looks after the router says what it finds
+/// first, and that is never that somebody is down who answers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_router_that_passes_from_poller_to_poller_has_nobody_behind_it_told_down() {
+    const BEHIND: usize = 5;
+    let ground = Ground::lay().await;
+    let router = Router::start("127.0.0.1").await;
+    let mut nodes = vec![ground.router("core-1", router.address, "s3cret")];
+    let accounts: Vec<String> = (0..BEHIND).map(|n| format!("c-{n}")).collect();
+    for (n, account) in accounts.iter().enumerate() {
+        let address = format!("192.168.88.{n}");
+        router.state().alive.insert(address.clone());
+        ground.know(account, |person| person.static_address = Some(address)).await;
+        nodes.push(ground.subscriber(account, "core-1"));
+    }
+    ground.put(nodes).await;
+    let pace = [("static_every_s", "1"), ("takeover_after_ms", "1000")];
+    // Each time that somebody else looks after the router, all behind it are claimed to be up once more.
+    let are_claimed = async |times: usize| {
+        until(&format!("all are claimed {times} times"), Duration::from_secs(60), async || {
+            for account in &accounts {
+                if ground.claimed(account, "core-1").await.len() < times {
+                    return false;
+                }
+            }
+            true
+        })
+        .await;
+    };
+    let first = ground.start(&pace).await;
+    are_claimed(1).await;
+    let second = ground.start(&pace).await;
+    first.stop().await;
+    are_claimed(2).await;
+    let third = ground.start(&pace).await;
+    second.kill().await;
+    are_claimed(3).await;
+    let pings = || router.state().pinged.values().sum::<u32>();
+    let so_far = pings();
+    until("it is pinged by the last one", Duration::from_secs(60), async || {
+        pings() > so_far + 4 * BEHIND as u32
+    })
+    .await;
+    for account in &accounts {
+        let claims = ground.claimed(account, "core-1").await;
+        assert!(claims.iter().all(|claim| *claim == Claim::Up), "{account}: {claims:?}");
+        assert!(claims.len() <= 4, "{account}: {claims:?}");
+    }
+    assert!(router.state().logins <= 4, "one login for each that looks after it: {}", router.state().logins);
+    // And who goes then is told of, once.
+    router.state().alive.clear();
+    let downs = async |account: &str| {
+        ground.claimed(account, "core-1").await.iter().filter(|claim| **claim == Claim::Down).count()
+    };
+    for account in &accounts {
+        until(&format!("{account} is claimed down"), Duration::from_secs(60), async || {
+            downs(account).await > 0
+        })
+        .await;
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    for account in &accounts {
+        assert_eq!(downs(account).await, 1, "{account}");
+    }
+    third.stop().await;
+}

@@ -23,18 +23,20 @@ columns! {
         router: Uuid, state: &'static str, is_managed: bool, since: DateTime<Utc>, version: Option<Text<'a>>,
         findings: Value, obstacles: Value, changes: Value, change_count: i64, error: Option<Text<'a>>, event: Uuid,
         heard_at: DateTime<Utc>, kept_until: Option<DateTime<Utc>>, seq: i64, identity: Option<Text<'a>>,
-        board: Option<Text<'a>>,
+        board: Option<Text<'a>>, certificate_shown: Option<String>,
     }
     "insert into router_plan (tenant, router, state, is_managed, since, version, findings, obstacles, changes,
-         change_count, error, event, heard_at, kept_until, seq, identity, board)
+         change_count, error, event, heard_at, kept_until, seq, identity, board,
+         certificate_shown)
      select $1, * from unnest($2::uuid[], $3::text[], $4::bool[], $5::timestamptz[], $6::text[], $7::jsonb[],
          $8::jsonb[], $9::jsonb[], $10::bigint[], $11::text[], $12::uuid[], $13::timestamptz[], $14::timestamptz[],
-         $15::bigint[], $16::text[], $17::text[])
+         $15::bigint[], $16::text[], $17::text[], $18::text[])
      on conflict (tenant, router) do update set state = excluded.state, is_managed = excluded.is_managed,
          since = excluded.since, version = excluded.version, findings = excluded.findings,
          obstacles = excluded.obstacles, changes = excluded.changes, change_count = excluded.change_count,
          error = excluded.error, event = excluded.event, heard_at = excluded.heard_at,
-         kept_until = excluded.kept_until, seq = excluded.seq, identity = excluded.identity, board = excluded.board"
+         kept_until = excluded.kept_until, seq = excluded.seq, identity = excluded.identity, board = excluded.board,
+         certificate_shown = excluded.certificate_shown"
 }
 
 columns! {
@@ -96,6 +98,7 @@ impl<'a> Rows<'a> {
             plans.seq.push(number(told.heard.seq));
             plans.identity.push(some_text(plan.identity.as_ref()));
             plans.board.push(some_text(plan.board.as_ref()));
+            plans.certificate_shown.push(plan.certificate_shown.map(|shown| shown.to_string()));
         }
         plans.write(tenant, tx).await?;
         self.repairs.write(tenant, tx).await

@@ -282,6 +282,7 @@ fn fact(
             changes: d.several(3, change),
             change_count: u32::MAX,
             error: d.some(Dice::text),
+            certificate_shown: d.some(fingerprint),
         }),
         13 => Fact::Entitlement(EntitlementSaid { now: entitlement(d), by: d.text() }),
         14 => Fact::Enforcement(Enforcement::Router(RouterEnforcement {
@@ -561,9 +562,10 @@ fn node(d: &mut Dice, now: Time) -> Node {
         }),
         seen_by: d.some(Dice::node),
         claims,
-        login: d.some(|_| Login {
+        login: d.some(|d| Login {
             port: 8729,
             tls: true,
+            certificate: d.some(fingerprint),
             secret: Sealed("secret-key".into()),
             manage: true,
             enforce: true,
@@ -574,4 +576,8 @@ fn node(d: &mut Dice, now: Time) -> Node {
         maintenance: d.several(2, |d| Window { from: now, until: now.plus_ms(60_000), reason: d.text() }),
         origin: d.pick(&[Origin::File, Origin::Hand, Origin::Scout]),
     }
+}
+
+fn fingerprint(d: &mut Dice) -> Fingerprint {
+    Fingerprint(std::array::from_fn(|_| d.pick(&[0, 7, 255])))
 }

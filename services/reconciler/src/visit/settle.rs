@@ -121,7 +121,12 @@ impl Visitor {
                 (RepairOutcome::Unknown, Some(why)) => {
                     let plan = Plan { state: PlanState::Incomplete, error: Some(why.clone()), ..begun };
                     let incomplete = Some(Box::new(plan));
-                    return Err(Broken::Router { why, is_rejected: false, incomplete });
+                    return Err(Broken::Router {
+                        why,
+                        is_rejected: false,
+                        certificate_shown: None,
+                        incomplete,
+                    });
                 }
                 (RepairOutcome::Made | RepairOutcome::Found | RepairOutcome::Unknown, _) => {}
             }

@@ -68,6 +68,7 @@ impl Town {
             login: router.then(|| Login {
                 port: 8728,
                 tls: false,
+                certificate: None,
                 secret: Sealed("x".into()),
                 manage: false,
                 enforce: false,

@@ -9,7 +9,7 @@ use crate::{
     problem::{Position, did_you_mean},
     yaml::{Value, Yaml},
 };
-use events::{DeviceClass, NodeKind, Owner, Probe, Tier, Time, Watch, Window};
+use events::{DeviceClass, Fingerprint, NodeKind, Owner, Probe, Tier, Time, Watch, Window};
 use std::net::IpAddr;
 
 /// How deep groups may nest.
@@ -439,15 +439,41 @@ impl Reader<'_> {
 
     fn login(&mut self, fields: &Fields<'_, '_>) -> Option<LoginEntry> {
         let entry = fields.get("login")?;
-        let login =
-            self.fields(&entry.value, "a login", &["user", "password", "port", "tls", "manage", "enforce"])?;
+        let login = self.fields(
+            &entry.value,
+            "a login",
+            &["user", "password", "port", "tls", "certificate", "manage", "enforce"],
+        )?;
         let tls = self.switch(&login, "tls").unwrap_or(false);
+        let certificate = self.certificate(&login, tls);
         let port = self.number(&login, "port", 1, u16::MAX).unwrap_or(if tls { 8729 } else { 8728 });
         let manage = self.switch(&login, "manage").unwrap_or(false);
         let enforce = self.switch(&login, "enforce").unwrap_or(false);
         let user = self.required_secret(&login, "user");
         let password = self.required_secret(&login, "password");
-        Some(LoginEntry { user: user?, password: password?, port, tls, manage, enforce })
+        Some(LoginEntry { user: user?, password: password?, port, tls, certificate, manage, enforce })
+    }
+
+    /// The certificate that a router must show; without TLS it shows none.
+    fn certificate(&mut self, login: &Fields<'_, '_>, tls: bool) -> Option<Fingerprint> {
+        let (at, text) = self.optional_text(login, "certificate", TEXT_MAX)?;
+        if !tls {
+            self.note(
+                at,
+                "`certificate` without TLS: the router would show none".into(),
+                Some("write `tls: on` beside it"),
+            );
+            return None;
+        }
+        let fingerprint = text.parse();
+        if let Err(error) = &fingerprint {
+            self.note(
+                at,
+                format!("`certificate`: {error}"),
+                Some("`mastwatch router plan` shows which one the router has"),
+            );
+        }
+        fingerprint.ok()
     }
 
     fn webhook(&mut self, fields: &Fields<'_, '_>) -> Option<WebhookEntry> {

@@ -12,6 +12,7 @@ use super::link::{self, Shared};
 use super::{ConnectError, LoginForm, Options, Phase, ProtocolError, after, is_closed};
 use crate::command::{Trap, fatal_text};
 use crate::login::Credentials;
+use crate::tls;
 use crate::value::printable;
 use crate::wire::{Decoder, Sentence};
 
@@ -84,7 +85,14 @@ fn connect_error(source: io::Error, began: Instant) -> ConnectError {
 }
 
 fn handshake_error(source: io::Error) -> ConnectError {
-    if is_closed(source.kind()) { ConnectError::Closed } else { ConnectError::Tls { source } }
+    if is_closed(source.kind()) { ConnectError::Closed } else { tls_error(source) }
+}
+
+fn tls_error(source: io::Error) -> ConnectError {
+    match tls::unvouched(&source) {
+        Some(why) => ConnectError::Certificate(why),
+        None => ConnectError::Tls { source },
+    }
 }
 
 /// Logs in over `stream` and starts the session's two tasks.
@@ -215,7 +223,7 @@ fn transfer_error(source: io::Error) -> ConnectError {
     if is_closed(source.kind()) {
         ConnectError::Closed
     } else if source.kind() == io::ErrorKind::InvalidData {
-        ConnectError::Tls { source } // In TLS 1.3 a certificate may be refused as late as here.
+        tls_error(source) // In TLS 1.3 the router may refuse us as late as here.
     } else {
         ConnectError::Unreachable { source }
     }

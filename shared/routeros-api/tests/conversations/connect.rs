@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::peer::{Peer, SOON, accept, brisk, connecting, listening, nms, refusing};
 use routeros_api::login::challenge_response;
 use routeros_api::session::{LoginForm, Phase, ProtocolError};
-use routeros_api::tls::Tls;
+use routeros_api::tls::{Fingerprint, Tls, Unvouched};
 use routeros_api::wire::Sentence;
 use routeros_api::{Command, ConnectError, Options, Session};
 use tokio::io::AsyncWriteExt;
@@ -210,6 +210,7 @@ async fn the_source_address_is_ours_to_choose_and_ours_to_get_wrong() {
 /// A router's key pair, and a server that speaks TLS with it.
 struct TlsRouter {
     pem: String,
+    fingerprint: Fingerprint,
     acceptor: tokio_rustls::TlsAcceptor,
 }
 
@@ -224,7 +225,8 @@ impl TlsRouter {
             .with_no_client_auth()
             .with_single_cert(vec![key.cert.der().clone()], private)
             .unwrap();
-        Self { pem: key.cert.pem(), acceptor: std::sync::Arc::new(config).into() }
+        let fingerprint = Fingerprint::of(key.cert.der());
+        Self { pem: key.cert.pem(), fingerprint, acceptor: std::sync::Arc::new(config).into() }
     }
 
     async fn met_with(&self, tls: Tls) -> Result<Session, ConnectError> {
@@ -267,10 +269,42 @@ async fn a_router_with_the_right_certificate_is_trusted_and_another_is_not() {
     ];
     for (router, tls, case) in refusals {
         let refused = router.met_with(tls).await;
-        assert!(matches!(refused, Err(ConnectError::Tls { .. })), "{case}: {refused:?}");
+        let Err(ConnectError::Certificate(why)) = refused else { panic!("{case}: {refused:?}") };
+        assert_eq!(why.shown(), router.fingerprint, "{case}");
     }
     let by_address = TlsRouter::named("127.0.0.1");
     assert!(by_address.met_with(Tls::signed_by(by_address.pem.as_bytes(), None).unwrap()).await.is_ok());
+}
+
+/// What the operator needs to decide is in the error: the certificate that was pinned and the one that was shown.
+#[tokio::test]
+async fn a_pinned_fingerprint_is_taken_and_a_changed_one_names_both() {
+    let (before, after) = (TlsRouter::named("router"), TlsRouter::named("router"));
+    assert!(before.met_with(Tls::known_by(before.fingerprint).unwrap()).await.is_ok());
+    let Err(ConnectError::Certificate(why)) =
+        after.met_with(Tls::known_by(before.fingerprint).unwrap()).await
+    else {
+        panic!("it was let in");
+    };
+    assert_eq!(why, Unvouched::Changed { pinned: before.fingerprint, shown: after.fingerprint });
+    let words = why.to_string();
+    assert!(
+        words.contains(&before.fingerprint.to_string()) && words.contains(&after.fingerprint.to_string())
+    );
+    let Err(ConnectError::Certificate(why)) = after.met_with(Tls::nobody().unwrap()).await else {
+        panic!("it was let in");
+    };
+    assert_eq!(why, Unvouched::Unknown { shown: after.fingerprint });
+}
+
+/// A session under other trust is begun anew, one under the same goes on.
+#[test]
+fn two_that_trust_the_same_are_equal() {
+    let (one, other) = (Fingerprint([1; 32]), Fingerprint([2; 32]));
+    assert_eq!(Tls::known_by(one).unwrap(), Tls::known_by(one).unwrap());
+    assert_ne!(Tls::known_by(one).unwrap(), Tls::known_by(other).unwrap());
+    assert_ne!(Tls::known_by(one).unwrap(), Tls::nobody().unwrap());
+    assert_ne!(Tls::insecure().unwrap(), Tls::nobody().unwrap());
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::peer::{A_MOMENT, Peer, SOON, accept, brisk, listening, nms, refusing};
 use futures::future::join_all;
+use routeros_api::pool::Circuit;
 use routeros_api::question::{Identity, Ping};
 use routeros_api::session::Lost;
 use routeros_api::wire::Sentence;
@@ -138,6 +139,53 @@ async fn after_some_failures_nothing_is_tried_for_a_while_and_a_knock_tries_at_o
         assert!(router.knock(SOON).await.is_ok());
         assert!(router.call(&print(), SOON).await.is_ok(), "it is there for everyone now");
     }
+}
+
+/// Many ask at the moment when the wait is over: the circuit is half-open for one attempt, whatever comes of it.
+#[tokio::test]
+async fn half_open_lets_exactly_one_attempt_through_however_many_ask() {
+    let (closed, address) = refusing();
+    let wait = Duration::from_millis(400);
+    let policy = Policy { wait_min: wait, wait_max: wait, ..quick() };
+    let router = Router::new(target(address), policy);
+    while router.standing().circuit != Circuit::Open {
+        assert!(router.call(&print(), SOON).await.is_err());
+    }
+    let before = router.standing().attempts_count;
+    tokio::time::sleep(wait).await;
+    let command = print();
+    let replies = join_all((0..50).map(|_| router.call(&command, SOON))).await;
+    assert!(replies.iter().all(|reply| matches!(reply, Err(RouterError::Connect(_)))), "{replies:?}");
+    assert_eq!((router.standing().attempts_count, router.standing().circuit), (before + 1, Circuit::Open));
+    assert!(matches!(router.call(&command, SOON).await, Err(RouterError::NotTried { .. })));
+
+    tokio::time::sleep(wait).await;
+    tokio::spawn(serve(closed.listen(8).unwrap(), Duration::from_millis(1), Arc::default()));
+    let replies = join_all((0..50).map(|_| router.call(&command, SOON))).await;
+    assert!(replies.iter().all(Result::is_ok), "{replies:?}");
+    let standing = router.standing();
+    assert_eq!((standing.attempts_count, standing.logins_count), (before + 2, 1));
+    assert_eq!(standing.circuit, Circuit::Closed);
+}
+
+#[tokio::test]
+async fn while_the_one_attempt_is_under_way_the_circuit_is_half_open() {
+    let (listener, address) = listening().await;
+    let policy = Policy { opens_after_failures: 1, ..quick() };
+    let router = Router::new(target(address), policy);
+    let command = print();
+    let (refused, ()) = tokio::join!(router.call(&command, SOON), async { drop(accept(&listener).await) });
+    assert!(matches!(refused, Err(RouterError::Connect(_))), "{refused:?}");
+    assert_eq!(router.standing().circuit, Circuit::Open);
+    let (known, ()) = tokio::join!(router.knock(SOON), async {
+        let mut peer = accept(&listener).await;
+        assert_eq!(router.standing().circuit, Circuit::HalfOpen);
+        peer.welcome().await;
+        let asked = peer.hear().await;
+        assert_eq!(router.standing().circuit, Circuit::Closed);
+        peer.done(&asked).await;
+    });
+    assert!(known.is_ok());
 }
 
 #[tokio::test]

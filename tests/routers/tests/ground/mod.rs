@@ -4,14 +4,16 @@
 
 pub(crate) mod billing;
 pub(crate) mod gate;
+pub(crate) mod poll;
+pub(crate) mod wire;
 
 use domain::scout::Seen;
 use embedded::{Nats, Temporary};
 use events::{
-    Access, AccessSaid, DeviceClass, EventId, Fact, Group, GroupMode, Health, HealthKind, HealthSaid, Heard,
-    Inventory, Login, Member, Node, NodeHealth, NodeId, NodeKind, Noun, Order, OrderId, OrderSaid, Plan,
-    PlanState, Policy, Repair, Revision, RevisionSource, Say, Scan, SeenDevice, Sighting, Signal, TenantId,
-    Tier, Time,
+    Access, AccessSaid, DeviceClass, EventId, Fact, Fingerprint, Group, GroupMode, Health, HealthKind,
+    HealthSaid, Heard, Inventory, Login, Member, Node, NodeHealth, NodeId, NodeKind, Noun, Order, OrderId,
+    OrderSaid, Plan, PlanState, Policy, Repair, Revision, RevisionSource, Say, Scan, SeenDevice, Sighting,
+    Signal, TenantId, Tier, Time, Watch,
 };
 use kit::{
     Filter, From, Log, LogConfig, Outgoing, Service,
@@ -49,6 +51,10 @@ pub(crate) struct Ground {
     enforce: AtomicBool,
     /// What every reconciler is told beside what each test tells it.
     more: Mutex<Vec<(String, String)>>,
+    /// The certificate that routers must show.
+    certificate: Mutex<Option<Fingerprint>>,
+    /// How routers are watched.
+    watch: Mutex<Option<Watch>>,
 }
 
 /// A running reconciler.
@@ -102,11 +108,23 @@ impl Ground {
             revision: AtomicU64::new(0),
             enforce: AtomicBool::new(false),
             more: Mutex::default(),
+            certificate: Mutex::default(),
+            watch: Mutex::default(),
         };
         let said = AccessSaid { now: Access::Keys(wrapped), by: "test".into() };
         ground.say(vec![Fact::Access(said)]).await;
         ground.blind_for(0).await;
         ground
+    }
+
+    /// Tells every reconciler that is started from now on this, too.
+    pub(crate) fn tell(&self, key: &str, value: &str) {
+        self.more.lock().unwrap().push((key.to_owned(), value.to_owned()));
+    }
+
+    /// The certificate that routers must show, from the next import on.
+    pub(crate) fn pin(&self, certificate: Option<Fingerprint>) {
+        *self.certificate.lock().unwrap() = certificate;
     }
 
     /// A router that booted less than this ago is blind.
@@ -204,16 +222,18 @@ impl Ground {
                     needs.push(Group { mode: GroupMode::All, members });
                 });
             }
-            if let Some(router) = network.router_indices().find(|router| id_of(*router) == id) {
-                let address = address(router);
+            if let Some(at) = network.router_indices().find(|router| id_of(*router) == id) {
+                let address = address(at);
                 things.push(Node {
                     address: Some(address.ip()),
+                    watch: *self.watch.lock().unwrap(),
                     kind: NodeKind::Device { class: DeviceClass::Router },
                     tier: if needs.is_empty() { Tier::Core } else { Tier::Sector },
                     needs,
                     login: Some(Login {
                         port: address.port(),
-                        tls: false,
+                        tls: network.router(at).tls,
+                        certificate: *self.certificate.lock().unwrap(),
                         secret: self.keys.seal_login(Field::Login(id), "nms", "s3cret"),
                         manage,
                         enforce: self.enforce.load(Ordering::Relaxed),
