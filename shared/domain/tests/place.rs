@@ -76,7 +76,8 @@ fn a_subscriber_is_where_his_antenna_is_and_not_where_his_sessions_end() {
 #[test]
 fn members_of_a_group_come_before_those_of_groups_within_it() {
     let inner = Member::Group(all(&[1]));
-    let group = Group { mode: GroupMode::Any, members: vec![inner, Member::Node(id(2)), Member::Node(id(0))] };
+    let group =
+        Group { mode: GroupMode::Any, members: vec![inner, Member::Node(id(2)), Member::Node(id(0))] };
     let last = node(3, None, vec![group, all(&[4])]);
     assert_eq!(ways_up(&last), [2, 0, 1, 4].map(id));
 }
