@@ -47,11 +47,16 @@ impl Ground {
 
     /// A subscriber who is in the books, and not in the played network.
     pub(crate) async fn subscriber(&self, account: &str, person: Person) {
+        self.subscriber_at("core", account, person).await;
+    }
+
+    /// The same of one of many routers.
+    pub(crate) async fn subscriber_at(&self, router: &str, account: &str, person: Person) {
         let id = self.id(account);
         let node = Node {
             kind: NodeKind::Subscriber,
             tier: Tier::Subscriber,
-            seen_by: Some(self.id("core")),
+            seen_by: Some(self.id(router)),
             ..self.node(account)
         };
         self.lay_down(vec![Inventory::Node(Arc::new(node))]).await;
