@@ -1,6 +1,8 @@
 //! Where nodes are: a function of the inventory, whatever the order in which it was laid down, and however much of it
 //! is looked at.
 
+#![allow(clippy::unwrap_used)] // Helpers of tests fail the test.
+
 use domain::{Graph, graph::ways_up};
 use events::{DeviceClass, Group, GroupMode, Member, Node, NodeId, NodeKind, SiteId, TenantId, Tier};
 use proptest::prelude::*;

@@ -6,9 +6,12 @@ mod ground;
 
 use events::{EnforcementState, Entitled, Noun, ServiceState};
 use ground::{Ground, billing::person, until, writes, writes_at};
-use lab::{Lab, Settings, network::RouterIndex};
+use lab::{
+    Lab, Settings,
+    network::{Habits, RouterIndex},
+};
 use routeros_api::{Command, Credentials, Options, Policy, Router, Target};
-use routers::{PATIENCE, ROUTER, many, session, session_at};
+use routers::{PATIENCE, ROUTER, many, network_of, session, session_at};
 use std::{sync::Arc, time::Duration};
 
 const VERSION: &str = "7.16.2 (stable)";
@@ -168,6 +171,48 @@ async fn who_may_dial_in_at_any_of_several_routers_is_known_at_each_and_cut_off_
         [2, 2, 0],
         "added and disabled, at each"
     );
+    running.stop().await;
+    lab.stop().await;
+}
+
+/// Who lives in RADIUS and dials in though he is suspended is cut off at once when his router says so, and not at its
+/// next turn; whoever dials in without end orders one look in a while.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_suspended_and_dials_in_again_is_cut_off_at_once_and_one_look_is_ordered_in_a_while() {
+    let radius = Habits { radius: true, ..Habits::default() };
+    let settings = Settings { time_scale: 100.0, ..Settings::default() };
+    let lab = Lab::start(network_of(VERSION, radius, 1), settings).await.unwrap();
+    let ground = allowed(&lab, "86400").await;
+    ground.configure(&[("DIALLED_IN_EVERY_S", "5")]);
+    let running = ground.start(NOWHERE).await;
+    let cuts = || lab.counters().0.calls.get("/ppp/active/remove").copied().unwrap_or_default();
+    let ordered = |outcome: &str| ground.figure("mastwatch_reconciler_dialled_in_total", outcome);
+    let hand = session(&lab).await.unwrap();
+    let is_back = async || until("the subscriber has dialled in", async || is_on(&hand, "ada").await).await;
+
+    // One who is served orders nothing.
+    is_back().await;
+    ground.dialled_in("core", "ada").await;
+    ground.set("acct-ada", ServiceState::Suspended).await;
+    ground.enforced("acct-ada", EnforcementState::Partly).await;
+    assert_eq!(cuts(), 1);
+    is_back().await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!((cuts(), ordered("ordered")), (1, 0.0), "its router's next turn is a day away");
+
+    for count in [2, 3] {
+        is_back().await;
+        ground.dialled_in("core", "ada").await;
+        until("the session is ended", async || cuts() == count).await;
+        is_back().await;
+        for _ in 0..3 {
+            ground.dialled_in("core", "ada").await;
+        }
+        let soon = 3.0 * (count - 1) as f64;
+        until("the rest comes too soon", async || ordered("too_soon") == soon).await;
+        assert_eq!((cuts(), ordered("\"ordered\"")), (count, (count - 1) as f64));
+        tokio::time::sleep(Duration::from_secs(5)).await;
+    }
     running.stop().await;
     lab.stop().await;
 }

@@ -2,9 +2,9 @@
 
 use super::{Ground, until};
 use events::{
-    Cutting, Enforcement, EnforcementState, Entitled, Entitlement, EntitlementSaid, Fact, Group, GroupMode,
-    Inventory, Member, Node, NodeKind, Noun, Order, PlanDigest, RouterEnforcement, RouterEnforcementState,
-    ServiceState, SubscriberEnforcement, Tier,
+    About, Claim, Cutting, Enforcement, EnforcementState, Entitled, Entitlement, EntitlementSaid, Fact,
+    Group, GroupMode, Inventory, Member, Node, NodeKind, Noun, Order, PlanDigest, RouterEnforcement,
+    RouterEnforcementState, ServiceState, Signal, SignalSource, SubscriberEnforcement, Tier,
 };
 use lab::{Lab, network::Sight};
 use std::{
@@ -103,6 +103,22 @@ impl Ground {
             address: address.map(|address| self.keys.address_key(id, address)),
             ..self.entitled(account, ServiceState::Active)
         }
+    }
+
+    /// A router's script says that a user has dialled in.
+    pub(crate) async fn dialled_in(&self, router: &str, user: &str) {
+        let router = self.id(router);
+        let signal = Signal {
+            about: About::Session(self.keys.look_up(router, SessionKind::Ppp, user)),
+            says: Claim::Up,
+            source: SignalSource::Ppp,
+            sender: Some(router),
+            boot: None,
+            seq: None,
+            sealed_name: None,
+            detail: None,
+        };
+        self.say(vec![Fact::Signal(signal)]).await;
     }
 
     /// Says what subscribers are entitled to.
