@@ -201,7 +201,8 @@ async fn incidents_health_and_inventory_are_answered_from_stored_state() {
     };
     assert_eq!(of("tier=sector").await, 4);
     assert_eq!(of("kind=subscriber").await, 16);
-    assert_eq!(of("site=tower-1").await, 1);
+    // The tower, its two sectors and their eight subscribers, though only the tower names the site.
+    assert_eq!(of("site=tower-1").await, 11);
     assert_eq!(of("text=TOWER-1").await, 3);
     assert_eq!(of("text=100%25").await, 0, "nothing in it is a pattern");
     assert_eq!(read(g.get(&token, "/api/v1/inventory/nodes?limit=0")).await.0, 400);
@@ -210,6 +211,7 @@ async fn incidents_health_and_inventory_are_answered_from_stored_state() {
     assert_eq!(sites["items"].as_array().unwrap().len(), 1);
     let (_, customer) = read(g.get(&token, "/api/v1/inventory/nodes/c-000001")).await;
     assert_eq!(customer["owner_account"], "c-000001");
+    assert!(customer["site_name"].is_string() && customer["site_inherited"] == true, "{customer:#}");
     assert_eq!(customer["groups"][0]["members"][0]["file_id"], "tower-1-sector-1");
     let (_, core) = read(g.get(&token, "/api/v1/inventory/nodes/core-1")).await;
     assert_eq!(core["subscribers_below"], 16);

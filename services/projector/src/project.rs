@@ -2,12 +2,14 @@
 
 use crate::MODEL;
 use crate::parts::Parts;
-use crate::rows::{HEARS, Rows};
+use crate::rows::{HEARS, Rows, place};
 use events::{Fact, Noun, Revision, RevisionSource, SuspicionKind, TenantId};
 use kit::postgres::{as_tenant, move_position};
 use kit::projection::{Chunk, Project, Told};
 use prometheus_client::metrics::counter::Counter;
 use sqlx::{PgConnection, PgPool};
+use std::collections::BTreeSet;
+use uuid::Uuid;
 
 /// How many parts of an import are held at a time: 1 MiB, as a part is at most 64 KiB.
 const PARTS_AT_ONCE: usize = 16;
@@ -37,18 +39,20 @@ impl<P: Parts> ReadModels<P> {
         tenant: TenantId,
         told: &[&Told],
     ) -> sqlx::Result<()> {
-        let mut rows = Rows::default();
+        let (mut rows, mut moved) = (Rows::default(), BTreeSet::new());
         for told in told {
             rows.take(told);
             if let Fact::Revision(Revision { source: RevisionSource::Parts { digest, count }, .. }) =
                 &told.heard.fact
             {
                 // What was said before the revision is written before its things, what follows after them.
-                std::mem::take(&mut rows).write(tenant, tx).await?;
-                self.write_parts(tx, (tenant, told), digest, *count).await?;
+                moved.append(&mut std::mem::take(&mut rows).write(tenant, tx).await?);
+                moved.append(&mut self.write_parts(tx, (tenant, told), digest, *count).await?);
             }
         }
-        rows.write(tenant, tx).await
+        moved.append(&mut rows.write(tenant, tx).await?);
+        // Once for all of it: in a large import what is needed may come after what needs it.
+        place::settle(tenant.0, &moved, tx).await
     }
 
     async fn write_parts(
@@ -57,7 +61,8 @@ impl<P: Parts> ReadModels<P> {
         (tenant, revision): (TenantId, &Told),
         digest: &str,
         count: u32,
-    ) -> sqlx::Result<()> {
+    ) -> sqlx::Result<BTreeSet<Uuid>> {
+        let mut moved = BTreeSet::new();
         for first in (0..count).step_by(PARTS_AT_ONCE) {
             let numbers = (first..count).take(PARTS_AT_ONCE);
             let held =
@@ -66,9 +71,9 @@ impl<P: Parts> ReadModels<P> {
             for thing in held.iter().flat_map(|part| &part.things) {
                 rows.take_thing(revision, thing);
             }
-            rows.write(tenant, tx).await?;
+            moved.append(&mut rows.write(tenant, tx).await?);
         }
-        Ok(())
+        Ok(moved)
     }
 }
 

@@ -11,6 +11,7 @@ mod downtime;
 mod enforcement;
 mod incident;
 mod inventory;
+pub(crate) mod place;
 mod repair;
 mod sighting;
 mod telling;
@@ -19,6 +20,8 @@ use crate::value::{at, number};
 use events::{Fact, Inventory, Noun, TenantId};
 use kit::projection::Told;
 use sqlx::PgConnection;
+use std::collections::BTreeSet;
+use uuid::Uuid;
 
 /// What the read models are made of. Asks, answers and timers leave no rows: what they lead to does.
 ///
@@ -87,6 +90,7 @@ pub(crate) async fn delete(
 pub fn statements() -> Vec<&'static str> {
     [
         inventory::STATEMENTS,
+        place::STATEMENTS,
         belief::STATEMENTS,
         downtime::STATEMENTS,
         incident::STATEMENTS,
@@ -156,14 +160,15 @@ impl<'a> Rows<'a> {
         self.inventory.take(revision, thing);
     }
 
-    /// Writes what was taken, in a transaction that is already about `tenant`.
+    /// Writes what was taken, in a transaction that is already about `tenant`. Gives the nodes of which, and of what is
+    /// below them, [`place::settle`] is to work out where they are.
     ///
     /// # Errors
     ///
     /// When Postgres refuses or is gone; the transaction is lost.
-    pub(crate) async fn write(self, tenant: TenantId, tx: &mut PgConnection) -> sqlx::Result<()> {
+    pub(crate) async fn write(self, tenant: TenantId, tx: &mut PgConnection) -> sqlx::Result<BTreeSet<Uuid>> {
         let id = tenant.0;
-        self.inventory.write(id, tx).await?;
+        let moved = self.inventory.write(id, tx).await?;
         self.belief.write(id, tx).await?;
         self.downtime.write(id, tx).await?;
         self.incidents.write(id, tx).await?;
@@ -172,7 +177,7 @@ impl<'a> Rows<'a> {
         self.repairs.write(id, tx).await?;
         self.enforcement.write(id, tx).await?;
         self.sightings.write(id, tx).await?;
-        let Some(last) = self.last else { return Ok(()) };
+        let Some(last) = self.last else { return Ok(moved) };
         sqlx::query(PROJECTED)
             .bind(id)
             .bind(i32::from(events::partition_of(tenant)))
@@ -180,7 +185,7 @@ impl<'a> Rows<'a> {
             .bind(at(last.heard.heard))
             .execute(tx)
             .await?;
-        Ok(())
+        Ok(moved)
     }
 }
 

@@ -304,3 +304,85 @@ async fn a_claim_about_nobody_is_parked_until_somebody_has_it() {
     read_on(&db, &history, 1).await;
     assert_eq!(parked().await, 0);
 }
+
+/// Requirements, R20: whatever is moved, added or taken out, each node is where domain says, and so are those below it
+/// of whom nothing was said.
+#[tokio::test]
+async fn nodes_are_where_domain_says_however_the_network_changes() {
+    use domain::Graph;
+    use events::{
+        DeviceClass, Fact, Group, GroupMode, Inventory, Member, Node, NodeId, NodeKind, SiteId, Tier, Time,
+    };
+    let db = Database::new().await;
+    let tenant = TenantId::of("hillside");
+    let t = Time::from_ms(1_795_000_000_000);
+    let id = |n: u64| NodeId(uuid::Uuid::from_u128(u128::from(n) << 100 | 7));
+    let (mut dice, mut now) = (Dice::new(20), std::collections::BTreeMap::new());
+    let mut history = History { told: vec![], parts: Default::default() };
+    let mut inherited = 0;
+    for round in 0..12_u64 {
+        for _ in 0..if round == 0 { 60 } else { 4 } {
+            let n = dice.below(60);
+            let thing = if round > 0 && dice.chance(15) {
+                now.remove(&id(n));
+                Inventory::NodeRemoved { id: id(n) }
+            } else {
+                let mut group = |depth: bool| {
+                    let mut members: Vec<Member> =
+                        (0..=dice.below(2)).map(|_| Member::Node(id(dice.below(60)))).collect();
+                    if depth {
+                        let inner = (0..=dice.below(1)).map(|_| Member::Node(id(dice.below(60)))).collect();
+                        members.insert(0, Member::Group(Group { mode: GroupMode::All, members: inner }));
+                    }
+                    Group { mode: GroupMode::All, members }
+                };
+                let needs = vec![group(n % 3 == 0), group(false)];
+                let node = Arc::new(Node {
+                    id: id(n),
+                    file_id: n.to_string(),
+                    name: n.to_string(),
+                    kind: NodeKind::Device { class: DeviceClass::Other },
+                    tier: Tier::Station,
+                    site: dice.chance(15).then(|| SiteId(uuid::Uuid::from_u128(u128::from(dice.below(5))))),
+                    needs,
+                    address: None,
+                    watch: None,
+                    seen_by: None,
+                    claims: vec![],
+                    login: None,
+                    plan: None,
+                    owner: None,
+                    maintenance: vec![],
+                    origin: events::Origin::default(),
+                });
+                now.insert(id(n), Arc::clone(&node));
+                Inventory::Node(node)
+            };
+            let seq = history.told.len() as u64 + 1;
+            let fact = Fact::Inventory(thing);
+            history.told.push(told(Heard {
+                seq,
+                id: events::EventId::default(),
+                tenant,
+                heard: t,
+                at: t,
+                fact,
+            }));
+        }
+        read_on(&db, &history, round).await;
+        let mut graph = Graph::default();
+        now.values().for_each(|node| _ = graph.put(Arc::clone(node)));
+        graph.knit();
+        let mut tx = db.pool.begin().await.unwrap();
+        as_tenant(&mut tx, tenant).await.unwrap();
+        let rows: Vec<(uuid::Uuid, Option<uuid::Uuid>, Option<uuid::Uuid>)> =
+            sqlx::query_as("select id, site, at_site from node").fetch_all(&mut *tx).await.unwrap();
+        assert_eq!(rows.len(), now.len());
+        for (id, own, at) in rows {
+            let site = graph.site_of(graph.index_of(NodeId(id)).unwrap());
+            assert_eq!(at, site.map(|site| site.0), "round {round}, node {id}");
+            inherited += usize::from(own.is_none() && at.is_some());
+        }
+    }
+    assert!(inherited > 100, "{inherited}");
+}

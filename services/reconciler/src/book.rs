@@ -2,7 +2,9 @@
 
 use crate::ledger::{Ledger, Wanted};
 use domain::{Graph, enforce::Hold};
-use events::{EventId, Fact, Heard, NodeId, Noun, SeenDevice, Sighting, SightingId, TenantId, Time, slot_of};
+use events::{
+    ClaimKey, EventId, Fact, Heard, NodeId, Noun, SeenDevice, Sighting, SightingId, TenantId, Time, slot_of,
+};
 use kit::{Log, Slots};
 use roster::Roster;
 use std::{
@@ -109,6 +111,13 @@ impl Book {
             .get(&tenant)
             .and_then(|ledger| self.roster.look(tenant, |network| ledger.wanted(network, router)));
         wanted.unwrap_or_default()
+    }
+
+    /// Whose session is claimed under `key`, and the routers that may hold it, if he is not to be served.
+    pub(crate) fn unserved(&self, tenant: TenantId, key: ClaimKey) -> Option<(NodeId, BTreeSet<NodeId>)> {
+        let ledgers = self.ledgers();
+        let ledger = ledgers.get(&tenant)?;
+        self.roster.look(tenant, |network| ledger.unserved(network, key))?
     }
 
     /// Who was cut off at a router after a time.

@@ -29,6 +29,9 @@ pub struct Config {
     /// How often each router is held against what its subscribers are entitled to, seconds: the time between two
     /// looks is two thirds to four thirds of it.
     pub enforce_every_s: u64,
+    /// For how long after a look that was ordered because a subscriber dialled in who is not to be served no further one
+    /// is ordered for him, seconds.
+    pub dialled_in_every_s: u64,
     /// Whether subscribers may be cut off at all: the switch of this installation. Everything else goes on.
     pub cutting: bool,
     /// The most subscribers that are cut off at one router within `enforce_every_s` unless somebody confirms it.
@@ -66,6 +69,7 @@ impl Default for Config {
             check_certificate: false,
             every_s: 2_700,
             enforce_every_s: 900,
+            dialled_in_every_s: 60,
             cutting: true,
             cut_most: Bound::default().count_max,
             cut_most_percent: Bound::default().percent_max,
@@ -97,6 +101,7 @@ impl Section for Config {
         check.holds(is_good, "push_url", "is like `http://10.0.0.5:8081`, without a slash at its end");
         check.within("every_s", self.every_s, 1..=86_400);
         check.within("enforce_every_s", self.enforce_every_s, 1..=86_400);
+        check.within("dialled_in_every_s", self.dialled_in_every_s, 1..=86_400);
         check.within("cut_most", self.cut_most as u64, 0..=100_000);
         check.within("cut_most_percent", self.cut_most_percent as u64, 0..=100);
         check.within("netwatch_every_s", u64::from(self.netwatch_every_s), 1..=3_600);
@@ -162,6 +167,7 @@ mod tests {
             ("SCAN_DEVICES_MAX", "0"),
             ("RETRY_MOST_S", "1"),
             ("ENFORCE_EVERY_S", "0"),
+            ("DIALLED_IN_EVERY_S", "0"),
             ("CUT_MOST_PERCENT", "101"),
         ] {
             let wrong = given(&[(&format!("MASTWATCH_RECONCILER__{key}"), value)]).unwrap_err();

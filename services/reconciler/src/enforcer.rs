@@ -222,6 +222,9 @@ impl Enforcer {
                     break;
                 }
             }
+            if !outcomes.contains_key(n) {
+                look.all[*n].was_made();
+            }
         }
         Ok(())
     }

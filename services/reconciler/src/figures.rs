@@ -23,6 +23,13 @@ pub(crate) struct RepairEnded {
     pub(crate) outcome: &'static str,
 }
 
+/// What followed from the word that somebody dialled in who is not to be served.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct DialledIn {
+    /// `ordered`: a look; `too_soon`: one was a moment ago, or too many are remembered.
+    pub(crate) outcome: &'static str,
+}
+
 /// How a scan ended.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct ScanEnded {
@@ -64,6 +71,8 @@ pub(crate) struct Figures {
     pub(crate) cuts: Counter,
     /// Subscribers who would be cut off and are held back.
     pub(crate) held: Gauge,
+    /// Words that somebody dialled in who is not to be served.
+    pub(crate) dialled_in: Family<DialledIn, Counter>,
     /// Persons whose user name or address was opened.
     pub(crate) persons: Counter,
     /// Changes of routers.
@@ -104,6 +113,8 @@ impl Figures {
                 .counters("enforcements", "Looks at what routers show of what subscribers are entitled to"),
             cuts: metrics.counter("cuts", "Subscribers who were cut off, or whose session was ended"),
             held: metrics.gauge("cuts_held", "Subscribers who would be cut off and are held back"),
+            dialled_in: metrics
+                .counters("dialled_in", "Words that somebody dialled in who is not to be served"),
             persons: metrics.counter("persons_opened", "Persons whose user name or address was opened"),
             repairs: metrics.counters("repairs", "Changes of routers that were made or tried"),
             differences: metrics

@@ -5,8 +5,9 @@
 
 use domain::Network;
 use events::{
-    Cutting, Enforcement, EnforcementState, Entitled, Entitlement, EventId, Fact, Group, Heard, Member, Node,
-    NodeId, RouterEnforcement, RouterEnforcementState, ServiceState, SubscriberEnforcement, Time,
+    ClaimKey, Cutting, Enforcement, EnforcementState, Entitled, Entitlement, EventId, Fact, Group, Heard,
+    Member, Node, NodeId, RouterEnforcement, RouterEnforcementState, ServiceState, SubscriberEnforcement,
+    Time,
 };
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -122,6 +123,16 @@ impl Ledger {
             })
         };
         self.said.iter().filter_map(wanted).collect()
+    }
+
+    /// Whose session is claimed under `key`, and the routers that may hold it, if he is not to be served.
+    pub(crate) fn unserved(&self, network: &Network, key: ClaimKey) -> Option<(NodeId, BTreeSet<NodeId>)> {
+        let graph = &network.graph;
+        let subscriber = graph.node(graph.index_of_claim(key)?)?;
+        match self.said.get(&subscriber.id)?.entitled.state {
+            ServiceState::Suspended | ServiceState::Ended => Some((subscriber.id, routers_of(subscriber))),
+            ServiceState::Active | ServiceState::Released => None,
+        }
     }
 
     /// Who was cut off at a router after a time.

@@ -8,6 +8,7 @@
 
 mod book;
 mod config;
+mod dialled;
 mod enforced;
 mod enforcer;
 mod figures;
@@ -24,6 +25,7 @@ mod visit;
 pub use crate::config::Config;
 use crate::{
     book::Book,
+    dialled::Dialled,
     enforcer::Enforcer,
     figures::Figures,
     orders::{Ordered, Orders},
@@ -110,6 +112,7 @@ pub async fn run(config: Config, service: Service) -> anyhow::Result<()> {
         enforcer: Enforcer::new(visitor.clone()),
         visitor,
         orders: Orders::new(figures.clone()),
+        dialled: Dialled::new(Duration::from_secs(config.dialled_in_every_s), figures.clone()),
         running: JoinSet::new(),
         enforcements: JoinSet::new(),
         held: Slots::NONE,
@@ -118,6 +121,8 @@ pub async fn run(config: Config, service: Service) -> anyhow::Result<()> {
     };
     let since = record::now().plus_ms(-orders::KEPT_MS);
     let mut orders = service.log.read(&[Filter::noun(events::Noun::Order)], From::Time(since), None);
+    // What was claimed before is looked at by the turns that a start takes.
+    let mut claims = service.log.read(&[Filter::noun(events::Noun::Signal)], From::New, None);
     let mut version = book.roster.version();
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -139,6 +144,13 @@ pub async fn run(config: Config, service: Service) -> anyhow::Result<()> {
                 Some(raw) => match raw.decode() {
                     Ok(heard) => desk.orders.hear(&heard),
                     Err(error) => service.log.bury("reconciler", &raw, &error.to_string()).await,
+                },
+                None => break Ok(()),
+            },
+            raw = claims.next() => match raw.context("reading claims")? {
+                // Whoever decides by them buries those that cannot be read.
+                Some(raw) => if let Ok(heard) = raw.decode() {
+                    desk.dialled.hear(&heard, &book, &mut desk.enforcing, Instant::now());
                 },
                 None => break Ok(()),
             },
@@ -181,6 +193,7 @@ struct Desk {
     enforcing: Schedule,
     enforcer: Enforcer,
     orders: Orders,
+    dialled: Dialled,
     /// Dropped with it, they end where they are.
     running: JoinSet<(NodeId, Ended)>,
     enforcements: JoinSet<(NodeId, Ended)>,

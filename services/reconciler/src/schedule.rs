@@ -105,6 +105,11 @@ impl Schedule {
         }
     }
 
+    /// Whether a router is one of ours.
+    pub(crate) fn has(&self, router: NodeId) -> bool {
+        self.turns.contains_key(&router)
+    }
+
     /// How many routers there are.
     pub(crate) fn len(&self) -> usize {
         self.turns.len()

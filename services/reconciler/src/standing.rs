@@ -18,13 +18,23 @@ pub(crate) struct One {
     pub(crate) event: EventId,
     access: Access,
     is_here: bool,
+    /// Whether its step was made whole in this look, and so a password that was due was written.
+    is_made: bool,
 }
 
 impl One {
     pub(crate) fn of(wanted: Wanted, router: NodeId) -> Self {
         let said = wanted.standing.clone();
         let is_here = wanted.subscriber.seen_by == Some(router);
-        Self { wanted, router, said, event: EventId::default(), access: Access::Unknown, is_here }
+        Self {
+            wanted,
+            router,
+            said,
+            event: EventId::default(),
+            access: Access::Unknown,
+            is_here,
+            is_made: false,
+        }
     }
 
     /// Takes in who it is, and works out whether its session may be on this router.
@@ -70,7 +80,25 @@ impl One {
             profile: entitled.profile.clone(),
             rate: entitled.rate,
             ends: self.said.as_ref().map_or_else(Vec::new, |said| said.ends.clone()),
+            is_password_due: !self.is_made && self.password() != self.written_password(),
         }
+    }
+
+    /// A digest of the password as it is wanted: of what is sealed, so that it says nothing about it.
+    fn password(&self) -> Option<String> {
+        let sealed = self.wanted.entitled.password.as_ref()?;
+        let mut digest = vault::sha256_hex(sealed.0.as_bytes());
+        digest.truncate(32);
+        Some(digest)
+    }
+
+    fn written_password(&self) -> Option<String> {
+        self.said.as_ref()?.password.clone()
+    }
+
+    /// All that was to be done for it was done.
+    pub(crate) fn was_made(&mut self) {
+        self.is_made = true;
     }
 
     fn same(&self) -> Option<&SubscriberEnforcement> {
@@ -110,6 +138,11 @@ impl One {
             in_force_since: is_settled.then_some(in_force_since),
             attempts: same.map_or(0, |same| same.attempts),
             cut_at: before.and_then(|before| before.cut_at),
+            password: if state == EnforcementState::InForce || self.is_made {
+                self.password()
+            } else {
+                self.written_password()
+            },
             ends: before.filter(|_| !is_settled).map_or_else(Vec::new, |before| before.ends.clone()),
             not_ours: None,
             error: None,

@@ -38,7 +38,8 @@ pub enum Access {
     Pppoe {
         /// With this user name.
         user: String,
-        /// What he is added with where nobody knows him; `None`: he is not added.
+        /// What he is added with where nobody knows him, and logs in with where somebody does; `None`: he is not
+        /// added, and keeps the one he has.
         password: Option<String>,
         /// The address that he always gets; `None`: whatever the router says.
         address: Option<IpAddr>,
@@ -76,6 +77,8 @@ pub struct Service {
     pub rate: Option<Rate>,
     /// The sessions that were to end when somebody began this before.
     pub ends: Vec<String>,
+    /// Whether the password was never written as it is now: a router that shows none is given it once.
+    pub is_password_due: bool,
 }
 
 /// What of an entitlement is not ours to do at a router.
@@ -218,7 +221,14 @@ impl Step {
                     self.set(row, &wished);
                 }
             }
-            Some(row) => restarts = self.set(row, &wished),
+            Some(row) => {
+                // One that is shown is compared. A session goes on with the one it began with.
+                let is_wished = !row.get("password").is_empty() || service.is_password_due;
+                if let Some(password) = password.filter(|_| is_wished) {
+                    wished.extend(attributes([("password", password)]));
+                }
+                restarts = self.set(row, &wished);
+            }
             // Added here he would be taken out of RADIUS.
             None if sessions.iter().any(|session| session.get("radius") == "true") => {
                 self.not_ours.insert(NotOurs::NoSecret);

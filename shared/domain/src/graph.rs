@@ -8,6 +8,9 @@
 //! and share a rank; a rank is always greater than the ranks of everything needed.
 
 mod edges;
+mod place;
+
+pub use place::ways_up;
 
 use edges::Edges;
 use events::{ClaimKey, Group, GroupMode, Member, Node, NodeId, Site, SiteId, Tier};
@@ -221,18 +224,6 @@ impl Graph {
         }
     }
 
-    /// A node without a site is where what it depends on is.
-    fn locate(&mut self) {
-        let mut order: Vec<Index> = self.indexes().collect();
-        order.sort_by_key(|i| self.rank[*i as usize]);
-        self.place = vec![None; self.nodes.len()];
-        for i in order {
-            let own = self.nodes[i as usize].as_ref().and_then(|n| n.site);
-            let inherited = || self.above.of(i).iter().find_map(|p| self.place[*p as usize]);
-            self.place[i as usize] = own.or_else(inherited);
-        }
-    }
-
     /// How many indexes were ever given: all vectors by index have this length.
     pub fn len(&self) -> usize {
         self.nodes.len()
@@ -268,9 +259,9 @@ impl Graph {
         self.sites.get(&id)
     }
 
-    /// Where a node is: its own site, or that of what it depends on.
+    /// Where a node is, as the inventory describes that site.
     pub fn place_of(&self, index: Index) -> Option<&Site> {
-        self.place[index as usize].and_then(|id| self.sites.get(&id))
+        self.site_of(index).and_then(|id| self.sites.get(&id))
     }
 
     /// What a node needs: every one of these.

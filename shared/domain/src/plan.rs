@@ -85,7 +85,10 @@ impl Menu {
                 "disabled",
                 "comment",
             ],
-            Menu::Secrets => &[".id", "name", "profile", "remote-address", "disabled", "comment"],
+            Menu::Secrets => {
+                // Who may not see passwords is told none.
+                &[".id", "name", "password", "profile", "remote-address", "disabled", "comment"]
+            }
             Menu::AddressLists => &[".id", "list", "address", "disabled", "dynamic", "comment"],
             Menu::Queues => &[".id", "name", "target", "max-limit", "disabled", "dynamic", "comment"],
             Menu::Sessions => &[".id", "name", "session-id", "radius"],
@@ -121,7 +124,8 @@ pub struct Row {
 impl fmt::Debug for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.id)?;
-        f.debug_map().entries(self.values.iter().map(|(name, value)| (name, token::hidden(value)))).finish()
+        let shown = |name: &str, value| if name == "password" { "…".into() } else { token::hidden(value) };
+        f.debug_map().entries(self.values.iter().map(|(name, value)| (name, shown(name, value)))).finish()
     }
 }
 

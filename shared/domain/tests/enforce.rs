@@ -39,6 +39,7 @@ fn dials(n: u8, state: ServiceState) -> Service {
         profile: None,
         rate: None,
         ends: vec![],
+        is_password_due: false,
     }
 }
 
@@ -374,5 +375,36 @@ proptest! {
             });
             prop_assert_eq!(cut, step.cuts);
         }
+    }
+}
+
+/// One that the router shows is compared; one that it does not show is written when it is due, and only then.
+#[test]
+fn a_changed_password_is_set_without_ending_the_session() {
+    let with = |password: Option<&'static str>| {
+        let mut secret = vec![("name", "cust-1"), ("profile", "gold"), ("remote-address", "10.2.0.1")];
+        secret.extend(password.map(|password| ("password", password)));
+        secret
+    };
+    let session: &[(&str, &str)] = &[("name", "cust-1"), ("session-id", "0x1")];
+    for (shown, is_due, is_set) in [
+        (Some("hunter2"), false, false),
+        (Some("hunter2"), true, false),
+        (Some("hunter1"), false, true),
+        (None, false, false),
+        (None, true, true),
+    ] {
+        let secret = with(shown);
+        let actual = router(&[(Menu::Secrets, &secret), (Menu::Sessions, session)]);
+        let service = Service { rate: None, is_password_due: is_due, ..whole(1, ServiceState::Active) };
+        let step = steps(&actual, &[service]).unwrap().remove(0);
+        let set: Vec<_> =
+            step.changes.iter().flat_map(Change::attributes).filter(|(n, _)| *n != ".id").collect();
+        let expected = if is_set { vec![("password", "hunter2")] } else { vec![] };
+        assert_eq!(set, expected, "{shown:?} {is_due}");
+        assert!(!step.cuts && step.ends.is_empty());
+        let told =
+            format!("{step:?} {actual:?} {:?}", step.changes.iter().map(Change::told).collect::<Vec<_>>());
+        assert!(!told.contains("hunter"), "{told}");
     }
 }

@@ -141,6 +141,10 @@ pub struct SubscriberEnforcement {
     /// later one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ends: Vec<String>,
+    /// A digest of the sealed password that the router was last given, or shows. Neither that nor the password can be
+    /// told from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<String>,
     /// What of it is not ours to do, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_ours: Option<String>,

@@ -87,7 +87,8 @@ pub struct Entitled {
     /// A keyed hash of the address that it always gets when it dials in. The address is with the person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<ClaimKey>,
-    /// The password of a user who is to be added where no router and no RADIUS server knows it.
+    /// The user's password, who is added with it where no router and no RADIUS server knows him, and given it at routers
+    /// that do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<Sealed>,
     /// A digest of what the network file last said of it, so that the same file again changes nothing.

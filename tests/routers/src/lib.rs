@@ -172,8 +172,17 @@ pub async fn started(version: &str, habits: Habits) -> anyhow::Result<Arc<Lab>> 
 ///
 /// When the router refuses.
 pub async fn session(lab: &Lab) -> anyhow::Result<Router> {
+    session_at(lab, ROUTER).await
+}
+
+/// Logs in at one of many.
+///
+/// # Errors
+///
+/// When the router refuses.
+pub async fn session_at(lab: &Lab, router: RouterIndex) -> anyhow::Result<Router> {
     let target = Target {
-        address: lab.api_address(ROUTER),
+        address: lab.api_address(router),
         source: None,
         credentials: Credentials::new("nms", "s3cret"),
         options: Options::default(),

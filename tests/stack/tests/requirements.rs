@@ -256,6 +256,79 @@ async fn a_dead_sector_is_snitched_on_by_netwatch_within_its_interval() {
     lab.stop().await;
 }
 
+/// R20: a sector is moved to another building; its users are there too, in the API and in what technicians are told,
+/// and nobody has touched the users.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sector_that_moves_to_another_building_takes_its_users_with_it() {
+    let stack = Stack::start().await.unwrap();
+    let mut network = network(&stack, 2, 1, 2);
+    let running = stack.run(&["all"]).unwrap();
+    let lab = stack.play(&network).await.unwrap();
+    stack.import(&network).await.unwrap();
+    let tenant = network.tenant.slug.clone();
+    let settled = stack.settled(&tenant, Duration::from_secs(90)).await;
+    settled.unwrap_or_else(|e| panic!("{e:#}\n{}", running.said()));
+    let api = stack.api_of(&tenant);
+    let sector = "tower-1-sector-1";
+    let users: BTreeSet<String> = network
+        .subscribers
+        .iter()
+        .filter(|one| one.needs == [network_file::Need::Node(sector.into())])
+        .map(|one| one.account.clone())
+        .collect();
+    assert_eq!(users.len(), 2);
+    let called = |id: &str| network.sites.iter().find(|site| site.id == id).unwrap().name.clone();
+    let (before, after) = (called("tower-1"), called("tower-2"));
+    let are_at = async |name: &str| {
+        wait_for(&format!("its users are at {name}"), Duration::from_secs(60), async || {
+            for account in &users {
+                let user = api.get(&format!("/api/v1/inventory/nodes/{account}")).await.ok()?;
+                if user["site_name"] != *name || user["site_inherited"] != true {
+                    return None;
+                }
+            }
+            Some(())
+        })
+        .await;
+    };
+    let listed = async |site: &str| {
+        let page = api.get(&format!("/api/v1/inventory/nodes?kind=subscriber&site={site}")).await.unwrap();
+        let all = page["items"].as_array().unwrap().iter();
+        all.map(|user| user["file_id"].as_str().unwrap().to_owned()).collect::<BTreeSet<_>>()
+    };
+    let counted = async |name: &str| {
+        let page = api.get("/api/v1/inventory/sites").await.unwrap();
+        let site = page["items"].as_array().unwrap().iter().find(|site| site["name"] == *name).cloned();
+        site.unwrap()["node_count"].as_u64().unwrap()
+    };
+    are_at(&before).await;
+    assert!(listed("tower-1").await.is_superset(&users) && listed("tower-2").await.is_disjoint(&users));
+    // The tower, its sector and that sector's users.
+    assert_eq!((counted(&before).await, counted(&after).await), (4, 4));
+
+    network.nodes.iter_mut().find(|node| node.id == sector).unwrap().site = Some("tower-2".into());
+    let imported = stack.import(&network).await.unwrap();
+    assert_eq!((&imported["changed"], &imported["created"]), (&json!(1), &json!(0)), "{imported}");
+    are_at(&after).await;
+    assert!(listed("tower-2").await.is_superset(&users) && listed("tower-1").await.is_disjoint(&users));
+    assert_eq!((counted(&before).await, counted(&after).await), (1, 7));
+    let told = api.get(&format!("/api/v1/inventory/nodes/{sector}")).await.unwrap();
+    assert_eq!((&told["site_name"], &told["site_inherited"]), (&json!(after), &json!(false)));
+
+    // N7: rows that were moved are those of a log that is read anew.
+    stack::ledger::quiet(&stack.log, Duration::from_secs(60)).await.unwrap();
+    stack::ledger::rebuilt(&stack).await.unwrap();
+
+    lab.set_broken(&[lab.network().find(sector).unwrap()], true);
+    let told = stack.sink.wait_for(1, Duration::from_secs(60)).await;
+    told.unwrap_or_else(|e| panic!("{e:#}\n{}", running.said()));
+    let call = &stack.sink.every_call()[0];
+    let said = call.body["data"].to_string();
+    assert!(call.title().contains(&after), "{said}");
+    assert!(!said.contains(&before), "{said}");
+    lab.stop().await;
+}
+
 /// R23, R30, R38: a wave of claims, the network silent, the database frozen: what may wait waits, and what
 /// must answer answers.
 #[tokio::test(flavor = "multi_thread")]

@@ -24,7 +24,7 @@ pub(crate) struct SiteRow {
     pub(crate) latitude_udeg: Option<i32>,
     /// Microdegrees east.
     pub(crate) longitude_udeg: Option<i32>,
-    /// Nodes that say themselves that they are there.
+    /// Nodes that are there, by their own word or by that of what they need.
     pub(crate) node_count: i64,
 }
 
@@ -43,10 +43,12 @@ pub(crate) struct NodeRow {
     pub(crate) class: Option<String>,
     /// core, site, sector, station or subscriber.
     pub(crate) tier: String,
-    /// Where it is, if it says so itself.
+    /// Where it is.
     pub(crate) site: Option<Uuid>,
     /// What people call that place.
     pub(crate) site_name: Option<String>,
+    /// Whether it is there because something it needs is: it names no site itself.
+    pub(crate) site_inherited: bool,
     /// Where it answers.
     pub(crate) address: Option<String>,
     /// The router that sees it.
@@ -139,11 +141,12 @@ pub(crate) struct NodeFilter {
 macro_rules! nodes {
     ($which:literal) => {
         concat!(
-            "SELECT n.id, n.file_id, n.name, n.kind, n.class, n.tier, n.site, s.name AS site_name, n.address,
+            "SELECT n.id, n.file_id, n.name, n.kind, n.class, n.tier, n.at_site AS site, s.name AS site_name,
+                    n.site IS NULL AND n.at_site IS NOT NULL AS site_inherited, n.address,
                     n.seen_by, n.probe, n.probe_every_seconds, n.login_certificate, n.plan, n.owner_account, n.owner_ticket_url,
                     n.maintenance, coalesce(h.health, 'unknown') AS health, h.since
              FROM node n
-             LEFT JOIN site s ON s.tenant = n.tenant AND s.id = n.site
+             LEFT JOIN site s ON s.tenant = n.tenant AND s.id = n.at_site
              LEFT JOIN health h ON h.tenant = n.tenant AND h.node = n.id
              ",
             $which
@@ -162,7 +165,7 @@ impl ReadModels {
         let mut tx = self.of(tenant).await?;
         let rows = sqlx::query_as(
             "SELECT s.id, s.file_id, s.name, s.address, s.latitude_udeg, s.longitude_udeg,
-                    (SELECT count(*) FROM node n WHERE n.tenant = s.tenant AND n.site = s.id) AS node_count
+                    (SELECT count(*) FROM node n WHERE n.tenant = s.tenant AND n.at_site = s.id) AS node_count
              FROM site s
              WHERE s.tenant = $1
                AND ($2::text IS NULL OR strpos(lower(s.name), lower($2)) > 0
@@ -179,7 +182,7 @@ impl ReadModels {
             "WHERE n.tenant = $1
                AND ($2::text IS NULL OR n.tier = $2)
                AND ($3::text IS NULL OR n.kind = $3)
-               AND ($4::uuid IS NULL OR n.site = $4)
+               AND ($4::uuid IS NULL OR n.at_site = $4)
                AND ($5::text IS NULL OR strpos(lower(n.name), lower($5)) > 0
                     OR strpos(lower(n.file_id), lower($5)) > 0)
                AND ($6::uuid IS NULL OR n.id > $6)

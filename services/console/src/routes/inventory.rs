@@ -37,7 +37,7 @@ pub(crate) struct WhichNodes {
     tier: Option<String>,
     /// device, link, subscriber, service or upstream.
     kind: Option<String>,
-    /// A site: its id, or its id in the network file.
+    /// A site: its id, or its id in the network file. What hangs on something there and names no other site is there too.
     site: Option<String>,
     /// Part of the name or of the id in the network file.
     text: Option<String>,

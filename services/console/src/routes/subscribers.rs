@@ -68,7 +68,7 @@ pub(crate) struct NewService {
     /// The address that it always gets when it dials in.
     #[schema(value_type = Option<String>)]
     address: Option<Secret>,
-    /// The password of a user who is to be added where nobody knows it. Absent: the one that was given before.
+    /// The user's password, who is added with it where nobody knows him and given it where somebody does. Absent: the one that was given before.
     #[schema(value_type = Option<String>)]
     password: Option<Secret>,
     /// The person, if the token is used by several.

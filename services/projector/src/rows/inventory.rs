@@ -1,6 +1,6 @@
 //! What the network is: tenant, policy, sites, nodes with what they need, channels, revisions.
 
-use super::{columns, delete};
+use super::{columns, delete, place, place::Place};
 use crate::value::{Text, at, endpoint, json, number, small, some_text, text};
 use crate::words;
 use chrono::{DateTime, Utc};
@@ -11,7 +11,7 @@ use events::{
 use kit::projection::Told;
 use serde_json::Value;
 use sqlx::PgConnection;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 /// A thing as it stands, and the message that says so; none when it was removed.
@@ -181,7 +181,8 @@ impl<'a> Rows<'a> {
         self.revisions.insert(revision.number, (told, revision));
     }
 
-    pub(super) async fn write(self, tenant: Uuid, tx: &mut PgConnection) -> sqlx::Result<()> {
+    /// Writes them, and gives the nodes that came, went, or may be elsewhere now.
+    pub(super) async fn write(self, tenant: Uuid, tx: &mut PgConnection) -> sqlx::Result<BTreeSet<Uuid>> {
         if let Some((told, now)) = self.tenant {
             let row = sqlx::query(TENANT).bind(tenant).bind(text(&now.slug)).bind(text(&now.name));
             row.bind(number(told.heard.seq)).execute(&mut *tx).await?;
@@ -260,8 +261,18 @@ fn revisions<'a>(last: &BTreeMap<u64, (&'a Told, &'a Revision)>) -> Revisions<'a
 }
 
 /// A node's row, and everything that hangs on it, which is replaced as a whole.
-async fn write_nodes(last: &Last<'_, NodeId, Node>, tenant: Uuid, tx: &mut PgConnection) -> sqlx::Result<()> {
+async fn write_nodes(
+    last: &Last<'_, NodeId, Node>,
+    tenant: Uuid,
+    tx: &mut PgConnection,
+) -> sqlx::Result<BTreeSet<Uuid>> {
     let all: Vec<Uuid> = last.keys().map(|id| id.0).collect();
+    let before = place::written(tenant, &all, tx).await?;
+    let is_moved = |(id, now): (&NodeId, &Option<(&Told, &Node)>)| {
+        let now = now.map(|(_, node)| Place::of(node));
+        (before.get(&id.0) != now.as_ref()).then_some(id.0)
+    };
+    let moved = last.iter().filter_map(is_moved).collect();
     for clearing in [NO_CLAIMS, NO_GROUPS, NO_MEMBERS] {
         delete(clearing, tenant, &all, tx).await?;
     }
@@ -283,7 +294,8 @@ async fn write_nodes(last: &Last<'_, NodeId, Node>, tenant: Uuid, tx: &mut PgCon
     nodes.write(tenant, tx).await?;
     claims.write(tenant, tx).await?;
     groups.write(tenant, tx).await?;
-    members.write(tenant, tx).await
+    members.write(tenant, tx).await?;
+    Ok(moved)
 }
 
 fn node_row<'a>(rows: &mut Nodes<'a>, told: &Told, node: &'a Node) {

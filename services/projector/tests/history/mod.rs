@@ -306,6 +306,7 @@ fn fact(
             attempts: d.below(9) as u32,
             cut_at: d.some(|d| d.time(now)),
             ends: d.several(2, Dice::text),
+            password: None,
             not_ours: d.some(Dice::text),
             error: d.some(Dice::text),
         })),

@@ -2,16 +2,16 @@
 
 use super::{Ground, until};
 use events::{
-    Cutting, Enforcement, EnforcementState, Entitled, Entitlement, EntitlementSaid, Fact, Inventory, Node,
-    NodeKind, Noun, Order, PlanDigest, RouterEnforcement, RouterEnforcementState, ServiceState,
-    SubscriberEnforcement, Tier,
+    About, Claim, Cutting, Enforcement, EnforcementState, Entitled, Entitlement, EntitlementSaid, Fact,
+    Group, GroupMode, Inventory, Member, Node, NodeKind, Noun, Order, PlanDigest, RouterEnforcement,
+    RouterEnforcementState, ServiceState, Signal, SignalSource, SubscriberEnforcement, Tier,
 };
 use lab::{Lab, network::Sight};
 use std::{
     net::IpAddr,
     sync::{Arc, atomic::Ordering},
 };
-use vault::{Field, Person};
+use vault::{Field, Person, SessionKind};
 
 /// Somebody who dials in with this user name, and always has this address.
 pub(crate) fn person(user: Option<&str>, address: Option<IpAddr>) -> Person {
@@ -47,11 +47,35 @@ impl Ground {
 
     /// A subscriber who is in the books, and not in the played network.
     pub(crate) async fn subscriber(&self, account: &str, person: Person) {
+        self.subscriber_at("core", account, person).await;
+    }
+
+    /// The same of one of many routers.
+    pub(crate) async fn subscriber_at(&self, router: &str, account: &str, person: Person) {
         let id = self.id(account);
         let node = Node {
             kind: NodeKind::Subscriber,
             tier: Tier::Subscriber,
-            seen_by: Some(self.id("core")),
+            seen_by: Some(self.id(router)),
+            ..self.node(account)
+        };
+        self.lay_down(vec![Inventory::Node(Arc::new(node))]).await;
+        self.log.put_personal(self.tenant, vec![(id, self.keys.seal_person(id, &person))]).await.unwrap();
+    }
+
+    /// One whom any of these routers may serve.
+    pub(crate) async fn subscriber_of_any(&self, routers: &[&str], account: &str, person: Person) {
+        let id = self.id(account);
+        let user = person.user.clone().unwrap();
+        let key = |router: &&str| self.keys.look_up(self.id(router), SessionKind::Ppp, &user);
+        let members = routers.iter().map(|router| Member::Node(self.id(router))).collect();
+        let node = Node {
+            kind: NodeKind::Subscriber,
+            tier: Tier::Subscriber,
+            needs: vec![Group { mode: GroupMode::Any, members }],
+            claims: routers.iter().map(key).collect(),
+            // As the network file has it: the first sees him, and any may hold his session.
+            seen_by: routers.first().map(|router| self.id(router)),
             ..self.node(account)
         };
         self.lay_down(vec![Inventory::Node(Arc::new(node))]).await;
@@ -79,6 +103,22 @@ impl Ground {
             address: address.map(|address| self.keys.address_key(id, address)),
             ..self.entitled(account, ServiceState::Active)
         }
+    }
+
+    /// A router's script says that a user has dialled in.
+    pub(crate) async fn dialled_in(&self, router: &str, user: &str) {
+        let router = self.id(router);
+        let signal = Signal {
+            about: About::Session(self.keys.look_up(router, SessionKind::Ppp, user)),
+            says: Claim::Up,
+            source: SignalSource::Ppp,
+            sender: Some(router),
+            boot: None,
+            seq: None,
+            sealed_name: None,
+            detail: None,
+        };
+        self.say(vec![Fact::Signal(signal)]).await;
     }
 
     /// Says what subscribers are entitled to.

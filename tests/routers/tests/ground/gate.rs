@@ -23,7 +23,16 @@ pub(crate) enum Side {
 }
 
 /// What a write begins with.
-const WRITES: [&[u8]; 5] = [b"/set", b"/remove", b"secret/add", b"list/add", b"simple/add"];
+const WRITES: [&[u8]; 8] = [
+    b"/set",
+    b"/remove",
+    b"secret/add",
+    b"list/add",
+    b"simple/add",
+    b"script/add",
+    b"scheduler/add",
+    b"netwatch/add",
+];
 
 /// The gate. Whoever came through it loses the connection when it is opened.
 #[derive(Debug)]

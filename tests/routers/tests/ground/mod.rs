@@ -5,6 +5,7 @@
 pub(crate) mod billing;
 pub(crate) mod gate;
 pub(crate) mod poll;
+pub(crate) mod process;
 pub(crate) mod wire;
 
 use domain::scout::Seen;
@@ -22,6 +23,7 @@ use kit::{
 };
 use lab::{
     Lab,
+    counters::Counters,
     network::{RouterIndex, Sight},
 };
 use routers::TOKEN;
@@ -40,7 +42,7 @@ use vault::{Field, MasterKey, MasterKeys, SessionKind, TenantKeys};
 
 /// A log with one tenant in it.
 pub(crate) struct Ground {
-    _nats: Temporary<Nats>,
+    nats: Temporary<Nats>,
     pub(crate) log: Log,
     tenant: TenantId,
     keys: TenantKeys,
@@ -83,9 +85,17 @@ pub(crate) fn now() -> Time {
 
 /// How many commands that change something the router has heard.
 pub(crate) fn writes(lab: &Lab) -> u64 {
-    let (all, _) = lab.counters();
+    written(&lab.counters().0)
+}
+
+/// The same of one router.
+pub(crate) fn writes_at(lab: &Lab, router: &str) -> u64 {
+    written(&lab.counters().1[router])
+}
+
+fn written(counters: &Counters) -> u64 {
     let is_write = |path: &&str| ["/add", "/set", "/remove"].iter().any(|verb| path.ends_with(verb));
-    all.calls.iter().filter(|(path, _)| is_write(&path.as_str())).map(|(_, count)| count).sum()
+    counters.calls.iter().filter(|(path, _)| is_write(&path.as_str())).map(|(_, count)| count).sum()
 }
 
 impl Ground {
@@ -99,7 +109,7 @@ impl Ground {
         let master = key.to_base64().to_string();
         let (keys, wrapped) = MasterKeys::new(key, vec![]).new_tenant(tenant);
         let ground = Self {
-            _nats: nats,
+            nats,
             log,
             tenant,
             keys,
@@ -271,13 +281,8 @@ impl Ground {
         self.say(vec![Fact::Health(HealthSaid { kind: HealthKind::Changed, now })]).await;
     }
 
-    /// Starts a reconciler whose routers push to `push_url`, and waits until it is ready.
-    pub(crate) async fn start(&self, push_url: &str) -> Running {
-        self.start_held(push_url, "500").await
-    }
-
-    /// The same, whose slots are taken over when it has not been heard of for so many milliseconds.
-    pub(crate) async fn start_held(&self, push_url: &str, takeover_after_ms: &str) -> Running {
+    /// What a reconciler is told, as variables of its environment.
+    fn told(&self, push_url: &str, takeover_after_ms: &str) -> Vec<(String, String)> {
         let pairs = [
             ("MASTER_KEYS", self.master.as_str()),
             ("PUSH_URL", push_url),
@@ -290,7 +295,17 @@ impl Ground {
         // What is told last counts.
         let more = self.more.lock().unwrap().clone();
         let pairs: BTreeMap<String, String> = pairs.into_iter().chain(more).collect();
-        let pairs = pairs.into_iter().map(|(key, value)| (format!("MASTWATCH_RECONCILER__{key}"), value));
+        pairs.into_iter().map(|(key, value)| (format!("MASTWATCH_RECONCILER__{key}"), value)).collect()
+    }
+
+    /// Starts a reconciler whose routers push to `push_url`, and waits until it is ready.
+    pub(crate) async fn start(&self, push_url: &str) -> Running {
+        self.start_held(push_url, "500").await
+    }
+
+    /// The same, whose slots are taken over when it has not been heard of for so many milliseconds.
+    pub(crate) async fn start_held(&self, push_url: &str, takeover_after_ms: &str) -> Running {
+        let pairs = self.told(push_url, takeover_after_ms);
         let config: reconciler::Config = Settings::from_parts(None, pairs).unwrap().section().unwrap();
         let board = Board::default();
         let service = Service {
