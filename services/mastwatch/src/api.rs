@@ -1,7 +1,7 @@
 //! The console's API, as the command line uses it.
 
 use anyhow::{Context, bail};
-use reqwest::{Method, Response, StatusCode, Url};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -98,20 +98,38 @@ impl Api {
         answer(path, self.send(method, path, body).await?).await
     }
 
+    /// Asks the console to do something, with what there is to say as JSON.
+    ///
+    /// # Errors
+    ///
+    /// When the console is not reached or refuses.
+    pub async fn say(&self, method: Method, path: &str, said: &Value) -> anyhow::Result<Value> {
+        let request = self.request(method, path).json(said);
+        answer(path, self.sent(request).await?).await
+    }
+
     /// Sends a request and gives the answer to be read bit by bit.
     ///
     /// # Errors
     ///
     /// When the console is not reached.
     pub async fn send(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> anyhow::Result<Response> {
-        let url = format!("{}{path}", self.base);
-        let mut request = self.http.request(method, &url).bearer_auth(&self.token);
-        if let Some(tenant) = &self.tenant {
-            request = request.header("x-tenant", tenant);
-        }
+        let mut request = self.request(method, path);
         if let Some(body) = body {
             request = request.body(body);
         }
+        self.sent(request).await
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.http.request(method, format!("{}{path}", self.base)).bearer_auth(&self.token);
+        match &self.tenant {
+            Some(tenant) => request.header("x-tenant", tenant),
+            None => request,
+        }
+    }
+
+    async fn sent(&self, request: RequestBuilder) -> anyhow::Result<Response> {
         request.send().await.with_context(|| {
             format!(
                 "reaching the console at {}: is `mastwatch up` running, and is --console right?",

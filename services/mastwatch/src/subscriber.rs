@@ -162,9 +162,8 @@ pub async fn cutting(args: &CuttingArgs, api: &Api, json: bool) -> anyhow::Resul
             Ok(if found["state"] == "in_force" { ExitCode::SUCCESS } else { ExitCode::from(3) })
         }
         CuttingCommand::Confirm { router, plan } => {
-            let body = serde_json::to_vec(&json!({ "plan": plan }))?;
             let path = path_below("routers", &[router, "cut-held"])?;
-            let stored = api.call(Method::POST, &path, Some(body)).await;
+            let stored = api.say(Method::POST, &path, &json!({ "plan": plan })).await;
             let stored = stored.with_context(|| format!("confirming what is held back at `{router}`"))?;
             said(&stored, json, "Said; if nothing else was said since, they are cut off.");
             Ok(ExitCode::SUCCESS)
@@ -181,7 +180,7 @@ async fn set(account: &str, what: &str, api: &Api, json: bool) -> anyhow::Result
 }
 
 async fn switch(to: Value, api: &Api, json: bool) -> anyhow::Result<ExitCode> {
-    let stored = api.call(Method::PUT, "/api/v1/cutting", Some(serde_json::to_vec(&to)?)).await;
+    let stored = api.say(Method::PUT, "/api/v1/cutting", &to).await;
     said(&stored.context("saying whether subscribers are cut off")?, json, "Said.");
     Ok(ExitCode::SUCCESS)
 }

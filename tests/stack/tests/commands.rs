@@ -243,6 +243,101 @@ async fn explain_names_who_lost_their_sessions_below_what_works() {
     lab.stop().await;
 }
 
+/// R4 and the switch, as a person types it: who is suspended is cut off at the played router, too many are held back
+/// until somebody confirms, and while cutting is halted nobody is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_suspends_confirms_halts_and_resumes_and_each_command_says_how_it_stands() {
+    let stack = Stack::start().await.unwrap();
+    let (mut network, person) = isp(&stack, "127.20.0.1");
+    for login in network.nodes.iter_mut().filter_map(|node| node.login.as_mut()) {
+        login.enforce = true;
+    }
+    std::fs::write(person.dir.path().join("network.yaml"), network.to_yaml()).unwrap();
+    let running = stack.run(&["all"]).unwrap();
+    let lab = stack.play(&network).await.unwrap();
+    comes_to(&person, &["import", "network.yaml"], |said| said.code == 0).await;
+    let settled = stack.settled(&network.tenant.slug, Duration::from_secs(90)).await;
+    settled.unwrap_or_else(|e| panic!("{e:#}\n{}", running.said()));
+    let at_tower = network.subscribers.iter().filter(|one| one.seen_by.router() == Some("tower-1"));
+    let accounts: Vec<&str> = at_tower.map(|one| one.account.as_str()).collect();
+    let [first, second, third, ..] = accounts[..] else { panic!("{accounts:?}") };
+    let session = |account: &str| {
+        let user = lab.network().find(account).unwrap();
+        lab.with(|state| {
+            let all = state.routers.iter().flat_map(|router| router.secrets.values());
+            let secret = all.into_iter().find(|secret| secret.node == Some(user)).unwrap();
+            matches!(secret.standing, lab::ppp::Standing::On(_))
+        })
+    };
+    let shows = async |account: &str, code: i32, word: &str| {
+        comes_to(&person, &["subscriber", "show", account], |said| {
+            said.code == code && said.out.contains(word)
+        })
+        .await
+    };
+
+    // Nothing was said of anybody.
+    let alone = person.types(&["subscriber", "show", first]).await.with_code(1);
+    assert!(alone.err.contains("nothing was said of what"), "{alone:?}");
+    let none = person.types(&["subscriber", "list"]).await.with_code(0);
+    assert_eq!(none.out, "There are none.\n");
+    let open = person.types(&["cutting", "show"]).await.with_code(0);
+    assert_eq!(open.out, "Subscribers are cut off as they should be.\n");
+    let wrong = person.types(&["subscriber", "list", "--state", "Held!"]).await.with_code(1);
+    assert!(wrong.err.contains("is no state"), "{wrong:?}");
+    person.types(&["cutting", "router", "tower-9"]).await.with_code(1);
+
+    // One is cut off; it is said once.
+    assert!(session(first) && session(second));
+    assert_eq!(person.types(&["subscriber", "suspend", first]).await.with_code(0).out, "Said.\n");
+    let again = person.types(&["subscriber", "suspend", first]).await.with_code(0);
+    assert_eq!(again.out, "It was so already.\n");
+    let done = shows(first, 0, "tower-1: in_force").await;
+    assert!(done.out.starts_with(&format!("{first}: suspended, said by")), "{done:?}");
+    assert!(!session(first) && session(second));
+    let done = person.asks(&["subscriber", "show", first]).await.with_code(0).object();
+    assert_eq!((&done["state"], &done["at_routers"][0]["state"]), (&"suspended".into(), &"in_force".into()));
+    let router = person.types(&["cutting", "router", "tower-1"]).await.with_code(0);
+    assert!(router.out.starts_with("tower-1: in_force since "), "{router:?}");
+
+    // A second is one too many of four, until somebody says yes to it.
+    person.types(&["subscriber", "suspend", second]).await.with_code(0);
+    shows(second, 3, "tower-1: held").await;
+    let held = person.types(&["subscriber", "list", "--state", "held"]).await.with_code(0);
+    assert!(held.out.starts_with(&format!("{second} at tower-1: held since ")), "{held:?}");
+    let router = comes_to(&person, &["cutting", "router", "tower-1"], |said| said.code == 3).await;
+    assert!(
+        router.out.contains("1 held back") && router.out.contains("somebody has to confirm it"),
+        "{router:?}"
+    );
+    let typed = router.out.lines().last().unwrap().split("mastwatch ").nth(1).unwrap().to_owned();
+    assert!(session(second));
+    let said = person.types(&typed.split(' ').collect::<Vec<_>>()).await.with_code(0);
+    assert!(said.out.starts_with("Said;"), "{said:?}");
+    shows(second, 0, "tower-1: in_force").await;
+    assert!(!session(second));
+
+    // While it is halted nobody is cut off, and who is served again is.
+    person.types(&["cutting", "halt", "--why", "the books are wrong"]).await.with_code(0);
+    let halted = comes_to(&person, &["cutting", "show"], |said| said.code == 3).await;
+    assert!(
+        halted.out.contains("Nobody is cut off") && halted.out.contains("the books are wrong"),
+        "{halted:?}"
+    );
+    person.types(&["subscriber", "suspend", third]).await.with_code(0);
+    let held = shows(third, 3, "tower-1: held").await;
+    assert!(held.out.contains("all cutting off is halted") && session(third), "{held:?}");
+    person.types(&["subscriber", "resume", first]).await.with_code(0);
+    shows(first, 0, &format!("{first}: active")).await;
+    person.types(&["subscriber", "resume", third]).await.with_code(0);
+    shows(third, 0, &format!("{third}: active")).await;
+    assert!(session(third), "nobody was cut off");
+    person.types(&["cutting", "allow"]).await.with_code(0);
+    let open = comes_to(&person, &["cutting", "show", "--json"], |said| said.code == 0).await.object();
+    assert_eq!(open["is_halted"], false, "{open}");
+    lab.stop().await;
+}
+
 /// A program that starts everything hears where it is once it is ready, and nothing else.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_start_tells_a_program_its_addresses_once_when_it_is_ready() {
