@@ -200,7 +200,9 @@ async fn ordered(router: &str, what: &str, api: &Api) -> anyhow::Result<(Value, 
     let order = api.call(Method::POST, &path_of(router, what)?, None).await;
     let order = order.with_context(|| format!("ordering a look at `{router}`"))?;
     let since = order["seq"].as_i64().context("the console gave the order no place in the log")?;
-    let plan = waited(router, Ordered { what: "plan", since }, api, |plan| plan["state"] != "begun").await?;
+    // A look that began before a repair was ordered may end after it, and proposes what the repair will do.
+    let goes_on = |state: &Value| state == "begun" || (what == "repair" && state == "proposed");
+    let plan = waited(router, Ordered { what: "plan", since }, api, |plan| !goes_on(&plan["state"])).await?;
     Ok((plan, since))
 }
 

@@ -6,12 +6,7 @@ mod ground;
 
 use domain::enforce::SUSPENDED;
 use events::{EnforcementState, Entitled, Health, Noun, Rate, RouterEnforcementState, ServiceState};
-use ground::{
-    Ground,
-    billing::person,
-    gate::{Gate, Side},
-    until, writes,
-};
+use ground::{Ground, billing::person, until, writes};
 use lab::network::Habits;
 use lab::{Lab, Settings};
 use routeros_api::{Command, Router};
@@ -23,11 +18,6 @@ use std::{
 
 const VERSION: &str = "7.16.2 (stable)";
 const NOWHERE: &str = "http://127.0.0.1:9";
-
-/// Somebody who appears nowhere but in what is sealed, and at the router.
-const USER: &str = "eve.person@hillside";
-const PASSWORD: &str = "hunter2-hunter2";
-const ADDRESS: [u8; 4] = [10, 77, 66, 55];
 
 async fn played(habits: Habits) -> Arc<Lab> {
     let settings = Settings { time_scale: 100.0, ..Settings::default() };
@@ -147,103 +137,6 @@ async fn the_reporter_writes_nothing_and_the_enforcer_claims_nothing() {
     assert_eq!((writes(&lab), of_beliefs().await), (2, beliefs));
     running.stop().await;
     lab.stop().await;
-}
-
-/// What is done to a subscriber, and how many writes it takes.
-async fn job(ground: &Ground, kind: &str) -> (&'static str, Entitled, u64) {
-    let gold = |state| Entitled { profile: Some("gold".into()), ..ground.entitled("acct-ada", state) };
-    match kind {
-        "add" => {
-            let rate = Some(Rate { up_bps: 2_000_000, down_bps: 20_000_000 });
-            let eve = Entitled { rate, ..ground.added("acct-eve", PASSWORD, Some(ADDRESS.into())) };
-            ("acct-eve", eve, 2)
-        }
-        "update" => ("acct-ada", gold(ServiceState::Active), 2),
-        "disconnect" => ("acct-ada", gold(ServiceState::Suspended), 2),
-        "connect" => ("acct-ada", gold(ServiceState::Active), 1),
-        other => panic!("no job is called {other}"),
-    }
-}
-
-/// Requirements, R22: killed between what is wanted and any write, before or after the router heard it, each job is
-/// done exactly once.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_kind_of_job_whose_worker_is_killed_at_any_write_is_done_exactly_once() {
-    for (kind, at) in [("add", 2), ("update", 2), ("disconnect", 2), ("connect", 1)]
-        .into_iter()
-        .flat_map(|(kind, writes)| (0..writes).map(move |at| (kind, at)))
-    {
-        for side in [Side::Before, Side::After] {
-            let lab = played(lived_in()).await;
-            let gate = Gate::before(lab.api_address(routers::ROUTER)).await;
-            let ground = Ground::lay().await;
-            ground.allow_enforcing();
-            ground.configure(&[("CUT_MOST_PERCENT", "100"), ("ENFORCE_EVERY_S", "600")]);
-            ground.import_at(&lab, |_| gate.address, false).await;
-            ground.persons(&lab).await;
-            let eve = person(Some(USER), Some(ADDRESS.into()));
-            ground.subscriber("acct-eve", eve).await;
-            let mut running = ground.start(NOWHERE).await;
-            if kind != "add" && kind != "update" {
-                // The profile first, so that only what is tried is left to do.
-                let (account, now, _) = job(&ground, "update").await;
-                ground.entitle(vec![now]).await;
-                ground.enforced(account, EnforcementState::InForce).await;
-            }
-            if kind == "connect" {
-                let (account, now, _) = job(&ground, "disconnect").await;
-                ground.entitle(vec![now]).await;
-                ground.enforced(account, EnforcementState::InForce).await;
-            }
-            let hand = session(&lab).await.unwrap();
-            if kind == "update" || kind == "disconnect" {
-                until("she is connected", async || is_on(&hand, "ada").await).await;
-            }
-            let written = writes(&lab);
-            gate.shut_after(at, side);
-            let (account, wanted, count) = job(&ground, kind).await;
-            ground.entitle(vec![wanted]).await;
-            until("a write is held up", async || gate.is_shut()).await;
-            if side == Side::After {
-                let heard = written + at as u64 + 1;
-                until("the router has heard it", async || writes(&lab) == heard).await;
-            }
-            running.kill().await;
-            assert_eq!(ground.standings(account).await.last().unwrap().state, EnforcementState::Begun);
-            gate.open();
-            running = ground.start(NOWHERE).await;
-            ground.enforced(account, EnforcementState::InForce).await;
-            let told = format!("{kind}, killed at write {at}, {side:?}");
-            assert_eq!(writes(&lab) - written, count, "{told}");
-            match kind {
-                "add" => {
-                    let secret = one(&hand, "/ppp/secret", USER).await.unwrap();
-                    assert_eq!(secret.text("comment"), Some("mastwatch:acct-eve".into()), "{told}");
-                    let queue = one(&hand, "/queue/simple", "mastwatch-acct-eve").await.unwrap();
-                    assert_eq!(queue.text("max-limit"), Some("2000000/20000000".into()), "{told}");
-                }
-                "update" => {
-                    let secret = one(&hand, "/ppp/secret", "ada").await.unwrap();
-                    assert_eq!(secret.text("profile"), Some("gold".into()), "{told}");
-                    until("she dials in anew", async || is_on(&hand, "ada").await).await;
-                }
-                "disconnect" => {
-                    assert!(is_disabled(&hand, "ada").await && !is_on(&hand, "ada").await, "{told}");
-                }
-                _ => until("she dials in", async || is_on(&hand, "ada").await).await,
-            }
-            // Of the person nothing is anywhere but at the router and sealed.
-            for noun in [Noun::Entitlement, Noun::Enforcement, Noun::Repair, Noun::Plan] {
-                for heard in ground.heard(noun).await {
-                    let text = serde_json::to_string(&heard.fact).unwrap();
-                    let address = std::net::IpAddr::from(ADDRESS).to_string();
-                    assert!(![USER, PASSWORD, &address].iter().any(|word| text.contains(word)), "{text}");
-                }
-            }
-            running.stop().await;
-            lab.stop().await;
-        }
-    }
 }
 
 /// Requirements, R22: what somebody changes by hand is as it was at the next turn, and the turn after writes nothing.

@@ -6,7 +6,7 @@
 mod ground;
 
 use domain::plan::without_snitches;
-use events::{EnforcementState, Entitled, PlanState, Rate, RepairOutcome, ServiceState};
+use events::{EnforcementState, Entitled, Noun, PlanState, Rate, RepairOutcome, ServiceState};
 use ground::{
     Ground,
     billing::person,
@@ -23,6 +23,15 @@ use std::{
 
 const VERSION: &str = "7.16.2 (stable)";
 const NOWHERE: &str = "http://127.0.0.1:9";
+
+/// Those who are added appear nowhere but in what is sealed, and at the router.
+const USER: &str = "eve.person";
+const PASSWORD: &str = "hunter2-hunter2";
+const ADDRESS: [u8; 4] = [10, 77, 66, 55];
+
+fn user_of(case: &Case) -> String {
+    format!("{USER}-{}@hillside", case.index.0)
+}
 
 /// One router, and where the process is when it is killed.
 struct Case {
@@ -136,7 +145,7 @@ fn wanted(ground: &Ground, case: &Case, kind: &str) -> (String, Entitled) {
         "add" => {
             let account = format!("acct-eve-{}", case.index.0);
             let rate = Some(Rate { up_bps: 2_000_000, down_bps: 20_000_000 });
-            let added = ground.added(&account, "hunter2-hunter2", Some([10, 77, 66, 55].into()));
+            let added = ground.added(&account, PASSWORD, Some(ADDRESS.into()));
             (account, Entitled { rate, ..added })
         }
         "update" | "connect" => (account.clone(), gold(ServiceState::Active)),
@@ -167,7 +176,7 @@ async fn every_job_that_is_killed_with_its_process_at_any_write_is_done_exactly_
     ground.persons(&lab).await;
     for case in cases.iter().filter(|case| case.kind == "add") {
         let (account, _) = wanted(&ground, case, "add");
-        let eve = person(Some(&format!("eve-{}", case.index.0)), Some([10, 77, 66, 55].into()));
+        let eve = person(Some(&user_of(case)), Some(ADDRESS.into()));
         ground.subscriber_at(&case.router, &account, eve).await;
     }
     let mut process = ground.run(NOWHERE);
@@ -204,7 +213,7 @@ async fn every_job_that_is_killed_with_its_process_at_any_write_is_done_exactly_
         assert_eq!(writes_at(&lab, &case.router) - before[case.router.as_str()], case.takes as u64, "{told}");
         match case.kind {
             "add" => {
-                let eve = case.rows("/ppp/secret", &format!("eve-{}", case.index.0)).await;
+                let eve = case.rows("/ppp/secret", &user_of(case)).await;
                 assert_eq!(eve.len(), 1, "{told}");
                 assert_eq!(eve[0].text("comment"), Some(format!("mastwatch:{account}").into()), "{told}");
                 assert_eq!(
@@ -222,6 +231,16 @@ async fn every_job_that_is_killed_with_its_process_at_any_write_is_done_exactly_
                 assert!(secret[0].text("disabled") == Some("true".into()) && !is_on(case).await, "{told}");
             }
             _ => until("the subscriber dials in", async || is_on(case).await).await,
+        }
+    }
+    // Of the person nothing is anywhere but at the router and sealed.
+    for noun in [Noun::Entitlement, Noun::Enforcement, Noun::Repair, Noun::Plan] {
+        let all = ground.heard(noun).await;
+        assert!(!all.is_empty() || noun == Noun::Plan, "{noun:?}");
+        for heard in all {
+            let text = serde_json::to_string(&heard.fact).unwrap();
+            let address = std::net::IpAddr::from(ADDRESS).to_string();
+            assert!(![USER, PASSWORD, &address].iter().any(|word| text.contains(word)), "{text}");
         }
     }
     lab.stop().await;

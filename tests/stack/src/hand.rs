@@ -83,7 +83,6 @@ impl Said {
     /// # Panics
     ///
     /// When it ended with another code.
-    #[must_use]
     pub fn with_code(self, code: i32) -> Self {
         assert_eq!(self.code, code, "{self:?}");
         self
