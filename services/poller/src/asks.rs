@@ -10,6 +10,7 @@ use crate::{
     known,
     reach::{Purpose, Reach},
     roll::Told,
+    room::Room,
     routers::Trouble,
     tables::{self, Failed, left},
     through,
@@ -54,7 +55,7 @@ pub(crate) struct Desk {
     figures: Figures,
     waiting: Arc<Semaphore>,
     overflowing: Arc<Semaphore>,
-    at_once: Semaphore,
+    at_once: Room,
     seen: Mutex<Seen>,
     tasks: TaskTracker,
 }
@@ -74,7 +75,7 @@ impl Desk {
             figures,
             waiting: Arc::new(Semaphore::new(at_once + waiting_max)),
             overflowing: Arc::new(Semaphore::new(OVERFLOWS_MAX)),
-            at_once: Semaphore::new(at_once),
+            at_once: Room::new(at_once),
             seen: Mutex::default(),
             tasks: TaskTracker::new(),
         }
@@ -169,7 +170,7 @@ impl Desk {
         self.reach.roster.wait_for(tenant, ask.via(), INVENTORY_WITHIN).await;
         let found = match &ask.question {
             Question::Reach { probe } => {
-                let _work = self.at_once.acquire().await.expect("nobody closes this semaphore");
+                let _work = self.at_once.place().await;
                 let silent = |tries| mouth.say(Outcome::Silent { tries, last: false });
                 let ended = self.reach.probe(tenant, ask.target, *probe, Purpose::Ask, silent).await;
                 Ok(outcome_of(ended))
@@ -216,8 +217,8 @@ impl Desk {
             return Err(format!("not tried again yet: {why}"));
         }
         let whom = self.reach.through(tenant, router, ask.target).await?;
-        let _place = line.places().asks.acquire().await.expect("nobody closes this semaphore");
-        let _work = self.at_once.acquire().await.expect("nobody closes this semaphore");
+        let _place = line.places().asks.place().await;
+        let _work = self.at_once.place().await;
         let ended = through::ping(&line, whom.address(), |so_far| {
             mouth.say(match so_far {
                 ThroughSoFar::Silent(tries) => Outcome::Silent { tries, last: false },
@@ -243,8 +244,8 @@ impl Desk {
         let line = self.reach.line(tenant, router)?;
         // One after the other: what has changed is told against what was said last.
         let mut before = line.places().told.lock().await;
-        let _place = line.places().asks.acquire().await.expect("nobody closes this semaphore");
-        let _work = self.at_once.acquire().await.expect("nobody closes this semaphore");
+        let _place = line.places().asks.place().await;
+        let _work = self.at_once.place().await;
         let silent = |tries| mouth.say(Outcome::Silent { tries, last: false });
         let uptime = match tables::uptime(&line, silent).await {
             Ok(uptime) => uptime,

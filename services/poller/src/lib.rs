@@ -17,6 +17,7 @@ mod known;
 mod persons;
 mod reach;
 mod roll;
+mod room;
 mod routers;
 mod schedule;
 mod snapshot;

@@ -145,7 +145,7 @@ async fn routeros(line: &Line, purpose: Purpose, unanswered: impl FnMut(u8)) -> 
         Purpose::Ask => &line.places().asks,
         Purpose::Heartbeat => &line.places().watch,
     };
-    let _place = places.acquire().await.expect("nobody closes this semaphore");
+    let _place = places.place().await;
     let attempt = |n| {
         let way = line.way(n, false);
         async move {

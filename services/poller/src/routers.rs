@@ -7,7 +7,7 @@
 //!
 //! A login that was rejected is not repeated for asks for a while: it would fill the router's log.
 
-use crate::{dial::has_route, roll::Told, tables::SessionsRead};
+use crate::{dial::has_route, roll::Told, room::Room, tables::SessionsRead};
 use events::NodeId;
 use routeros_api::{
     CallError, ConnectError, Policy, Pool, Question, Router, RouterError, Session, Target,
@@ -23,7 +23,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::time::Instant;
 
 /// Connections of their own that later tries may have open at once, for each router.
 const FRESH_MAX: usize = 2;
@@ -80,14 +80,14 @@ impl Trouble {
 #[derive(Debug)]
 pub(crate) struct Places {
     /// Probes and questions for asks.
-    pub(crate) asks: Semaphore,
+    pub(crate) asks: Room,
     /// The heartbeat.
-    pub(crate) watch: Semaphore,
+    pub(crate) watch: Room,
     /// The last reading of its session tables.
     pub(crate) sessions: tokio::sync::Mutex<Option<SessionsRead>>,
     /// What was said of it in its last roll call.
     pub(crate) told: tokio::sync::Mutex<Option<Told>>,
-    fresh: Semaphore,
+    fresh: Room,
     rejected: Mutex<Option<(Instant, Target, String)>>,
 }
 
@@ -137,11 +137,11 @@ impl Routers {
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         let places = places.entry(router).or_insert_with(|| {
             Arc::new(Places {
-                asks: Semaphore::new(self.places_each - 1),
-                watch: Semaphore::new(1),
+                asks: Room::new(self.places_each - 1),
+                watch: Room::new(1),
                 sessions: tokio::sync::Mutex::default(),
                 told: tokio::sync::Mutex::default(),
-                fresh: Semaphore::new(FRESH_MAX),
+                fresh: Room::new(FRESH_MAX),
                 rejected: Mutex::default(),
             })
         });
@@ -244,9 +244,9 @@ impl Line {
         match way {
             Way::Standing => self.ask_standing(question, within).await,
             Way::ByTurns => self.router.ask(question, within).await.map_err(|error| self.read(&error)),
-            Way::Fresh => match self.places.fresh.try_acquire() {
-                Ok(_place) => self.ask_fresh(question, within).await,
-                Err(_) => self.ask_standing(question, within).await,
+            Way::Fresh => match self.places.fresh.place_now() {
+                Some(_place) => self.ask_fresh(question, within).await,
+                None => self.ask_standing(question, within).await,
             },
         }
     }

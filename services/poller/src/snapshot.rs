@@ -126,9 +126,12 @@ impl Reading<'_> {
         within: Duration,
     ) -> Result<Option<Q::Answer>, Trouble> {
         let (line, by) = (self.line, self.by);
-        let place = tokio::time::timeout_at(by, line.places().asks.acquire()).await;
-        let place = place.map_err(|_| Trouble::Cannot("its time was over while others asked it".into()))?;
-        let _place = place.expect("nobody closes this semaphore");
+        let _place = line
+            .places()
+            .asks
+            .place_by(by)
+            .await
+            .map_err(|_| Trouble::Cannot("its time was over while others asked it".into()))?;
         match line.ask(question, left(by).min(within), Way::ByTurns).await {
             Ok(answer) => Ok(Some(answer)),
             Err(Trouble::Trap { unknown: true, .. }) => Ok(None),
@@ -142,9 +145,12 @@ impl Reading<'_> {
 
     async fn resources(&mut self) -> Result<(), Trouble> {
         let (line, by) = (self.line, self.by);
-        let place = tokio::time::timeout_at(by, line.places().asks.acquire()).await;
-        let place = place.map_err(|_| Trouble::Cannot("its time was over while others asked it".into()))?;
-        let _place = place.expect("nobody closes this semaphore");
+        let _place = line
+            .places()
+            .asks
+            .place_by(by)
+            .await
+            .map_err(|_| Trouble::Cannot("its time was over while others asked it".into()))?;
         let now = line.ask(&Resource, left(by).min(FIRST_WITHIN), Way::ByTurns).await?;
         self.say(Metric::UptimeSeconds, now.uptime.as_secs_f64());
         self.say_if(Metric::CpuLoadPercent, now.cpu_load_percent.map(f64::from));
@@ -242,10 +248,12 @@ impl Reading<'_> {
         let echoes = addresses.into_iter().map(|(node, address)| async move {
             let question = Ping::new(address, NonZeroU16::MIN, ECHO_WITHIN);
             let question = question.map_err(|error| Trouble::Cannot(error.to_string()))?;
-            let place = tokio::time::timeout_at(by, line.places().asks.acquire()).await;
-            let place =
-                place.map_err(|_| Trouble::Cannot("its time was over before all were asked".into()))?;
-            let _place = place.expect("nobody closes this semaphore");
+            let _place = line
+                .places()
+                .asks
+                .place_by(by)
+                .await
+                .map_err(|_| Trouble::Cannot("its time was over before all were asked".into()))?;
             let pong = line.ask(&question, left(by).min(ECHO_WITHIN + GRACE), Way::ByTurns).await?;
             let rtt = if pong.received_count > 0 { rtt_of(&pong) } else { None };
             Ok::<_, Trouble>(rtt.map(|rtt| (node, rtt)))

@@ -5,6 +5,7 @@
 
 use crate::{
     reach::Reach,
+    room::Room,
     schedule::{next_ms, now_ms, offset_ms, until},
     snapshot::{self, Taken},
     voice::now,
@@ -22,7 +23,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::{Semaphore, mpsc, watch},
+    sync::{mpsc, watch},
     time::Instant,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -85,7 +86,7 @@ pub(crate) struct Snapshots {
     log: Log,
     counted: Counted,
     slots: watch::Receiver<Slots>,
-    at_once: Arc<Semaphore>,
+    at_once: Arc<Room>,
     every_ms: u64,
     turns: HashMap<NodeId, Turn>,
     due: BinaryHeap<Reverse<(u64, NodeId)>>,
@@ -107,7 +108,7 @@ impl Snapshots {
             log,
             counted: Counted::new(metrics),
             slots,
-            at_once: Arc::new(Semaphore::new(at_once)),
+            at_once: Arc::new(Room::new(at_once)),
             every_ms: u64::try_from(every.as_millis()).unwrap_or(u64::MAX).max(1),
             turns: HashMap::new(),
             due: BinaryHeap::new(),
@@ -202,7 +203,7 @@ struct One {
     reach: Reach,
     log: Log,
     counted: Counted,
-    at_once: Arc<Semaphore>,
+    at_once: Arc<Room>,
     tenant: TenantId,
     router: NodeId,
     due_ms: u64,
@@ -210,7 +211,7 @@ struct One {
 
 impl One {
     async fn run(self) {
-        let _place = self.at_once.acquire().await.expect("nobody closes this semaphore");
+        let _place = self.at_once.place().await;
         let (at, begun) = (now(), Instant::now());
         let late = Duration::from_millis(now_ms().saturating_sub(self.due_ms));
         self.counted.lateness.observe(late.as_secs_f64());

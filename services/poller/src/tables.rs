@@ -6,6 +6,7 @@
 
 use crate::{
     known::claim_keys,
+    room::Room,
     routers::{Line, Trouble},
     tries::{Ended, Heard, rest, three_tries},
 };
@@ -21,7 +22,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::time::Instant;
 use vault::SessionKind;
 
 /// For how long "the router was silent" stands for those who ask after it was tried. As long as the
@@ -143,7 +144,7 @@ pub(crate) async fn sessions(
     router: NodeId,
     line: &Line,
     (asked, by): (Instant, Instant),
-    at_once: &Semaphore,
+    at_once: &Room,
     unanswered: impl FnMut(u8),
 ) -> Result<Arc<BTreeSet<ClaimKey>>, Failed> {
     let late = |_| Failed::Unanswered("the deadline passed while the router was asked by others".into());
@@ -157,10 +158,8 @@ pub(crate) async fn sessions(
         }
         Some(_) | None => {}
     }
-    let place = tokio::time::timeout_at(by, line.places().asks.acquire()).await;
-    let _place = place.map_err(late)?.expect("nobody closes this semaphore");
-    let work = tokio::time::timeout_at(by, at_once.acquire()).await;
-    let _work = work.map_err(late)?.expect("nobody closes this semaphore");
+    let _place = line.places().asks.place_by(by).await.map_err(late)?;
+    let _work = at_once.place_by(by).await.map_err(late)?;
     let begun = Instant::now();
     let ended = match uptime(line, unanswered).await {
         Ok(_) => read(roster, tenant, router, line, by).await.map(Arc::new),

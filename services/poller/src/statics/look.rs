@@ -139,7 +139,7 @@ impl Look {
     }
 
     async fn ping(&self, line: &Line, address: Address) -> Result<Found, String> {
-        let _place = line.places().asks.acquire().await.expect("nobody closes this semaphore");
+        let _place = line.places().asks.place().await;
         match through::ping(line, address.reveal(), |_| {}).await {
             ThroughEnded::Replied(_) => Ok(Found::Answers(true)),
             ThroughEnded::RouterSilent(_) => Ok(Found::RouterSilent),
