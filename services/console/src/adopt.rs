@@ -277,23 +277,15 @@ fn fresh(
     if !is_free(&file_id) {
         return Err(Problem::conflict(format!("`{file_id}` is in the inventory already")).into());
     }
+    let id = NodeId::of(within.tenant, &file_id);
+    let name = wishes.name.clone().unwrap_or_else(|| file_id.clone());
+    let tier = wishes.tier.unwrap_or(device.tier).max(parent.tier);
     Ok(Node {
-        id: NodeId::of(within.tenant, &file_id),
-        name: wishes.name.clone().unwrap_or_else(|| file_id.clone()),
-        file_id,
-        kind: NodeKind::Device { class },
-        tier: wishes.tier.unwrap_or(device.tier).max(parent.tier),
-        site: None,
+        name,
         needs: vec![below(parent.id)],
         address: seen.address.filter(|_| is_watchable(seen)),
-        watch: None,
-        seen_by: None,
-        claims: vec![],
-        login: None,
-        plan: None,
-        owner: None,
-        maintenance: vec![],
         origin: Origin::Scout,
+        ..Node::bare(id, file_id, NodeKind::Device { class }, tier)
     })
 }
 

@@ -283,22 +283,8 @@ async fn a_claim_about_nobody_is_parked_until_somebody_has_it() {
     history.told.push(told(heard(
         2,
         Fact::Inventory(Inventory::Node(Arc::new(Node {
-            id: NodeId::of_account(tenant, "HW-1"),
-            file_id: "HW-1".into(),
-            name: "HW-1".into(),
-            kind: NodeKind::Subscriber,
-            tier: Tier::Subscriber,
-            site: None,
-            needs: vec![],
-            address: None,
-            watch: None,
-            seen_by: None,
             claims: vec![key],
-            login: None,
-            plan: None,
-            owner: None,
-            maintenance: vec![],
-            origin: events::Origin::default(),
+            ..Node::bare(NodeId::of_account(tenant, "HW-1"), "HW-1", NodeKind::Subscriber, Tier::Subscriber)
         }))),
     )));
     read_on(&db, &history, 1).await;
@@ -338,22 +324,14 @@ async fn nodes_are_where_domain_says_however_the_network_changes() {
                 };
                 let needs = vec![group(n % 3 == 0), group(false)];
                 let node = Arc::new(Node {
-                    id: id(n),
-                    file_id: n.to_string(),
-                    name: n.to_string(),
-                    kind: NodeKind::Device { class: DeviceClass::Other },
-                    tier: Tier::Station,
                     site: dice.chance(15).then(|| SiteId(uuid::Uuid::from_u128(u128::from(dice.below(5))))),
                     needs,
-                    address: None,
-                    watch: None,
-                    seen_by: None,
-                    claims: vec![],
-                    login: None,
-                    plan: None,
-                    owner: None,
-                    maintenance: vec![],
-                    origin: events::Origin::default(),
+                    ..Node::bare(
+                        id(n),
+                        n.to_string(),
+                        NodeKind::Device { class: DeviceClass::Other },
+                        Tier::Station,
+                    )
                 });
                 now.insert(id(n), Arc::clone(&node));
                 Inventory::Node(node)

@@ -19,24 +19,8 @@ fn site(n: usize) -> SiteId {
 }
 
 fn node(n: usize, site: Option<SiteId>, needs: Vec<Group>) -> Node {
-    Node {
-        id: id(n),
-        file_id: n.to_string(),
-        name: n.to_string(),
-        kind: NodeKind::Device { class: DeviceClass::Other },
-        tier: Tier::Core,
-        site,
-        needs,
-        address: None,
-        watch: None,
-        seen_by: None,
-        claims: vec![],
-        login: None,
-        plan: None,
-        owner: None,
-        maintenance: vec![],
-        origin: events::Origin::default(),
-    }
+    let kind = NodeKind::Device { class: DeviceClass::Other };
+    Node { site, needs, ..Node::bare(id(n), n.to_string(), kind, Tier::Core) }
 }
 
 fn all(members: &[usize]) -> Group {

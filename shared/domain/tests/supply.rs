@@ -12,24 +12,8 @@ fn id(n: usize) -> NodeId {
 }
 
 fn node(n: usize, needs: Vec<Group>) -> Node {
-    Node {
-        id: id(n),
-        file_id: n.to_string(),
-        name: n.to_string(),
-        kind: NodeKind::Device { class: DeviceClass::Router },
-        tier: Tier::Core,
-        site: None,
-        needs,
-        address: None,
-        watch: None,
-        seen_by: None,
-        claims: vec![],
-        login: None,
-        plan: None,
-        owner: None,
-        maintenance: vec![],
-        origin: events::Origin::default(),
-    }
+    let kind = NodeKind::Device { class: DeviceClass::Router };
+    Node { needs, ..Node::bare(id(n), n.to_string(), kind, Tier::Core) }
 }
 
 fn group(mode: GroupMode, members: &[usize]) -> Group {

@@ -343,6 +343,32 @@ pub struct Node {
 }
 
 impl Node {
+    /// A node of which nothing more is known: it has its id in the network file for a name, needs nothing, is seen by
+    /// nobody and answers nowhere.
+    pub fn bare(id: NodeId, file_id: impl Into<String>, kind: NodeKind, tier: Tier) -> Self {
+        let file_id = file_id.into();
+        Self {
+            id,
+            name: file_id.clone(),
+            file_id,
+            kind,
+            tier,
+            site: None,
+            needs: Vec::new(),
+            address: None,
+            watch: None,
+            seen_by: None,
+            claims: Vec::new(),
+            login: None,
+            plan: None,
+            owner: None,
+            maintenance: Vec::new(),
+            origin: Origin::default(),
+        }
+    }
+}
+
+impl Node {
     /// Whether the server has any way to look at it: directly, through its router, or by a session.
     pub fn is_observable(&self) -> bool {
         self.watch.is_some() || self.seen_by.is_some()

@@ -5,7 +5,7 @@
 //! there is keeps its answer. So moving a device moves its users, and what a chunk costs follows from what it moves.
 
 use domain::Graph;
-use events::{DeviceClass, Group, GroupMode, Member, Node, NodeId, NodeKind, Origin, SiteId, Tier};
+use events::{DeviceClass, Group, GroupMode, Member, Node, NodeId, NodeKind, SiteId, Tier};
 use sqlx::PgConnection;
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
@@ -111,22 +111,6 @@ pub(crate) async fn settle(tenant: Uuid, moved: &BTreeSet<Uuid>, tx: &mut PgConn
 fn standing(id: Uuid, site: Option<Uuid>, ways_up: &[Uuid]) -> Node {
     let members: Vec<Member> = ways_up.iter().map(|id| Member::Node(NodeId(*id))).collect();
     let needs = if members.is_empty() { vec![] } else { vec![Group { mode: GroupMode::All, members }] };
-    Node {
-        id: NodeId(id),
-        file_id: String::new(),
-        name: String::new(),
-        kind: NodeKind::Device { class: DeviceClass::Other },
-        tier: Tier::Core,
-        site: site.map(SiteId),
-        needs,
-        address: None,
-        watch: None,
-        seen_by: None,
-        claims: vec![],
-        login: None,
-        plan: None,
-        owner: None,
-        maintenance: vec![],
-        origin: Origin::default(),
-    }
+    let kind = NodeKind::Device { class: DeviceClass::Other };
+    Node { site: site.map(SiteId), needs, ..Node::bare(NodeId(id), "", kind, Tier::Core) }
 }
