@@ -88,13 +88,13 @@ pub async fn add(
     if let Some(port) = login.port {
         body["port"] = port.into();
     }
-    let mut added = put(&body, api).await?;
+    let mut added = api.say(Method::POST, "/api/v1/routers", &body).await?;
     let mut plan = look(router, "plan", api).await?;
     if let Some(shown) = plan["certificate_shown"].as_str().map(str::to_owned)
         && is_trusted(router, (added["certificate"].as_str(), &shown), login, json)?
     {
         body["certificate"] = shown.into();
-        added = put(&body, api).await?;
+        added = api.say(Method::POST, "/api/v1/routers", &body).await?;
         plan = look(router, "plan", api).await?;
     }
     if !json {
@@ -119,8 +119,7 @@ pub async fn add(
             plan
         }
         Some("proposed") if is_wanted(router, &plan, login.yes, json)? => {
-            let allow = serde_json::to_vec(&json!({ "manage": true })).context("writing a yes")?;
-            api.call(Method::PUT, &path_of(router, "manage")?, Some(allow)).await?;
+            api.say(Method::PUT, &path_of(router, "manage")?, &json!({ "manage": true })).await?;
             let plan = look(router, "repair", api).await?;
             if !json {
                 show_plan(&plan);
@@ -133,12 +132,6 @@ pub async fn add(
         show::json(&json!({ "added": added, "plan": plan }));
     }
     scout::scan(router, api, json).await
-}
-
-/// Has the router looked after as `body` says.
-async fn put(body: &Value, api: &Api) -> anyhow::Result<Value> {
-    let body = serde_json::to_vec(body).context("writing the login")?;
-    api.call(Method::POST, "/api/v1/routers", Some(body)).await
 }
 
 /// Whether the certificate that a router shows is to be pinned. Nothing was said to the router yet.

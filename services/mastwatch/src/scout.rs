@@ -131,8 +131,7 @@ pub async fn add(
     ];
     let body: BTreeMap<&str, &str> =
         wishes.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
-    let body = serde_json::to_vec(&body).context("writing what is wished")?;
-    let added = api.call(Method::POST, &format!("/api/v1/sightings/{id}/add"), Some(body)).await?;
+    let added = api.say(Method::POST, &format!("/api/v1/sightings/{id}/add"), &json!(body)).await?;
     let router = added["watched_by"].as_str();
     let plan = match (router, added["seq"].as_i64()) {
         (Some(router), Some(since)) => {
