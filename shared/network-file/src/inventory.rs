@@ -232,16 +232,8 @@ fn router_token<'a>(node: &'a NodeEntry, keys: &TenantKeys) -> Option<(Zeroizing
 }
 
 fn token_of(token: &str, grant: Grant, from: &[String], name: &str) -> Token {
-    Token {
-        prefix: vault::prefix_of(token)
-            .expect("the form of a token is checked when the file is read")
-            .to_owned(),
-        sha256: vault::sha256_hex(token.as_bytes()),
-        grant,
-        networks: from.to_vec(),
-        name: name.to_owned(),
-        revoked: false,
-    }
+    let kept = vault::kept(token, grant, name).expect("the form of a token is checked when the file is read");
+    Token { networks: from.to_vec(), ..kept }
 }
 
 /// What a subscriber is entitled to by the file, with a digest by which it is known again.

@@ -26,5 +26,5 @@ pub use master::{KeyError, MasterKey, MasterKeys};
 pub use person::Person;
 pub use seal::OpenError;
 pub use tenant::TenantKeys;
-pub use token::{FreshToken, PREFIX_LEN, TokenError, prefix_of, token_matches};
+pub use token::{FreshToken, PREFIX_LEN, TokenError, kept, prefix_of, token_matches};
 pub use zeroize::Zeroizing;

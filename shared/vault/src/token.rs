@@ -4,6 +4,7 @@
 //! is shown once, when it is made, and kept as a digest only. Being random, it needs no slow hash.
 
 use crate::digest::{same, sha256_hex};
+use events::{Grant, Token};
 use rand::TryRng;
 use std::fmt;
 use zeroize::Zeroizing;
@@ -65,6 +66,16 @@ impl FreshToken {
     pub fn sha256(&self) -> String {
         sha256_hex(self.text.as_bytes())
     }
+}
+
+/// The token `text` as it is kept, for whoever may use it from everywhere: its public part, and a digest of the whole.
+///
+/// # Errors
+///
+/// [`TokenError`] when it is no token.
+pub fn kept(text: &str, grant: Grant, name: &str) -> Result<Token, TokenError> {
+    let (prefix, sha256) = (prefix_of(text)?.to_owned(), sha256_hex(text.as_bytes()));
+    Ok(Token { prefix, sha256, grant, networks: Vec::new(), name: name.to_owned(), revoked: false })
 }
 
 /// The public part of the token `text`.

@@ -175,7 +175,7 @@ pub(crate) async fn manage(
     let (token, tokens) = if wanted.manage {
         let text = keys.router_token(found.id);
         let sealed = keys.seal(Field::RouterToken(found.id), text.as_bytes());
-        (Some(sealed), vec![grant(&keys, &found, false)])
+        (Some(sealed), vec![grant(&keys, &found, false)?])
     } else {
         (None, vec![])
     };
@@ -207,7 +207,7 @@ pub(crate) async fn remove(
         return Err(Problem::conflict(format!("`{hanging}` hangs on it: remove that first")).into());
     }
     let tokens = match &found.login {
-        Some(login) if login.manage => vec![grant(&keys(&desk, &within).await?, &found, true)],
+        Some(login) if login.manage => vec![grant(&keys(&desk, &within).await?, &found, true)?],
         Some(_) | None => vec![],
     };
     let change = Change::by_hand(within.tenant, &laid, &within.who.name);
@@ -235,37 +235,15 @@ fn text_of(login: &Login) -> Option<String> {
 
 /// A router nobody has heard of.
 fn fresh(id: NodeId, file_id: &str, above: Option<Tier>) -> Node {
-    Node {
-        id,
-        file_id: file_id.to_owned(),
-        name: file_id.to_owned(),
-        kind: NodeKind::Device { class: DeviceClass::Router },
-        tier: above.map_or(Tier::Core, |above| above.max(Tier::Site)),
-        site: None,
-        needs: vec![],
-        address: None,
-        watch: None,
-        seen_by: None,
-        claims: vec![],
-        login: None,
-        plan: None,
-        owner: None,
-        maintenance: vec![],
-        origin: Origin::Hand,
-    }
+    let tier = above.map_or(Tier::Core, |above| above.max(Tier::Site));
+    let kind = NodeKind::Device { class: DeviceClass::Router };
+    Node { origin: Origin::Hand, ..Node::bare(id, file_id, kind, tier) }
 }
 
 /// The token that a router's scripts carry.
-fn grant(keys: &TenantKeys, router: &Node, revoked: bool) -> Token {
-    let text = keys.router_token(router.id);
-    Token {
-        prefix: vault::prefix_of(&text).expect("a token of ours has a public part").to_owned(),
-        sha256: vault::sha256_hex(text.as_bytes()),
-        grant: Grant::Router { router: router.id },
-        networks: vec![],
-        name: router.name.clone(),
-        revoked,
-    }
+fn grant(keys: &TenantKeys, router: &Node, revoked: bool) -> Answer<Token> {
+    let kept = vault::kept(&keys.router_token(router.id), Grant::Router { router: router.id }, &router.name);
+    Ok(Token { revoked, ..kept.map_err(|_| Problem::internal())? })
 }
 
 fn of_the_file(file_id: &str) -> Problem {

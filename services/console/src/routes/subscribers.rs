@@ -342,7 +342,7 @@ async fn one(
     };
     let request = request_id(&within.who, headers)?;
     let mut stored = desk.entitle(within, asked, (&by, request), expected).await?;
-    Ok(Json(stored.pop().expect("one was asked, and one is told")))
+    Ok(Json(stored.pop().ok_or_else(Problem::internal)?))
 }
 
 /// Fails when one of them is not in the inventory. The log is asked, not the read models.
