@@ -82,8 +82,8 @@ impl Enforcer {
             Ok(None) => (Ended::Idle, "nothing"),
             Ok(Some(state @ RouterEnforcementState::Incomplete)) => (Ended::Failed, state.name()),
             Ok(Some(state)) => (Ended::Looked { again_in: None }, state.name()),
-            Err(Broken::Stopped) => (Ended::Failed, "stopped"),
-            Err(Broken::Record(RecordError::Taken)) => (Ended::Failed, "taken"),
+            Err(Broken::Stopped) => (Ended::BrokenOff, "stopped"),
+            Err(Broken::Record(RecordError::Taken)) => (Ended::BrokenOff, "taken"),
             Err(error @ (Broken::Record(_) | Broken::Unread(_))) => {
                 tracing::warn!(router = %job.router, error = chain(&error), "enforcing at a router was broken off");
                 (Ended::Failed, "failed")

@@ -183,6 +183,9 @@ impl Schedule {
                 turn.failures = 0;
                 (regular, Why::Schedule)
             }
+            Ended::BrokenOff => {
+                (pace.retry_first.mul_f64(share(router, turn.round)).min(regular), Why::Schedule)
+            }
             Ended::Failed => (put_off(turn.failures), Why::Reconnect),
             Ended::Rejected => (pace.retry_most.min(regular), Why::Reconnect),
         };
@@ -288,6 +291,21 @@ mod tests {
         }
         assert!(waits[0] <= 10 && waits.iter().all(|wait| *wait <= 600), "{waits:?}");
         assert!(waits[8] >= 300, "{waits:?}");
+    }
+
+    #[test]
+    fn what_was_broken_off_is_not_held_against_the_router() {
+        let mut now = Instant::now();
+        let mut schedule = Schedule::new(pace());
+        schedule.keep(&routers(1), |_| true, now);
+        for _ in 0..9 {
+            assert_eq!(schedule.due(now, 9).len(), 1);
+            schedule.ended(router(0), Ended::BrokenOff, now);
+            now += pace().retry_first;
+        }
+        assert_eq!(schedule.due(now, 9).len(), 1, "however often, it is looked at as soon again");
+        schedule.ended(router(0), Ended::Failed, now);
+        assert!(schedule.turns[&router(0)].due <= now + pace().retry_first, "its first failure is its first");
     }
 
     #[test]

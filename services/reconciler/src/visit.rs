@@ -80,6 +80,8 @@ pub(crate) enum Ended {
     },
     /// There was nothing to look for, and nobody has asked it anything.
     Idle,
+    /// It was broken off, and not because of the router: it is looked at soon if it is ours still.
+    BrokenOff,
     /// It is to be tried again.
     Failed,
     /// Its login was rejected: trying again soon would fill its log.
@@ -109,6 +111,10 @@ pub(crate) enum Broken {
 
 impl From<RouterError> for Broken {
     fn from(error: RouterError) -> Self {
+        if matches!(error, RouterError::Closed) {
+            // We have ended its session, because its slot went to another replica in the middle of this look.
+            return Broken::Stopped;
+        }
         let connect = match &error {
             RouterError::Connect(why) => Some(&**why),
             _ => None,
@@ -172,8 +178,8 @@ impl Visitor {
                 let outcome = standing.plan.as_ref().map_or("as_desired", |plan| plan.state.name());
                 (Ended::Looked { again_in }, outcome)
             }
-            Err(Broken::Stopped) => (Ended::Failed, "stopped"),
-            Err(Broken::Record(RecordError::Taken)) => (Ended::Failed, "taken"),
+            Err(Broken::Stopped) => (Ended::BrokenOff, "stopped"),
+            Err(Broken::Record(RecordError::Taken)) => (Ended::BrokenOff, "taken"),
             Err(error @ (Broken::Record(_) | Broken::Unread(_))) => {
                 tracing::warn!(router = %job.router, error = chain(&error), "a look at a router was broken off");
                 (Ended::Failed, "failed")
