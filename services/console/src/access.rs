@@ -24,11 +24,6 @@ const AGAIN: Duration = Duration::from_millis(250);
 /// together only one makes it.
 const FIRST: &str = "firstadmin00";
 
-/// Under whom administrators' tokens are kept: a tenant that nobody can be, as its slug is empty.
-pub(crate) fn operator() -> TenantId {
-    TenantId::of("")
-}
-
 /// Who calls, as their token says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Who {
@@ -178,7 +173,7 @@ impl Register {
             .ok_or(Shut::Unknown)?;
         let tenant = match held.token.grant {
             Grant::Console => Some(held.tenant),
-            Grant::Administrator if held.tenant == operator() => None,
+            Grant::Administrator if held.tenant == TenantId::operator() => None,
             // Said under a tenant it would open every other: nobody may say that.
             Grant::Administrator => return Err(Shut::Unknown),
             Grant::Router { .. } | Grant::Signals => return Err(Shut::NotHere),
@@ -340,7 +335,7 @@ fn is_within(networks: &[String], peer: IpAddr) -> bool {
 /// [`PublishError`] when the log cannot store it, or cannot be read.
 pub async fn first_administrator(log: &Log) -> Result<Option<Zeroizing<String>>, PublishError> {
     let away = |error: LogError| PublishError::Unavailable(error.to_string());
-    let filter = Filter::noun(Noun::Access).tenant(operator());
+    let filter = Filter::noun(Noun::Access).tenant(TenantId::operator());
     let mut reader = log.last_per_subject(&[filter]).await.map_err(away)?;
     let (mut is_one, mut last_seq) = (false, 0);
     while let Some(raw) = reader.next().await.map_err(away)? {
@@ -368,7 +363,7 @@ pub async fn first_administrator(log: &Log) -> Result<Option<Zeroizing<String>>,
 ///
 /// [`PublishError`] when the log cannot store it, or cannot be read.
 pub async fn replace_administrator(log: &Log) -> Result<Zeroizing<String>, PublishError> {
-    let last = log.last(&subject(operator(), &format!("token-{FIRST}"))).await;
+    let last = log.last(&subject(TenantId::operator(), &format!("token-{FIRST}"))).await;
     let last = last.map_err(|error| PublishError::Unavailable(error.to_string()))?;
     make_administrator(log, last.map_or(0, |raw| raw.seq)).await
 }
@@ -385,7 +380,7 @@ async fn make_administrator(log: &Log, last_seq: u64) -> Result<Zeroizing<String
         name: "first administrator".into(),
         revoked: false,
     };
-    let out = said(operator(), EventId(uuid::Uuid::new_v4()), Access::Token(token), "mastwatch");
+    let out = said(TenantId::operator(), EventId(uuid::Uuid::new_v4()), Access::Token(token), "mastwatch");
     log.publish_if(out, last_seq).await?;
     Ok(text)
 }

@@ -470,6 +470,7 @@ fn roots_of(fact: &Fact) -> Vec<NodeId> {
         | Fact::Entitlement(_)
         | Fact::Enforcement(_)
         | Fact::Sighting(_)
+        | Fact::Refusal(_)
         | Fact::Due(_)
         | Fact::Cut(_) => vec![],
     }
@@ -502,6 +503,7 @@ fn evidence_of(fact: &Fact) -> impl Iterator<Item = EventId> {
         | Fact::Entitlement(_)
         | Fact::Enforcement(_)
         | Fact::Sighting(_)
+        | Fact::Refusal(_)
         | Fact::Due(_)
         | Fact::Cut(_) => vec![],
     };
@@ -578,6 +580,9 @@ fn what(fact: &Fact) -> String {
         }
         Fact::Sighting(Sighting::Scan(scan)) => {
             format!("a router was scanned: it sees {} devices", scan.device_count)
+        }
+        Fact::Refusal(refusal) => {
+            format!("{} requests were turned away: {}", refusal.count, refusal.reason.name())
         }
         Fact::Due(due) => format!("a timer of {} fired", due.service),
         Fact::Revision(revision) => {

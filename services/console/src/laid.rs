@@ -175,6 +175,7 @@ impl Laid {
             | Fact::Entitlement(_)
             | Fact::Enforcement(_)
             | Fact::Sighting(_)
+            | Fact::Refusal(_)
             | Fact::Cut(_) => {}
         }
     }

@@ -3,6 +3,7 @@
 //! Every question is one transaction that names its tenant first; row-level security then
 //! shows the rows of that tenant alone, whatever the statement says. All statements are fixed texts.
 
+mod audit;
 mod entitlement;
 mod health;
 mod incident;
@@ -14,6 +15,7 @@ mod tenant;
 mod trust;
 
 pub(crate) use self::{
+    audit::AuditRow,
     entitlement::{CuttingRow, EnforcementRow, EntitlementRow, RouterEnforcementRow},
     health::{CountRow, HealthRow},
     incident::{IncidentDetail, IncidentFilter, IncidentRow},

@@ -1,5 +1,6 @@
 //! Every route there is, and the document that lists them.
 
+mod audit;
 mod channels;
 mod events;
 mod health;
@@ -97,6 +98,8 @@ fn api() -> OpenApiRouter<Desk> {
         .routes(routes!(sightings::add))
         .routes(routes!(sightings::reject))
         .routes(routes!(trust::list))
+        .routes(routes!(audit::list))
+        .routes(routes!(audit::operators))
         .routes(routes!(events::follow))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .merge(

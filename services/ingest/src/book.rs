@@ -75,6 +75,8 @@ struct Shelf {
     /// Several tenants' tokens may share a prefix by mischief; each is compared.
     holders: HashMap<Prefix, Vec<Arc<Holder>>>,
     keys: HashMap<TenantId, Arc<TenantKeys>>,
+    /// Whose each public part is, revoked ones too; none: two tenants'.
+    owners: HashMap<Prefix, Option<TenantId>>,
 }
 
 impl Book {
@@ -100,6 +102,14 @@ impl Book {
         let shelf = self.shelf.read().unwrap_or_else(PoisonError::into_inner);
         let candidates = shelf.holders.get(&prefix)?;
         candidates.iter().find(|holder| vault::same(digest.as_bytes(), holder.sha256.as_bytes())).cloned()
+    }
+
+    /// Whose `token` would be by its public part, which proves nothing. None where that is nobody's or two tenants'.
+    pub(crate) fn owner(&self, token: &str) -> Option<(TenantId, Prefix)> {
+        let prefix: Prefix = vault::prefix_of(token).ok()?.as_bytes().try_into().ok()?;
+        let shelf = self.shelf.read().unwrap_or_else(PoisonError::into_inner);
+        let tenant = (*shelf.owners.get(&prefix)?)?;
+        Some((tenant, prefix))
     }
 
     /// The keys of `tenant`.
@@ -128,6 +138,10 @@ impl Book {
         };
         let mut shelf = self.shelf.write().unwrap_or_else(PoisonError::into_inner);
         let prefix = holder.prefix;
+        let owner = shelf.owners.entry(prefix).or_insert(Some(tenant));
+        if *owner != Some(tenant) {
+            *owner = None;
+        }
         let holders = shelf.holders.entry(prefix).or_default();
         let before = holders.len();
         holders.retain(|other| other.tenant != tenant);
@@ -236,8 +250,10 @@ mod tests {
         let mut wrong = fresh.text().to_owned();
         wrong.replace_range(wrong.len() - 1.., if wrong.ends_with('a') { "b" } else { "a" });
         assert!(book.holder(&wrong).is_none());
+        assert_eq!(book.owner(&wrong).unwrap().0, tenant);
         book.apply(tenant, Access::Token(Token { revoked: true, ..kept(&fresh, &[]) }));
         assert!(book.holder(fresh.text()).is_none());
+        assert_eq!(book.owner(fresh.text()).unwrap().0, tenant, "whose it was is known");
         assert_eq!(book.tokens(), 0);
     }
 
@@ -248,6 +264,7 @@ mod tests {
         book.apply(ours, Access::Token(kept(&fresh, &[])));
         book.apply(theirs, Access::Token(Token { sha256: "0".repeat(64), ..kept(&fresh, &[]) }));
         assert_eq!(book.holder(fresh.text()).unwrap().tenant, ours);
+        assert_eq!(book.owner(fresh.text()), None, "what is refused is not laid at either's door");
         book.apply(theirs, Access::Token(Token { revoked: true, ..kept(&fresh, &[]) }));
         assert_eq!(book.holder(fresh.text()).unwrap().tenant, ours);
     }

@@ -5,6 +5,7 @@
 
 use crate::{
     Config, Hook,
+    audit::{Audit, Who},
     book::{Book, Holder},
     claim::{Claimed, Given},
     fields::{Batch, Fields, Unreadable},
@@ -24,7 +25,7 @@ use axum::{
 use events::{EventId, Fact, Grant, Say, TenantId, Time};
 use kit::{
     ARRAY_MAX, Log, Outgoing, Service, Stored,
-    quota::{Quota, Rate, Refused},
+    quota::{Quota, Refused},
     telemetry::current_traceparent,
 };
 use std::{
@@ -47,9 +48,6 @@ const TOKENS_MAX: usize = 200_000;
 /// How many tenants' quotas are remembered.
 const TENANTS_MAX: usize = 20_000;
 
-/// How many refusals a second are written down: a flood must not fill the disk. All are counted.
-const AUDIT: Rate = Rate { per_second: 20.0, burst: 200 };
-
 /// Chosen by the sender, so that it may send again what it is not sure of.
 static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -66,12 +64,12 @@ pub(crate) struct Door {
     array_bytes_max: usize,
     per_token: Quota<(TenantId, crate::book::Prefix)>,
     per_tenant: Quota<TenantId>,
-    audit: Quota<()>,
+    audit: Arc<Audit>,
     figures: Figures,
 }
 
 impl Door {
-    pub(crate) fn new(config: &Config, service: &Service, book: Arc<Book>) -> Self {
+    pub(crate) fn new(config: &Config, service: &Service, book: Arc<Book>, audit: Arc<Audit>) -> Self {
         let metrics = &service.metrics;
         Self {
             log: service.log.within(Duration::from_millis(config.store_within_ms)),
@@ -87,7 +85,7 @@ impl Door {
             array_bytes_max: config.limits().body_bytes,
             per_token: Quota::new("token_quota", config.per_token(), TOKENS_MAX, metrics),
             per_tenant: Quota::new("tenant_quota", config.per_tenant(), TENANTS_MAX, metrics),
-            audit: Quota::new("audit", AUDIT, 1, metrics),
+            audit,
             figures: Figures::new(metrics),
         }
     }
@@ -140,13 +138,6 @@ impl IntoResponse for Accepted {
         };
         (StatusCode::ACCEPTED, [(header::CONTENT_TYPE, "application/json")], json).into_response()
     }
-}
-
-/// Who is refused, as far as it is known, for the audit record.
-#[derive(Default)]
-struct Who {
-    source: Option<std::net::IpAddr>,
-    holder: Option<Arc<Holder>>,
 }
 
 type Answer = Result<Accepted, (Refusal, Who)>;
@@ -256,7 +247,10 @@ impl Door {
 
     /// The holder of `token`, if it may come from there.
     fn admit(&self, token: &str, who: &mut Who) -> Result<Arc<Holder>, Refusal> {
-        let holder = self.book.holder(token).ok_or(Refusal::Unauthorized)?;
+        let Some(holder) = self.book.holder(token) else {
+            who.claimed = self.book.owner(token);
+            return Err(Refusal::Unauthorized);
+        };
         who.holder = Some(Arc::clone(&holder));
         match holder.grant {
             Grant::Router { .. } | Grant::Signals => {}
@@ -278,8 +272,7 @@ impl Door {
         &'a self,
         holder: &'a Holder,
     ) -> Given<'a, impl Fn() -> Result<Arc<vault::TenantKeys>, Refusal> + 'a> {
-        let now = Time::from_us(chrono::Utc::now().timestamp_micros());
-        Given { holder, keys: || self.book.keys(holder.tenant), now }
+        Given { holder, keys: || self.book.keys(holder.tenant), now: now() }
     }
 
     fn is_news(&self, claimed: &Claimed, at: Instant) -> Result<(), Refusal> {
@@ -309,42 +302,15 @@ impl Door {
             Ok(accepted) => accepted.into_response(),
             Err((refusal, who)) => {
                 self.figures.refused(refusal.reason());
-                if refusal.is_audited() && self.audit.take(&(), 1).is_ok() {
-                    audit(&refusal, &who);
-                }
+                self.audit.note(&refusal, &who, now());
                 refusal.into_response()
             }
         }
     }
 }
 
-/// Writes down who was refused what. Never the token, and nothing of what was sent but its number.
-fn audit(refusal: &Refusal, who: &Who) {
-    let holder = who.holder.as_deref();
-    let detail = match refusal {
-        Refusal::Stale(detail) | Refusal::TooLarge(detail) => Some(detail.as_str()),
-        Refusal::Malformed(_)
-        | Refusal::Unauthorized
-        | Refusal::OtherGrant
-        | Refusal::WrongSource
-        | Refusal::NoGet
-        | Refusal::NoRouter
-        | Refusal::OtherRouter
-        | Refusal::OwnSource(_)
-        | Refusal::OverQuota(_)
-        | Refusal::NoKeys
-        | Refusal::NotStored { .. }
-        | Refusal::Internal => None,
-    };
-    tracing::warn!(
-        target: "audit",
-        reason = refusal.reason(),
-        detail,
-        source = who.source.map(tracing::field::display),
-        tenant = holder.map(|holder| tracing::field::display(holder.tenant)),
-        token = holder.map(Holder::prefix),
-        "refused at the front door"
-    );
+fn now() -> Time {
+    Time::from_us(chrono::Utc::now().timestamp_micros())
 }
 
 /// The token of an `Authorization: Bearer` header, if there is one.

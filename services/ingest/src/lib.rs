@@ -1,12 +1,13 @@
 //! The front door: authenticates what routers push and stores it as signals.
 //!
-//! Hears access (tokens and keys, of all tenants); says signals. A sender is told 202 only when the log
+//! Hears access (tokens and keys, of all tenants); says signals, and on record who was turned away. A sender is told 202 only when the log
 //! has stored what it said. Needs nothing but the log: tokens are known from it, so it works while
 //! Postgres is down.
 //!
 //! Nothing is believed here and nothing is looked up in the inventory: whether a claim names
 //! something that exists, and what follows from it, others decide.
 
+mod audit;
 mod book;
 mod claim;
 mod config;
@@ -17,12 +18,13 @@ mod lately;
 mod peer;
 mod refusal;
 
-use crate::{book::Book, door::Door};
+use crate::{audit::Audit, book::Book, door::Door};
 pub use crate::{claim::Hook, config::Config};
 use anyhow::Context;
 use kit::{Service, http};
 use std::sync::Arc;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 /// Runs until the process is told to stop. Ready once access has been read to its end.
 ///
@@ -47,13 +49,27 @@ pub async fn run_on(listener: TcpListener, config: Config, service: Service) -> 
         end = book::read_to_end(&book, &service.log) => end.context("reading access")?,
     };
     tracing::info!(address = %listener.local_addr()?, tokens = book.tokens(), "the front door is open");
-    let door = Arc::new(Door::new(&config, &service, Arc::clone(&book)));
+    let audit = Arc::new(Audit::new(&service.metrics));
+    let door = Arc::new(Door::new(&config, &service, Arc::clone(&book), Arc::clone(&audit)));
     let routes = door::routes(door);
     service.readiness.ready();
     let follow = book::follow(&book, &service.log, end + 1);
     let serve = http::serve(listener, routes, config.limits(), &service.metrics, service.stop.clone());
-    tokio::select! {
-        served = serve => served.context("serving the front door"),
-        followed = follow => followed.context("following access"),
-    }
+    let served = async {
+        tokio::select! {
+            served = serve => served.context("serving the front door"),
+            followed = follow => followed.context("following access"),
+        }
+    };
+    // Who is turned away by the last request is on record as well.
+    let no_more = CancellationToken::new();
+    let (ended, ()) = tokio::join!(
+        async {
+            let ended = served.await;
+            no_more.cancel();
+            ended
+        },
+        audit.keep(&service, no_more.clone())
+    );
+    ended
 }

@@ -4,7 +4,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use events::SignalSource;
+use events::{RefusalReason, SignalSource};
 use kit::{PublishError, http::Problem};
 use std::time::Duration;
 
@@ -59,7 +59,7 @@ impl Refusal {
         Self::Malformed(what.into())
     }
 
-    /// Its name in figures and audit records.
+    /// Its name in figures.
     pub(crate) const fn reason(&self) -> &'static str {
         match self {
             Refusal::Malformed(_) => "malformed",
@@ -79,23 +79,42 @@ impl Refusal {
         }
     }
 
-    /// Whether it is written down as a matter of security, beside being counted.
-    pub(crate) const fn is_audited(&self) -> bool {
-        match self {
-            Refusal::Unauthorized
-            | Refusal::OtherGrant
-            | Refusal::WrongSource
-            | Refusal::TooLarge(_)
-            | Refusal::Stale(_)
-            | Refusal::OtherRouter
-            | Refusal::OwnSource(_) => true,
+    /// Why, for the record, when it is a matter of security; others are counted only.
+    pub(crate) const fn audited(&self) -> Option<RefusalReason> {
+        Some(match self {
+            Refusal::Unauthorized => RefusalReason::Unauthorized,
+            Refusal::OtherGrant => RefusalReason::OtherGrant,
+            Refusal::WrongSource => RefusalReason::WrongSource,
+            Refusal::TooLarge(_) => RefusalReason::TooLarge,
+            Refusal::Stale(_) => RefusalReason::Stale,
+            Refusal::OtherRouter => RefusalReason::OtherRouter,
+            Refusal::OwnSource(_) => RefusalReason::OwnSource,
             Refusal::Malformed(_)
             | Refusal::NoGet
             | Refusal::NoRouter
             | Refusal::OverQuota(_)
             | Refusal::NoKeys
             | Refusal::NotStored { .. }
-            | Refusal::Internal => false,
+            | Refusal::Internal => return None,
+        })
+    }
+
+    /// What the record says beside the reason: bounds and sequence numbers, nothing else of what was sent.
+    pub(crate) fn detail(&self) -> Option<&str> {
+        match self {
+            Refusal::Stale(detail) | Refusal::TooLarge(detail) => Some(detail),
+            Refusal::Malformed(_)
+            | Refusal::Unauthorized
+            | Refusal::OtherGrant
+            | Refusal::WrongSource
+            | Refusal::NoGet
+            | Refusal::NoRouter
+            | Refusal::OtherRouter
+            | Refusal::OwnSource(_)
+            | Refusal::OverQuota(_)
+            | Refusal::NoKeys
+            | Refusal::NotStored { .. }
+            | Refusal::Internal => None,
         }
     }
 

@@ -1,7 +1,7 @@
 //! The command line.
 
 use crate::{
-    api, compose, convert, doctor, generate, history, import, incidents, keys, live_check, nats_users,
+    api, audit, compose, convert, doctor, generate, history, import, incidents, keys, live_check, nats_users,
     rebuild, router, show, status, subscriber, up,
 };
 use anyhow::Context;
@@ -54,6 +54,8 @@ enum Command {
     Cutting(subscriber::CuttingArgs),
     /// Show how a node has been: latency, signal, traffic and whatever else is measured.
     History(history::HistoryArgs),
+    /// Show who did what, and who was turned away.
+    Audit(audit::AuditArgs),
     /// Empty the read models and read the log again; the checksums before and after must be equal.
     Rebuild(rebuild::RebuildArgs),
     /// Turn an export of an older system into a network file: buildings become sites, and a status that was written
@@ -123,6 +125,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Subscriber(args) => return subscriber::run(&args, &server.api()?, json).await,
         Command::Cutting(args) => return subscriber::cutting(&args, &server.api()?, json).await,
         Command::History(args) => history::run(&args, &server.api()?, json).await?,
+        Command::Audit(args) => audit::run(&args, &server.api()?, json).await?,
         Command::Rebuild(args) => rebuild::run(&args, &server.data, json).await?,
         Command::Convert(args) => convert::run(&args, json)?,
         Command::Generate(args) => generate::run(&args, json)?,

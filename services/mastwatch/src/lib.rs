@@ -5,6 +5,7 @@
 //! runs services against servers that somebody else keeps. Everything else talks to the console's API.
 
 pub mod api;
+pub mod audit;
 pub mod cli;
 pub mod compose;
 pub mod convert;

@@ -42,6 +42,7 @@ pub(crate) const HEARS: &[Noun] = &[
     Noun::Plan,
     Noun::Enforcement,
     Noun::Sighting,
+    Noun::Refusal,
 ];
 
 /// Columns of one table as arrays, and the statement that writes them all at once.
@@ -150,6 +151,7 @@ impl<'a> Rows<'a> {
             Fact::Repair(repair) => self.repairs.repaired(told, repair),
             Fact::Plan(plan) => self.repairs.planned(told, plan),
             Fact::Sighting(sighting) => self.sightings.seen(told, sighting),
+            Fact::Refusal(refusal) => self.audit.refused(told, refusal),
             Fact::Part(_) => {} // Without effect until a revision names it.
             Fact::Ask(_) | Fact::Answer(_) | Fact::Due(_) | Fact::Cut(_) => {} // No rows.
         }

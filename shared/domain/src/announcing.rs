@@ -68,6 +68,7 @@ impl Decide for Announcing {
             | Fact::Entitlement(_)
             | Fact::Enforcement(_)
             | Fact::Sighting(_)
+            | Fact::Refusal(_)
             | Fact::Cut(_) => {}
         }
     }

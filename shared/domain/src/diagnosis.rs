@@ -59,6 +59,7 @@ impl Decide for Diagnosis {
             | Fact::Entitlement(_)
             | Fact::Enforcement(_)
             | Fact::Sighting(_)
+            | Fact::Refusal(_)
             | Fact::Cut(_) => {}
         }
     }
@@ -126,6 +127,7 @@ impl Decide for Diagnosis {
             | Fact::Entitlement(_)
             | Fact::Enforcement(_)
             | Fact::Sighting(_)
+            | Fact::Refusal(_)
             | Fact::Cut(_) => None, // It says none of these, or they need not be remembered.
         }
     }

@@ -105,6 +105,7 @@ impl Network {
             | Fact::Entitlement(_)
             | Fact::Enforcement(_)
             | Fact::Sighting(_)
+            | Fact::Refusal(_)
             | Fact::Cut(_) => {}
         }
     }

@@ -2,8 +2,8 @@
 
 use crate::{
     AccessSaid, Answer, Ask, Cut, DeliverySaid, Due, Enforcement, EntitlementSaid, EventId, HealthSaid,
-    IncidentSaid, Inventory, NoticeSaid, Noun, OrderSaid, Part, Plan, Repair, Revision, Sighting, Signal,
-    SuspicionSaid, TenantId, Time, upcast,
+    IncidentSaid, Inventory, NoticeSaid, Noun, OrderSaid, Part, Plan, Refusal, Repair, Revision, Sighting,
+    Signal, SuspicionSaid, TenantId, Time, upcast,
 };
 use serde::Serialize;
 
@@ -30,6 +30,7 @@ pub enum Fact {
     Plan(Plan),
     Enforcement(Enforcement),
     Sighting(Sighting),
+    Refusal(Refusal),
     Due(Due),
     Cut(Cut),
 }
@@ -105,6 +106,7 @@ impl Fact {
             Noun::Plan => Fact::Plan(read(body)?),
             Noun::Enforcement => Fact::Enforcement(read(body)?),
             Noun::Sighting => Fact::Sighting(read(body)?),
+            Noun::Refusal => Fact::Refusal(read(body)?),
             Noun::Timer => return Err(None),
         })
     }
@@ -130,6 +132,7 @@ impl Fact {
             Fact::Plan(_) => Noun::Plan,
             Fact::Enforcement(_) => Noun::Enforcement,
             Fact::Sighting(_) => Noun::Sighting,
+            Fact::Refusal(_) => Noun::Refusal,
             Fact::Due(_) => Noun::Due,
             Fact::Cut(_) => Noun::Cut,
         }
@@ -156,6 +159,7 @@ impl Fact {
             Fact::Plan(plan) => plan.router.to_string(),
             Fact::Enforcement(now) => now.key(),
             Fact::Sighting(sighting) => sighting.key(),
+            Fact::Refusal(refusal) => refusal.key(),
             Fact::Due(due) => format!("{}.{}", due.service, due.key),
             Fact::Cut(_) => "cut".into(),
         }

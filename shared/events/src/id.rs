@@ -88,6 +88,11 @@ impl TenantId {
     pub fn of(slug: &str) -> Self {
         Self(derive(ROOT, &[b"tenant", slug.as_bytes()]))
     }
+
+    /// Under whom the operator's own facts are kept: a tenant that nobody can be, as its slug is empty.
+    pub fn operator() -> Self {
+        Self::of("")
+    }
 }
 
 impl SiteId {

@@ -24,6 +24,7 @@ pub mod inventory;
 pub mod log;
 pub mod notice;
 pub mod order;
+pub mod refusal;
 pub mod repair;
 pub mod sample;
 pub mod schema;
@@ -65,6 +66,7 @@ pub use inventory::{
 pub use log::{Noun, Retention};
 pub use notice::{Audience, Notice, NoticeKind, NoticeSaid, Phase};
 pub use order::{Order, OrderSaid};
+pub use refusal::{Refusal, RefusalReason};
 pub use repair::{ChangeKind, Plan, PlanState, Property, Repair, RepairOutcome, RouterChange};
 pub use sample::{Curve, Metric, Of, Sample, SampleSource, Samples};
 pub use sighting::{Above, Scan, SeenDevice, Sighting, SightingState, Spot};

@@ -56,6 +56,8 @@ pub enum Noun {
     Enforcement,
     /// What routers see around them. Said by reconciler, and by console what people decide about it.
     Sighting,
+    /// Somebody was turned away at a door. Said by ingest.
+    Refusal,
     /// An armed timer. Said by its service, in its commits.
     Timer,
     /// A timer that fired. Said by the server.
@@ -66,7 +68,7 @@ pub enum Noun {
 
 impl Noun {
     /// Every noun, in order.
-    pub const ALL: [Noun; 21] = [
+    pub const ALL: [Noun; 22] = [
         Noun::Inventory,
         Noun::Part,
         Noun::Revision,
@@ -85,6 +87,7 @@ impl Noun {
         Noun::Plan,
         Noun::Enforcement,
         Noun::Sighting,
+        Noun::Refusal,
         Noun::Timer,
         Noun::Due,
         Noun::Cut,
@@ -111,6 +114,7 @@ impl Noun {
             Noun::Plan => "plan",
             Noun::Enforcement => "enforcement",
             Noun::Sighting => "sighting",
+            Noun::Refusal => "refusal",
             Noun::Timer => "timer",
             Noun::Due => "due",
             Noun::Cut => "cut",
@@ -135,6 +139,7 @@ impl Noun {
             Noun::Notice | Noun::Delivery => &["notifier"],
             Noun::Repair | Noun::Plan | Noun::Enforcement => &["reconciler"],
             Noun::Sighting => &["reconciler", "console"],
+            Noun::Refusal => &["ingest"],
             Noun::Timer | Noun::Cut => &["diagnostician", "correlator", "notifier"],
             Noun::Due => &[],
         }
@@ -147,7 +152,7 @@ impl Noun {
                 Retention::Forever
             }
             Noun::Incident | Noun::Notice | Noun::Delivery | Noun::Cut | Noun::Timer => Retention::Forever,
-            Noun::Order | Noun::Suspicion | Noun::Health => Retention::Seconds(MONTHS_13_S),
+            Noun::Order | Noun::Refusal | Noun::Suspicion | Noun::Health => Retention::Seconds(MONTHS_13_S),
             Noun::Repair | Noun::Plan | Noun::Enforcement | Noun::Sighting => Retention::Seconds(MONTHS_13_S),
             Noun::Signal | Noun::Due => Retention::Seconds(30 * DAY_S),
             Noun::Answer => Retention::Seconds(7 * DAY_S),

@@ -26,6 +26,7 @@ pub fn of(noun: Noun) -> Option<Schema> {
         Noun::Plan => schema_for!(crate::Plan),
         Noun::Enforcement => schema_for!(crate::Enforcement),
         Noun::Sighting => schema_for!(crate::Sighting),
+        Noun::Refusal => schema_for!(crate::Refusal),
         Noun::Timer => return None,
     };
     let (verb, version) = noun.verb_and_version();

@@ -102,6 +102,7 @@ impl Roster {
                 | Fact::Entitlement(_)
                 | Fact::Enforcement(_)
                 | Fact::Sighting(_)
+                | Fact::Refusal(_)
                 | Fact::Due(_)
                 | Fact::Cut(_) => {}
             }

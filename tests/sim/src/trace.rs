@@ -84,6 +84,7 @@ fn fact(net: &Net, fact: &Fact) -> Option<String> {
         | Fact::Repair(_)
         | Fact::Plan(_)
         | Fact::Sighting(_)
+        | Fact::Refusal(_)
         | Fact::Cut(_) => {
             return None;
         }

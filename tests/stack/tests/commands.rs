@@ -191,6 +191,19 @@ async fn every_command_says_what_the_deciders_found_to_people_and_to_programs() 
     let told = person.types(&["rebuild", "--config", stack.config().to_str().unwrap()]).await;
     assert!(told.out.contains("before  ") && told.out.contains("after   "), "{told:?}");
 
+    // Somebody knocks with a token that is nobody's, and is on record.
+    let knock =
+        format!("http://{}/api/webhooks/device-status?id=core-1&status=down&token=mw_nobodys", stack.ingest);
+    assert_eq!(reqwest::get(knock).await.unwrap().status(), 401);
+    let seen = |said: &Said| said.code == 0 && said.out.contains("reason=unauthorized");
+    let refused = ["audit", "--operator", "--what", "refused"];
+    let told = comes_to(&person, &refused, seen).await;
+    assert!(told.out.contains("  refused  -") && told.out.contains("127.0.0.1"), "{told:?}");
+    let told = person.asks(&refused).await.with_code(0).object();
+    assert_eq!((&told["detail"]["reason"], &told["detail"]["count"]), (&"unauthorized".into(), &1.into()));
+    let imported = person.asks(&["audit", "--what", "inventory_changed"]).await.with_code(0).objects();
+    assert_eq!(imported.len(), 1, "{imported:?}");
+
     // What needs nothing of it.
     let found = person.asks(&["doctor"]).await;
     let is_good = |what: &str| found.objects().iter().any(|f| f["what"] == what && f["good"] == true);

@@ -33,6 +33,7 @@ fn key(noun: Noun) -> &'static str {
         Noun::Notice | Noun::Delivery => "notice id",
         Noun::Repair | Noun::Plan => "router id",
         Noun::Enforcement => "router id, or <node id>.<router id> of a subscriber",
+        Noun::Refusal => "token-<prefix> or no-token",
         Noun::Sighting => "device-<id> or router-<id>",
         Noun::Timer | Noun::Due => "<service>.<key>",
         Noun::Cut => "<service>",

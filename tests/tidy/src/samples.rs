@@ -92,6 +92,7 @@ fn kind_path(noun: Noun) -> &'static [&'static str] {
         Noun::Repair => &["outcome"],
         Noun::Plan => &["state"],
         Noun::Sighting => &["what"],
+        Noun::Refusal => &["reason"],
         Noun::Part | Noun::Due | Noun::Cut | Noun::Timer => &[],
     }
 }

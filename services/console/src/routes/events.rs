@@ -135,6 +135,7 @@ fn told(raw: &Raw) -> Option<Event> {
         | Fact::Entitlement(_)
         | Fact::Enforcement(_)
         | Fact::Sighting(_)
+        | Fact::Refusal(_)
         | Fact::Cut(_) => return None,
     };
     let data = json!({ "seq": heard.seq, "event": heard.id, "heard": heard.heard, "said": said });

@@ -1,11 +1,11 @@
-//! Who did what: changes of access, of the inventory and of what subscribers are entitled to, and orders.
+//! Who did what: changes of access, of the inventory and of what subscribers are entitled to, and orders; and who was turned away.
 //!
 //! Every message is a row of its own. Sealed keys and digests of tokens never come here.
 
 use super::columns;
 use crate::value::{Text, at, json, kept_until, number, text};
 use chrono::{DateTime, Utc};
-use events::{Access, AccessSaid, Entitlement, EntitlementSaid, Order, OrderSaid, Revision};
+use events::{Access, AccessSaid, Entitlement, EntitlementSaid, Order, OrderSaid, Refusal, Revision};
 use kit::projection::Told;
 use serde_json::Value;
 use sqlx::PgConnection;
@@ -89,6 +89,15 @@ impl<'a> Rows<'a> {
             }
         };
         self.push(told, &said.by, (what, subject, detail));
+    }
+
+    pub(super) fn refused(&mut self, told: &'a Told, refusal: &'a Refusal) {
+        let detail = serde_json::json!({
+            "reason": refusal.reason, "count": refusal.count, "first": refusal.first, "last": refusal.last,
+            "detail": refusal.detail,
+        });
+        let from = refusal.source.map(|source| source.to_string()).unwrap_or_default();
+        self.push(told, refusal.token.as_deref().unwrap_or_default(), ("refused", from, detail));
     }
 
     fn push(&mut self, told: &Told, by: &'a str, done: (&'static str, String, Value)) {

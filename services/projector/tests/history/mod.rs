@@ -9,6 +9,7 @@ use kit::projection::Told;
 use projector::{PartError, Parts};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     sync::Arc,
 };
 
@@ -148,7 +149,7 @@ fn fact(
     now: Time,
     number: &mut BTreeMap<TenantId, u64>,
 ) -> Fact {
-    match d.below(19) {
+    match d.below(20) {
         0 | 1 => Fact::Inventory(thing(d, now)),
         2 => {
             let number = number.entry(tenant).or_default();
@@ -322,6 +323,15 @@ fn fact(
             left_out_count: 5,
             error: d.some(Dice::text),
         })),
+        18 => Fact::Refusal(Refusal {
+            reason: d.pick(&[RefusalReason::Unauthorized, RefusalReason::WrongSource, RefusalReason::Stale]),
+            token: d.some(|d| format!("token{:07}", d.below(30))),
+            source: d.some(|d| IpAddr::from([10, 0, 0, d.below(250) as u8])),
+            count: 1 + d.below(1_000),
+            first: d.time(now),
+            last: d.time(now),
+            detail: d.some(Dice::text),
+        }),
         _ => Fact::Delivery(DeliverySaid {
             kind: d.pick(&[DeliveryKind::Attempted, DeliveryKind::Delivered, DeliveryKind::Unknown]),
             now: Delivery {

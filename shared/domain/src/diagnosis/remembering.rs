@@ -34,6 +34,7 @@ impl Tenant {
             | Fact::Entitlement(_)
             | Fact::Enforcement(_)
             | Fact::Sighting(_)
+            | Fact::Refusal(_)
             | Fact::Cut(_) => {}
         }
     }

@@ -53,6 +53,7 @@ fn is_news(fact: &Fact) -> bool {
         | Fact::Entitlement(_)
         | Fact::Enforcement(_)
         | Fact::Sighting(_)
+        | Fact::Refusal(_)
         | Fact::Cut(_) => false,
     }
 }
