@@ -471,6 +471,7 @@ fn roots_of(fact: &Fact) -> Vec<NodeId> {
         | Fact::Enforcement(_)
         | Fact::Sighting(_)
         | Fact::Refusal(_)
+        | Fact::View(_)
         | Fact::Due(_)
         | Fact::Cut(_) => vec![],
     }
@@ -504,6 +505,7 @@ fn evidence_of(fact: &Fact) -> impl Iterator<Item = EventId> {
         | Fact::Enforcement(_)
         | Fact::Sighting(_)
         | Fact::Refusal(_)
+        | Fact::View(_)
         | Fact::Due(_)
         | Fact::Cut(_) => vec![],
     };
@@ -583,6 +585,10 @@ fn what(fact: &Fact) -> String {
         }
         Fact::Refusal(refusal) => {
             format!("{} requests were turned away: {}", refusal.count, refusal.reason.name())
+        }
+        Fact::View(view) => {
+            let sees = if view.sees { "a reference answers" } else { "no reference answers" };
+            format!("{sees} the point of presence {}", view.pop)
         }
         Fact::Due(due) => format!("a timer of {} fired", due.service),
         Fact::Revision(revision) => {

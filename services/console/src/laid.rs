@@ -176,6 +176,7 @@ impl Laid {
             | Fact::Enforcement(_)
             | Fact::Sighting(_)
             | Fact::Refusal(_)
+            | Fact::View(_)
             | Fact::Cut(_) => {}
         }
     }

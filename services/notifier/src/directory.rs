@@ -122,6 +122,7 @@ impl Directory {
             | Fact::Enforcement(_)
             | Fact::Sighting(_)
             | Fact::Refusal(_)
+            | Fact::View(_)
             | Fact::Cut(_) => {}
         }
     }

@@ -331,6 +331,7 @@ pub(crate) mod tests {
             ended_at: None,
             ended_because: None,
             merged_into: None,
+            blind: None,
             acknowledged_by: None,
             hold: 0,
             timeline: vec![],

@@ -12,6 +12,7 @@ use crate::{
     roll::Told,
     room::Room,
     routers::Trouble,
+    sight::UNSEEN,
     tables::{self, Failed, left},
     through,
     tries::{Ended, TRIES, ThroughEnded, ThroughSoFar},
@@ -136,6 +137,11 @@ impl Desk {
                     Err(_) => unanswered("it was not finished before its deadline".into()),
                 }
             };
+            let outcome = if self.reach.sight.stands_behind(&outcome).await {
+                outcome
+            } else {
+                unanswered(UNSEEN.into())
+            };
             if by <= Instant::now() {
                 self.figures.asks_late.inc();
             }
@@ -157,6 +163,13 @@ impl Desk {
             traceparent: asked.traceparent.clone(),
         };
         while let Some(Spoken { words, stored }) = words.recv().await {
+            // Whether the last one may be said was looked at before.
+            if let [word] = &*words
+                && is_on_the_way(&word.answer.outcome)
+                && !self.reach.sight.stands_behind(&word.answer.outcome).await
+            {
+                continue;
+            }
             let said = self.voice.say(asked.tenant, words, &chain, by).await;
             if let Some(stored) = stored {
                 // Whoever wanted to know may have been cut off by the deadline.
@@ -280,6 +293,11 @@ impl Desk {
 fn deadline(deadline: Time, now: Time) -> Instant {
     let left_us = u64::try_from(deadline.us().saturating_sub(now.us())).unwrap_or(0);
     Instant::now() + Duration::from_micros(left_us).min(DEADLINE_MAX)
+}
+
+/// Whether more will be said of the same probe.
+fn is_on_the_way(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Silent { last: false, .. } | Outcome::RouterSilent { last: false, .. })
 }
 
 fn unanswered(why: String) -> Outcome {

@@ -1,6 +1,6 @@
 //! What the keeper is told before it starts: the table `poller`.
 
-use crate::statics::Pace;
+use crate::{sight::Reference, statics::Pace};
 use kit::config::{Check, Secret, Section};
 use roster::PlainApi;
 use serde::Deserialize;
@@ -38,6 +38,9 @@ pub struct Config {
     pub static_every_s: u64,
     /// Such pings that are under way at once; of one router's places they take no more than half.
     pub statics_at_once: usize,
+    /// Hosts outside of the network that is watched, which answer whenever this one is connected to anything: `192.0.2.1`
+    /// by ICMP, or `tcp:192.0.2.53:53`. While none of them answers, nobody is called silent. None: that is not looked at.
+    pub references: Vec<Reference>,
     /// After how long without a sign of life a replica's slots are taken over, milliseconds.
     pub takeover_after_ms: u64,
 }
@@ -58,6 +61,7 @@ impl Default for Config {
             snapshots_at_once: 256,
             static_every_s: 60,
             statics_at_once: 256,
+            references: Vec::new(),
             takeover_after_ms: 3_000,
         }
     }
@@ -78,6 +82,7 @@ impl Section for Config {
         check.within("snapshots_at_once", self.snapshots_at_once as u64, 1..=10_000);
         check.within("static_every_s", self.static_every_s, 1..=600);
         check.within("statics_at_once", self.statics_at_once as u64, 1..=10_000);
+        check.within("references", self.references.len() as u64, 0..=16);
         check.within("takeover_after_ms", self.takeover_after_ms, 500..=60_000);
     }
 

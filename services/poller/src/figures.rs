@@ -53,6 +53,10 @@ pub(crate) struct Figures {
     pub(crate) persons: Counter,
     /// Slots that are worked on.
     pub(crate) slots: Gauge,
+    /// Whether a reference answers: 1, or 0 while this point of presence is blind.
+    pub(crate) sees: Gauge,
+    /// Times a silence was not said because no reference answered.
+    pub(crate) unproven: Counter,
     routers: Gauge,
     sessions: Gauge,
     open: Gauge,
@@ -85,6 +89,10 @@ impl Figures {
             claims_lost: metrics.counter("claims_lost", "Claims that could not be stored in time"),
             persons: metrics.counter("persons_opened", "Persons whose address was opened, to ping them"),
             slots: metrics.gauge("slots", "Slots that are worked on"),
+            sees: metrics
+                .gauge("sees", "Whether a reference answers (1), or this point of presence is blind (0)"),
+            unproven: metrics
+                .counter("silences_unproven", "Times a silence was not said because no reference answered"),
             routers: metrics.gauge("routers", "Routers that are spoken to"),
             sessions: metrics.gauge("router_sessions", "Routers with a standing session"),
             open: metrics

@@ -12,6 +12,7 @@ use crate::{
     figures::{Figures, kind_of_probe, name_of},
     known::{self, Watched},
     reach::{Purpose, Reach},
+    sight::UNSEEN,
     tries::{Ended, STARTS},
     voice::{Chain, Voice, Word, now},
 };
@@ -303,6 +304,11 @@ impl Look {
                 }
             };
             let ended = self.reach.probe(tenant, node, probe, Purpose::Heartbeat, unanswered).await;
+            // Where nobody is heard, silence is nobody's.
+            let ended = match ended {
+                Ended::Silent if !self.reach.sight.proves().await => Ended::Unanswered(UNSEEN.into()),
+                ended => ended,
+            };
             let (found, rtt) = match ended {
                 Ended::Replied(rtt) => (Some(Said::Alive), Some(rtt)),
                 Ended::Silent => (Some(Said::Silent), None),
@@ -322,6 +328,10 @@ impl Look {
         let speaking = async {
             let mut all_stored = true;
             while let Some(outcome) = heard.recv().await {
+                if !self.reach.sight.stands_behind(&outcome).await {
+                    all_stored = false;
+                    continue;
+                }
                 all_stored &= self.say(outcome).await;
             }
             all_stored

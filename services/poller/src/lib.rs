@@ -5,6 +5,9 @@
 //! and watches those that are to be watched; subscribers with a static address it pings through the router that
 //! sees them. It says answers and claims, measures what is measured, and decides nothing.
 //!
+//! Whether it sees anything beyond itself references tell, hosts that have nothing to do with the network; while none
+//! of them answers it calls nobody silent, and says that it is blind.
+//!
 //! What it could not find out it says as such: that is evidence against the poller, never against the network.
 
 mod asks;
@@ -20,15 +23,16 @@ mod roll;
 mod room;
 mod routers;
 mod schedule;
+mod sight;
 mod snapshot;
 mod snapshots;
 mod statics;
 mod tables;
 mod through;
 pub mod tries;
+mod views;
 mod voice;
 
-pub use crate::config::Config;
 use crate::{
     asks::Desk,
     echo::{Icmp, Pinger},
@@ -37,11 +41,14 @@ use crate::{
     persons::Persons,
     reach::Reach,
     routers::Routers,
+    sight::Sight,
     snapshots::Snapshots,
     statics::Statics,
     tries::WHOLE,
+    views::Views,
     voice::Voice,
 };
+pub use crate::{config::Config, sight::Reference};
 use anyhow::Context;
 use kit::{Keeper, KeeperEvent, KeeperOptions, Service};
 use roster::{Roster, Trust};
@@ -81,7 +88,9 @@ pub async fn run(config: Config, service: Service) -> anyhow::Result<()> {
     let persons =
         Persons { log: service.log.clone(), roster: Arc::clone(&roster), opened: figures.persons.clone() };
     let pinger = Arc::clone(&icmp) as Arc<dyn Pinger>;
-    let reach = Reach { roster, routers: Arc::clone(&routers), pinger, persons };
+    let sight = Arc::new(Sight::new(config.references.clone(), Arc::clone(&pinger), figures.clone()));
+    let looking = tokio::spawn(Arc::clone(&sight).run(stop.clone()));
+    let reach = Reach { roster, routers: Arc::clone(&routers), pinger, persons, sight };
     let options = KeeperOptions {
         expiry: config.takeover_after(),
         probe_deadline: WHOLE,
@@ -107,6 +116,8 @@ pub async fn run(config: Config, service: Service) -> anyhow::Result<()> {
     );
     let statics =
         Statics::new(reach.clone(), voice.clone(), &service.metrics, slots.clone(), config.statics());
+    let views =
+        Views { reach: reach.clone(), voice: voice.clone(), log: service.log.clone(), slots: slots.clone() };
     let heartbeats = Heartbeats::new(
         reach,
         voice,
@@ -115,6 +126,7 @@ pub async fn run(config: Config, service: Service) -> anyhow::Result<()> {
         config.watches_at_once,
         config.attest_every(),
     );
+    let telling = tokio::spawn(views.run(stop.clone()));
     let watching = tokio::spawn(heartbeats.run(stop.clone()));
     let pinging = tokio::spawn(statics.run(stop.clone()));
     let measuring = tokio::spawn(snapshots.run(stop.clone()));
@@ -149,6 +161,8 @@ pub async fn run(config: Config, service: Service) -> anyhow::Result<()> {
     stop.cancel();
     let released = keeper.stop().await.context("keeping the slots of this point of presence");
     desk.finish().await;
+    looking.await.context("looking at references")?;
+    telling.await.context("saying how this point of presence sees")?;
     watching.await.context("watching")?;
     pinging.await.context("pinging static subscribers")?;
     measuring.await.context("measuring")?;

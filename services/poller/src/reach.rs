@@ -6,6 +6,7 @@ use crate::{
     known,
     persons::{Address, Persons},
     routers::{Line, Routers, Trouble},
+    sight::Sight,
     tries::{Ended, Heard, rest, three_tries},
 };
 use events::{NodeId, Probe, TenantId};
@@ -46,6 +47,8 @@ pub(crate) struct Reach {
     pub(crate) pinger: Arc<dyn Pinger>,
     /// Opens where static subscribers answer.
     pub(crate) persons: Persons,
+    /// Whether this point of presence sees anything at all.
+    pub(crate) sight: Arc<Sight>,
 }
 
 /// Who is pinged through a router.

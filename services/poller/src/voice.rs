@@ -1,7 +1,7 @@
 //! How answers and claims are said: in order, once, and for as long as they are any use.
 
 use crate::figures::Figures;
-use events::{Answer, EventId, Fact, Say, Signal, TenantId, Time};
+use events::{Answer, EventId, Fact, Say, Signal, TenantId, Time, View};
 use kit::{Log, Outgoing, PublishError};
 use std::{
     sync::Arc,
@@ -72,6 +72,12 @@ impl Voice {
         let is_stored = self.store(tenant, vec![out], by).await;
         if is_stored { &self.figures.claims_said } else { &self.figures.claims_lost }.inc();
         is_stored
+    }
+
+    /// Says how this point of presence sees; tries until it is stored, or until `by`. Tells whether it was.
+    pub(crate) async fn view(&self, tenant: TenantId, view: View, by: Instant) -> bool {
+        let out = self.outgoing(tenant, EventId(Uuid::now_v7()), None, Fact::View(view));
+        self.store(tenant, vec![out], by).await
     }
 
     async fn store(&self, tenant: TenantId, outs: Vec<Outgoing>, by: Instant) -> bool {

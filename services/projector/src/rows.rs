@@ -153,7 +153,7 @@ impl<'a> Rows<'a> {
             Fact::Sighting(sighting) => self.sightings.seen(told, sighting),
             Fact::Refusal(refusal) => self.audit.refused(told, refusal),
             Fact::Part(_) => {} // Without effect until a revision names it.
-            Fact::Ask(_) | Fact::Answer(_) | Fact::Due(_) | Fact::Cut(_) => {} // No rows.
+            Fact::Ask(_) | Fact::Answer(_) | Fact::View(_) | Fact::Due(_) | Fact::Cut(_) => {} // No rows.
         }
     }
 

@@ -96,6 +96,7 @@ fn incident(from: i64, until: Option<i64>) -> Incident {
         ended_at: until.map(at),
         ended_because: None,
         merged_into: None,
+        blind: None,
         acknowledged_by: None,
         hold: 0,
         timeline: vec![],

@@ -69,6 +69,7 @@ impl Decide for Announcing {
             | Fact::Enforcement(_)
             | Fact::Sighting(_)
             | Fact::Refusal(_)
+            | Fact::View(_)
             | Fact::Cut(_) => {}
         }
     }

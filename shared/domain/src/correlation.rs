@@ -1,6 +1,6 @@
 //! Which outages there are: the decider behind correlator.
 //!
-//! Hears the inventory, health, orders and its own timers; says incidents. An incident is opened by a
+//! Hears the inventory, health, how points of presence see, orders and its own timers; says incidents. An incident is opened by a
 //! root cause, never by a child, and its impact is read off the graph at that moment. Roots that share
 //! somebody they cut off are one incident. When a higher cause is found, the lower one's incident is
 //! merged into the higher one's. It is resolved when every root has been up for the hold time, and what
@@ -9,9 +9,12 @@
 //! Sessions lost below a living node are an incident of their own, which breaks nothing in the map. When the node
 //! itself turns out to be down the incident becomes that outage; when something else explains it, it is part of that.
 //!
+//! A point of presence that is blind is an incident that names no node of the network and breaks nothing in the map.
+//!
 //! Here stands what is remembered, in which order it is weighed, and how an incident is said. What follows from one
 //! kind of word stands in a file of its own.
 
+mod blind;
 mod holds;
 mod measuring;
 mod merging;
@@ -21,7 +24,7 @@ mod outages;
 mod sessions;
 mod title;
 
-use self::orders::Given;
+use self::{blind::Views, orders::Given};
 use crate::{
     graph::Index,
     network::Network,
@@ -50,7 +53,7 @@ pub struct Correlation {
 
 impl Decide for Correlation {
     const NAME: &'static str = "correlator";
-    const HEARS: &'static [Noun] = &[Noun::Health, Noun::Order, Noun::Due];
+    const HEARS: &'static [Noun] = &[Noun::Health, Noun::Order, Noun::View, Noun::Due];
     const SAYS: &'static [Noun] = &[Noun::Incident];
 
     fn recall(&mut self, heard: &Heard) {
@@ -74,6 +77,7 @@ impl Decide for Correlation {
                 | Order::RejectSighting { .. }
                 | Order::OpenSightings { .. } => {}
             },
+            Fact::View(view) => tenant.hear_view(heard, view),
             Fact::Due(due) if due.service == Self::NAME => tenant.armed = None,
             Fact::Due(_)
             | Fact::Access(_)
@@ -122,7 +126,7 @@ impl Decide for Correlation {
         let tenants = self
             .tenants
             .iter()
-            .map(|(id, t)| (id, t.network.revision, &t.open, t.news_that_matters(), &t.orders));
+            .map(|(id, t)| (id, t.network.revision, &t.open, t.news_that_matters(), &t.orders, &t.views));
         crate::digest::digest_of(&tenants.collect::<Vec<_>>())
     }
 }
@@ -175,6 +179,7 @@ struct Tenant {
     sessions_dirty: BTreeSet<NodeId>,
     orders: BTreeMap<IncidentId, Given>,
     ordered: BTreeSet<IncidentId>,
+    views: Views,
     armed: Option<Time>,
     armed_version: u32,
 }
@@ -275,6 +280,7 @@ impl Tenant {
         self.news.retain(|_, n| n.heard >= from);
         self.forget_merged(from);
         self.orders.retain(|_, o| o.heard >= from);
+        self.views.forget(from);
         let graph = &self.network.graph;
         let rank = |id: &NodeId| graph.index_of(*id).map_or(0, |i| graph.rank(i));
         let mut nodes: Vec<NodeId> = std::mem::take(&mut self.dirty).into_iter().collect();
@@ -308,10 +314,11 @@ impl Tenant {
                 self.obey(id, &given, out);
             }
         }
+        let viewed = self.look_at_views(out);
         let measured = self.measure_again(out);
         // What a word still to be weighed makes of an incident comes before its hold runs out.
         let put_off = !self.dirty.is_empty() || !self.sessions_dirty.is_empty() || !self.ordered.is_empty();
-        put_off || !measured || !self.look_at_holds(out)
+        put_off || !viewed || !measured || !self.look_at_holds(out)
     }
 
     /// The timer to arm, when something ends earlier than one is armed for.

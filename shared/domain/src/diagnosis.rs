@@ -60,6 +60,7 @@ impl Decide for Diagnosis {
             | Fact::Enforcement(_)
             | Fact::Sighting(_)
             | Fact::Refusal(_)
+            | Fact::View(_)
             | Fact::Cut(_) => {}
         }
     }
@@ -128,6 +129,7 @@ impl Decide for Diagnosis {
             | Fact::Enforcement(_)
             | Fact::Sighting(_)
             | Fact::Refusal(_)
+            | Fact::View(_)
             | Fact::Cut(_) => None, // It says none of these, or they need not be remembered.
         }
     }

@@ -106,6 +106,7 @@ impl Network {
             | Fact::Enforcement(_)
             | Fact::Sighting(_)
             | Fact::Refusal(_)
+            | Fact::View(_)
             | Fact::Cut(_) => {}
         }
     }

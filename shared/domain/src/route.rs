@@ -36,6 +36,10 @@ fn why(root: &RootCause) -> String {
             EvidenceKind::SessionLost => {
                 format!("{} below it lost their sessions", counted(e.count, "subscriber"))
             }
+            EvidenceKind::ReferencesSilent if e.count == 1 => {
+                "its only reference does not answer it".to_owned()
+            }
+            EvidenceKind::ReferencesSilent => format!("none of its {} references answers it", e.count),
             EvidenceKind::Undetermined => "the cause could not be determined".to_owned(),
         };
         reasons.push(format!("{reason} ({})", e.weight));
@@ -80,7 +84,13 @@ pub fn text_of(incident: &Incident) -> String {
     }
     let effect =
         if incident.class == IncidentClass::SessionsLost { "Lost their sessions" } else { "Cut off" };
-    line(&format!("{effect}: {}", if tiers.is_empty() { "nothing" } else { &tiers }));
+    match &incident.blind {
+        Some(blind) => line(&format!(
+            "Not known meanwhile: {}, which it watches; none of them is said to be down because it is silent",
+            counted(blind.targets, "device")
+        )),
+        None => line(&format!("{effect}: {}", if tiers.is_empty() { "nothing" } else { &tiers })),
+    }
     let largest = impact.largest_sites.iter().take(5);
     let sites: Vec<String> =
         largest.map(|s| format!("{} ({})", s.name, counted(s.subscribers, "subscriber"))).collect();

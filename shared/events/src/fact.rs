@@ -3,7 +3,7 @@
 use crate::{
     AccessSaid, Answer, Ask, Cut, DeliverySaid, Due, Enforcement, EntitlementSaid, EventId, HealthSaid,
     IncidentSaid, Inventory, NoticeSaid, Noun, OrderSaid, Part, Plan, Refusal, Repair, Revision, Sighting,
-    Signal, SuspicionSaid, TenantId, Time, upcast,
+    Signal, SuspicionSaid, TenantId, Time, View, upcast,
 };
 use serde::Serialize;
 
@@ -31,6 +31,7 @@ pub enum Fact {
     Enforcement(Enforcement),
     Sighting(Sighting),
     Refusal(Refusal),
+    View(View),
     Due(Due),
     Cut(Cut),
 }
@@ -107,6 +108,7 @@ impl Fact {
             Noun::Enforcement => Fact::Enforcement(read(body)?),
             Noun::Sighting => Fact::Sighting(read(body)?),
             Noun::Refusal => Fact::Refusal(read(body)?),
+            Noun::View => Fact::View(read(body)?),
             Noun::Timer => return Err(None),
         })
     }
@@ -133,6 +135,7 @@ impl Fact {
             Fact::Enforcement(_) => Noun::Enforcement,
             Fact::Sighting(_) => Noun::Sighting,
             Fact::Refusal(_) => Noun::Refusal,
+            Fact::View(_) => Noun::View,
             Fact::Due(_) => Noun::Due,
             Fact::Cut(_) => Noun::Cut,
         }
@@ -160,6 +163,7 @@ impl Fact {
             Fact::Enforcement(now) => now.key(),
             Fact::Sighting(sighting) => sighting.key(),
             Fact::Refusal(refusal) => refusal.key(),
+            Fact::View(view) => view.key(),
             Fact::Due(due) => format!("{}.{}", due.service, due.key),
             Fact::Cut(_) => "cut".into(),
         }

@@ -46,6 +46,7 @@ impl Noun {
             Noun::Enforcement => ("changed", 1),
             Noun::Sighting => ("seen", 1),
             Noun::Refusal => ("made", 1),
+            Noun::View => ("changed", 1),
             Noun::Timer => ("armed", 1),
             Noun::Due => ("fired", 1),
             Noun::Cut => ("moved", 1),

@@ -56,6 +56,8 @@ pub enum EvidenceKind {
     Undetermined,
     /// A subscriber below it lost its session while everything that the session needs was there.
     SessionLost,
+    /// A point of presence has so many references, and none of them answers it.
+    ReferencesSilent,
 }
 
 /// One named weight in a verdict.

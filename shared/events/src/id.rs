@@ -108,6 +108,11 @@ impl NodeId {
         Self(derive(tenant.0, &[b"node", id.as_bytes()]))
     }
 
+    /// A point of presence, where it is named as the cause of what is not known.
+    pub fn of_pop(tenant: TenantId, pop: &str) -> Self {
+        Self(derive(tenant.0, &[b"pop", pop.as_bytes()]))
+    }
+
     /// The subscriber whose service the operator's books call `account`.
     pub fn of_account(tenant: TenantId, account: &str) -> Self {
         Self(derive(tenant.0, &[b"account", account.as_bytes()]))

@@ -123,6 +123,17 @@ pub struct TimelineEntry {
     pub what: String,
 }
 
+/// A point of presence that lost its references.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BlindPop {
+    /// Which.
+    pub pop: String,
+    /// In which of its slots, ascending.
+    pub slots: Vec<u16>,
+    /// How many nodes it watches there, of which nothing is known meanwhile.
+    pub targets: u32,
+}
+
 /// One outage.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Incident {
@@ -147,6 +158,9 @@ pub struct Incident {
     /// Where a technician drives to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub site_address: Option<String>,
+    /// The point of presence that is blind, when that is what the incident is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blind: Option<Box<BlindPop>>,
     /// What is broken, the first one first; at most 64 (the rest is counted in the title).
     pub roots: Vec<RootCause>,
     /// Who is cut off.

@@ -34,6 +34,7 @@ pub mod subject;
 pub mod time;
 pub mod timer;
 pub mod upcast;
+pub mod view;
 
 pub use access::{Access, AccessSaid, Grant, LookUpKey, Token};
 pub use answer::{Answer, Outcome, RollCall, SessionState};
@@ -56,8 +57,8 @@ pub use id::{
     SiteId, TenantId,
 };
 pub use incident::{
-    Impact, Incident, IncidentClass, IncidentKind, IncidentSaid, IncidentState, RootCause, SiteImpact,
-    TimelineEntry, Urgency,
+    BlindPop, Impact, Incident, IncidentClass, IncidentKind, IncidentSaid, IncidentState, RootCause,
+    SiteImpact, TimelineEntry, Urgency,
 };
 pub use inventory::{
     Channel, ChannelKind, DeviceClass, Group, GroupMode, Inventory, Login, Member, Node, NodeKind, Origin,
@@ -71,6 +72,7 @@ pub use repair::{ChangeKind, Plan, PlanState, Property, Repair, RepairOutcome, R
 pub use sample::{Curve, Metric, Of, Sample, SampleSource, Samples};
 pub use sighting::{Above, Scan, SeenDevice, Sighting, SightingState, Spot};
 pub use signal::{About, Claim, Learned, Signal, SignalSource};
-pub use subject::{PARTITIONS, Subject, SubjectError, partition_of, slot_of};
+pub use subject::{PARTITIONS, SLOTS, Subject, SubjectError, partition_of, slot_of};
 pub use time::Time;
 pub use timer::{Cut, Due, Timer};
+pub use view::View;

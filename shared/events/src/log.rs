@@ -58,6 +58,8 @@ pub enum Noun {
     Sighting,
     /// Somebody was turned away at a door. Said by ingest.
     Refusal,
+    /// Whether a point of presence sees anything. Said by poller.
+    View,
     /// An armed timer. Said by its service, in its commits.
     Timer,
     /// A timer that fired. Said by the server.
@@ -68,7 +70,7 @@ pub enum Noun {
 
 impl Noun {
     /// Every noun, in order.
-    pub const ALL: [Noun; 22] = [
+    pub const ALL: [Noun; 23] = [
         Noun::Inventory,
         Noun::Part,
         Noun::Revision,
@@ -88,6 +90,7 @@ impl Noun {
         Noun::Enforcement,
         Noun::Sighting,
         Noun::Refusal,
+        Noun::View,
         Noun::Timer,
         Noun::Due,
         Noun::Cut,
@@ -115,6 +118,7 @@ impl Noun {
             Noun::Enforcement => "enforcement",
             Noun::Sighting => "sighting",
             Noun::Refusal => "refusal",
+            Noun::View => "view",
             Noun::Timer => "timer",
             Noun::Due => "due",
             Noun::Cut => "cut",
@@ -132,7 +136,7 @@ impl Noun {
             Noun::Inventory | Noun::Part | Noun::Revision | Noun::Access => &["console"],
             Noun::Entitlement | Noun::Order => &["console"],
             Noun::Signal => &["ingest", "poller", "reconciler"],
-            Noun::Answer => &["poller"],
+            Noun::Answer | Noun::View => &["poller"],
             Noun::Ask => &["diagnostician", "correlator", "console"],
             Noun::Suspicion | Noun::Health => &["diagnostician"],
             Noun::Incident => &["correlator"],
@@ -154,7 +158,7 @@ impl Noun {
             Noun::Incident | Noun::Notice | Noun::Delivery | Noun::Cut | Noun::Timer => Retention::Forever,
             Noun::Order | Noun::Refusal | Noun::Suspicion | Noun::Health => Retention::Seconds(MONTHS_13_S),
             Noun::Repair | Noun::Plan | Noun::Enforcement | Noun::Sighting => Retention::Seconds(MONTHS_13_S),
-            Noun::Signal | Noun::Due => Retention::Seconds(30 * DAY_S),
+            Noun::Signal | Noun::View | Noun::Due => Retention::Seconds(30 * DAY_S),
             Noun::Answer => Retention::Seconds(7 * DAY_S),
             Noun::Ask => Retention::Seconds(HOUR_S),
         }

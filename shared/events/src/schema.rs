@@ -27,6 +27,7 @@ pub fn of(noun: Noun) -> Option<Schema> {
         Noun::Enforcement => schema_for!(crate::Enforcement),
         Noun::Sighting => schema_for!(crate::Sighting),
         Noun::Refusal => schema_for!(crate::Refusal),
+        Noun::View => schema_for!(crate::View),
         Noun::Timer => return None,
     };
     let (verb, version) = noun.verb_and_version();

@@ -62,6 +62,7 @@ pub(crate) fn share(fact: &mut Fact) {
         | Fact::Enforcement(_)
         | Fact::Sighting(_)
         | Fact::Refusal(_)
+        | Fact::View(_)
         | Fact::Cut(_) => return,
     };
     let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);

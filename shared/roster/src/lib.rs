@@ -103,6 +103,7 @@ impl Roster {
                 | Fact::Enforcement(_)
                 | Fact::Sighting(_)
                 | Fact::Refusal(_)
+                | Fact::View(_)
                 | Fact::Due(_)
                 | Fact::Cut(_) => {}
             }

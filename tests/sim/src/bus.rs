@@ -87,6 +87,7 @@ fn key_of(tenant: TenantId, fact: &Fact) -> Option<Key> {
         | Fact::Enforcement(_)
         | Fact::Sighting(_)
         | Fact::Refusal(_)
+        | Fact::View(_)
         | Fact::Cut(_) => return None,
     };
     Some((tenant, fact.noun(), thing.as_u128()))

@@ -279,6 +279,7 @@ pub(crate) fn opened(node: NodeId, name: &str, tier: Tier, cause: EventId, now: 
         ended_at: None,
         ended_because: None,
         merged_into: None,
+        blind: None,
         acknowledged_by: None,
         // No two incidents share a version, so a timer of the one means nothing to the other.
         hold: now.ms() as u32,

@@ -85,6 +85,7 @@ fn fact(net: &Net, fact: &Fact) -> Option<String> {
         | Fact::Plan(_)
         | Fact::Sighting(_)
         | Fact::Refusal(_)
+        | Fact::View(_)
         | Fact::Cut(_) => {
             return None;
         }

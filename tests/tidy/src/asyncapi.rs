@@ -34,6 +34,7 @@ fn key(noun: Noun) -> &'static str {
         Noun::Repair | Noun::Plan => "router id",
         Noun::Enforcement => "router id, or <node id>.<router id> of a subscriber",
         Noun::Refusal => "token-<prefix> or no-token",
+        Noun::View => "point of presence",
         Noun::Sighting => "device-<id> or router-<id>",
         Noun::Timer | Noun::Due => "<service>.<key>",
         Noun::Cut => "<service>",

@@ -93,7 +93,7 @@ fn kind_path(noun: Noun) -> &'static [&'static str] {
         Noun::Plan => &["state"],
         Noun::Sighting => &["what"],
         Noun::Refusal => &["reason"],
-        Noun::Part | Noun::Due | Noun::Cut | Noun::Timer => &[],
+        Noun::Part | Noun::View | Noun::Due | Noun::Cut | Noun::Timer => &[],
     }
 }
 

@@ -136,6 +136,7 @@ fn told(raw: &Raw) -> Option<Event> {
         | Fact::Enforcement(_)
         | Fact::Sighting(_)
         | Fact::Refusal(_)
+        | Fact::View(_)
         | Fact::Cut(_) => return None,
     };
     let data = json!({ "seq": heard.seq, "event": heard.id, "heard": heard.heard, "said": said });

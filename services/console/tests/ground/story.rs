@@ -72,6 +72,7 @@ fn incident(id: IncidentId, root: NodeId, title: &str, now: Time, evidence: Vec<
         ended_at: None,
         ended_because: None,
         merged_into: None,
+        blind: None,
         acknowledged_by: None,
         hold: 0,
         timeline: vec![TimelineEntry { at: now, what: title.to_owned() }],

@@ -236,6 +236,7 @@ pub(crate) fn incident(tenant: TenantId, name: &str) -> Incident {
         ended_at: None,
         ended_because: None,
         merged_into: None,
+        blind: None,
         acknowledged_by: None,
         hold: 0,
         timeline: vec![],

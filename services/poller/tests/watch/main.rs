@@ -6,6 +6,7 @@ mod asks;
 mod ground;
 mod heartbeats;
 mod router;
+mod sight;
 mod snapshots;
 mod statics;
 mod steady;

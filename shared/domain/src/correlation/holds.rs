@@ -18,7 +18,7 @@ impl Tenant {
         }
         let last = incident.roots.iter().map(|r| r.since).max()?;
         let end = last.plus_ms(i64::from(self.network.policy.resolve_hold_ms));
-        if incident.class == IncidentClass::SessionsLost {
+        if matches!(incident.class, IncidentClass::SessionsLost | IncidentClass::Blind) {
             return Some(end);
         }
         let cut_off = |root: &RootCause| {

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 impl Tenant {
     /// Works an open incident out again: whom it cuts off, whom it is for, how urgent it is, how it is called.
     pub(super) fn measure(&self, incident: &mut Incident) {
-        if incident.class != IncidentClass::SessionsLost {
+        if !matches!(incident.class, IncidentClass::SessionsLost | IncidentClass::Blind) {
             self.measure_outage(incident);
         }
         let loud: Vec<&RootCause> = incident.roots.iter().filter(|r| r.down && !r.quiet).collect();
@@ -64,7 +64,8 @@ impl Tenant {
             }
             self.measured_at.insert(id, revised_at);
             let Some((incident, event)) = self.open.get(&id).cloned() else { continue };
-            if incident.state != IncidentState::Open || incident.class == IncidentClass::SessionsLost {
+            let by_outage = !matches!(incident.class, IncidentClass::SessionsLost | IncidentClass::Blind);
+            if incident.state != IncidentState::Open || !by_outage {
                 continue;
             }
             let down = incident.roots.iter().filter(|r| r.down);

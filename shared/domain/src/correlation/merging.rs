@@ -21,7 +21,7 @@ impl Tenant {
                     .index_of(root.node)
                     .is_some_and(|r| r != index && !blast(graph, &self.supply, r).is_disjoint(&mine))
         };
-        let by_outage = |i: &Incident| i.class != IncidentClass::SessionsLost;
+        let by_outage = |i: &Incident| !matches!(i.class, IncidentClass::SessionsLost | IncidentClass::Blind);
         let live = self.open.iter().filter(|(_, (i, _))| i.state != IncidentState::Closed && by_outage(i));
         live.filter(|(_, (incident, _))| incident.roots.iter().any(shares)).map(|(id, _)| *id).collect()
     }

@@ -53,6 +53,7 @@ impl Tenant {
             ended_at: None,
             ended_because: None,
             merged_into: None,
+            blind: None,
             acknowledged_by: None,
             hold: 0,
             timeline: Vec::new(),

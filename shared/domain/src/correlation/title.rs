@@ -7,6 +7,13 @@ use events::{Incident, IncidentClass, RootCause};
 impl Tenant {
     /// The title of an incident as it stands.
     pub(super) fn title_of(&self, incident: &Incident) -> String {
+        if let Some(blind) = &incident.blind {
+            let devices = counted(blind.targets, "device");
+            return format!(
+                "Point of presence {} sees nothing beyond itself: {devices} not watched",
+                blind.pop
+            );
+        }
         let found = incident.roots.iter().find_map(|r| Some((r, r.subscribers_below?)));
         let Some((root, of)) = found.filter(|_| incident.class == IncidentClass::SessionsLost) else {
             return title_of(incident);

@@ -54,6 +54,7 @@ fn is_news(fact: &Fact) -> bool {
         | Fact::Enforcement(_)
         | Fact::Sighting(_)
         | Fact::Refusal(_)
+        | Fact::View(_)
         | Fact::Cut(_) => false,
     }
 }
