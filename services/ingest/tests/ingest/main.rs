@@ -1,0 +1,10 @@
+//! The front door from outside, on a real log, and what its decoders do with any bytes whatever.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod absurd;
+mod front_door;
+mod ground;
+mod hostile_bytes;
+mod law;
+mod secrets;

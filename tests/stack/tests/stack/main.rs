@@ -1,0 +1,17 @@
+//! The real parts together: restarts, rebuilds, tenants, webhooks, poison.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod certificates;
+mod commands;
+mod history;
+mod keys;
+mod path;
+mod permissions;
+mod poison;
+mod requirements;
+mod routers;
+mod scout;
+mod statics;
+mod storms;
+mod wall;
