@@ -33,8 +33,6 @@ pub struct Target {
     pub path: std::path::PathBuf,
     /// Whether it is built with its tests.
     pub is_tested: bool,
-    /// Whether its comments are searched for examples to compile.
-    pub has_examples: bool,
 }
 
 /// Every crate of the workspace, as cargo sees it.
@@ -83,7 +81,6 @@ fn target(target: &Value) -> anyhow::Result<Target> {
         name: text(&target["name"])?,
         path: text(&target["src_path"])?.into(),
         is_tested: target["test"] == true,
-        has_examples: target["doctest"] == true,
     })
 }
 

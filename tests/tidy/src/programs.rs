@@ -2,7 +2,7 @@
 //!
 //! The tests in a crate's folder `tests` are one program: a folder with a `main.rs`, and a module for each concept.
 //! What measures or changes its own process is a program beside it, and says so where it opens. A library or
-//! program without tests, or without examples in its comments, is not built as if it had some.
+//! program without tests is not built as if it had some.
 
 use crate::layers::{Member, Target};
 use std::{
@@ -20,9 +20,10 @@ pub fn wrong_programs(member: &Member) -> io::Result<Vec<String>> {
     for target in member.targets.iter().filter(|t| t.kind == "lib" || t.kind == "bin") {
         let own = sources_of(member, target)?;
         let name = format!("{} ({} {})", member.name, target.kind, target.name);
-        wrong.extend(differs(&name, "test", target.is_tested, own.iter().any(|t| has_test(t))));
-        if target.kind == "lib" {
-            wrong.extend(differs(&name, "doctest", target.has_examples, own.iter().any(|t| has_example(t))));
+        match (target.is_tested, own.iter().any(|text| has_test(text))) {
+            (true, false) => wrong.push(format!("{name} holds no test: say `test = false` in its manifest")),
+            (false, true) => wrong.push(format!("{name} holds tests that are never run: `test = false`")),
+            (true, true) | (false, false) => {}
         }
     }
     Ok(wrong)
@@ -32,6 +33,9 @@ pub fn wrong_programs(member: &Member) -> io::Result<Vec<String>> {
 fn alone_without_reason(member: &Member) -> io::Result<Vec<String>> {
     let programs: Vec<&Target> = member.targets.iter().filter(|t| t.kind == "test").collect();
     let mut wrong = vec![];
+    if programs.iter().filter(|p| p.path.ends_with("main.rs")).count() > 1 {
+        wrong.push(format!("{}: one `main.rs` in the folder `tests` is enough", member.name));
+    }
     for program in programs.iter().filter(|p| programs.len() > 1 && !p.path.ends_with("main.rs")) {
         let text = fs::read_to_string(&program.path)?;
         let opening: Vec<&str> = text.lines().map_while(|line| line.strip_prefix("//!")).collect();
@@ -44,16 +48,6 @@ fn alone_without_reason(member: &Member) -> io::Result<Vec<String>> {
         }
     }
     Ok(wrong)
-}
-
-fn differs(name: &str, key: &str, is_on: bool, has_some: bool) -> Option<String> {
-    match (is_on, has_some) {
-        (true, false) => Some(format!("{name} holds none: say `{key} = false` in its manifest")),
-        (false, true) => {
-            Some(format!("{name} holds some that are never run: its manifest says `{key} = false`"))
-        }
-        (true, true) | (false, false) => None,
-    }
 }
 
 /// What `target` is made of: its file alone beside a library, everything below it otherwise.
@@ -81,26 +75,13 @@ fn has_test(text: &str) -> bool {
     text.lines().map(str::trim).any(|line| line.starts_with("#[test]") || line.starts_with("#[tokio::test"))
 }
 
-/// Whether a comment of `text` holds code that is compiled: behind its first marks stands no word, or one that
-/// means Rust.
-fn has_example(text: &str) -> bool {
-    let mut is_open = false;
-    text.lines().any(|line| {
-        let line = line.trim();
-        let comment = line.strip_prefix("///").or_else(|| line.strip_prefix("//!"));
-        let Some(word) = comment.and_then(|text| text.trim().strip_prefix("```")) else { return false };
-        is_open = !is_open;
-        is_open && ["", "rust", "no_run", "should_panic", "compile_fail"].contains(&word)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn target(kind: &str, path: &str) -> Target {
         let path = crate::root().join(path);
-        Target { kind: kind.into(), name: "x".into(), path, is_tested: true, has_examples: false }
+        Target { kind: kind.into(), name: "x".into(), path, is_tested: true }
     }
 
     fn member(targets: Vec<Target>) -> Member {
@@ -116,6 +97,8 @@ mod tests {
         let careless = target("test", "tests/tidy/src/programs.rs");
         let wrong = wrong_programs(&member(vec![at(many), careless])).unwrap();
         assert!(wrong.len() == 1 && wrong[0].contains("programs.rs"), "{wrong:?}");
+        let wrong = wrong_programs(&member(vec![at(many), at(many)])).unwrap();
+        assert!(wrong.len() == 1 && wrong[0].contains("is enough"), "{wrong:?}");
     }
 
     #[test]
@@ -123,19 +106,12 @@ mod tests {
         let tested = target("lib", "shared/vault/src/lib.rs");
         let empty = target("bin", "services/mastwatch/src/main.rs");
         assert!(
-            wrong_programs(&member(vec![tested.clone(), empty.clone()])).unwrap()[0].contains("holds none")
+            wrong_programs(&member(vec![tested.clone(), empty.clone()])).unwrap()[0]
+                .contains("holds no test")
         );
         let never_run = Target { is_tested: false, ..tested };
         let quiet = Target { is_tested: false, ..empty };
         let wrong = wrong_programs(&member(vec![never_run, quiet])).unwrap();
         assert!(wrong.len() == 1 && wrong[0].contains("never run"), "{wrong:?}");
-    }
-
-    #[test]
-    fn an_example_is_code_that_is_compiled() {
-        let commented = |word: &str| format!("/// ```{word}\n/// x\n/// ```\n");
-        assert!(["", "rust", "no_run"].iter().all(|word| has_example(&commented(word))));
-        assert!(!["yaml", "text"].iter().any(|word| has_example(&commented(word))));
-        assert!(!has_example("let x = \"```rust\";"));
     }
 }
