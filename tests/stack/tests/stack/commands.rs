@@ -120,6 +120,24 @@ async fn every_command_says_what_the_deciders_found_to_people_and_to_programs() 
     // It is measured anew each time, on a machine that may be busy.
     let check = comes_to(&person, &["live-check", &account], |said| said.code == 0).await;
     assert!(check.out.lines().count() >= 3 && !check.out.contains(" down "), "{check:?}");
+    // Everybody hangs on something at a site, and is there too.
+    let all = person.asks(&["inventory"]).await.with_code(0).objects();
+    assert_eq!(all.len(), network.nodes.len() + network.subscribers.len());
+    let site = network.sites.iter().find(|site| site.id == "tower-1").unwrap();
+    let here = person.asks(&["inventory", "--site", &site.id]).await.with_code(0).objects();
+    assert!(!here.is_empty() && here.len() < all.len(), "{} of {}", here.len(), all.len());
+    assert!(here.iter().all(|node| node["site_name"] == site.name.as_str()), "{here:?}");
+    let table = person.types(&["inventory", "--site", &site.id, "--tier", "subscriber"]).await.with_code(0);
+    let inherited = format!("{} (inherited)", site.name);
+    assert!(table.out.lines().skip(1).all(|line| line.ends_with(&inherited)), "{table:?}");
+    let counted = person.asks(&["status", "--site", &site.id]).await.with_code(0).object();
+    let up = counted["health"].as_object().unwrap().values().filter_map(|of| of["up"].as_u64()).sum::<u64>();
+    assert_eq!(up, here.len() as u64, "{counted}");
+    for words in [["status", "--site", "no such site"], ["inventory", "--site", "no such site"]] {
+        let unknown = person.types(&words).await.with_code(1);
+        assert!(unknown.err.contains("there is no site `no such site`"), "{unknown:?}");
+    }
+
     for words in [["live-check", "no such / thing?"], ["explain", "nothing"]] {
         let unknown = person.types(&words).await.with_code(1);
         assert!(

@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::Value;
 use stack::{
     Running, Stack,
-    hand::{facts, types, types_with, until, writes},
+    hand::{facts, types, types_at_a_terminal, types_with, until, writes},
     ledger,
 };
 use std::{collections::BTreeSet, net::TcpListener, sync::Arc, time::Duration};
@@ -136,7 +136,10 @@ async fn a_tower_is_scanned_and_grows_into_three_tiers_by_saying_yes() {
     let words = ["router", "add", "sector", "--address", "127.26.0.2", "--user", "nms", "--port", &port];
     let asked: Vec<&str> = words.into_iter().chain(["--password-file", "-"]).collect();
     let (code, said) = types_with(&stack, TENANT, &asked, Some("wrong\n"));
-    assert!(code == 3 && said.contains("cannot be looked at") && !said.contains("wrong"), "{code} {said}");
+    assert!(
+        code == 3 && said.contains("cannot be looked at since ") && !said.contains("wrong"),
+        "{code} {said}"
+    );
     let before = writes(&lab);
     let (code, said) = types_with(&stack, TENANT, &asked, Some("s3cret\n"));
     assert!(
@@ -145,18 +148,28 @@ async fn a_tower_is_scanned_and_grows_into_three_tiers_by_saying_yes() {
     );
     assert!(said.contains("/system script add") && said.contains("say --yes"), "{said}");
     assert_eq!(writes(&lab), before, "without a yes nothing is written");
-    let yes: Vec<&str> = asked.iter().copied().chain(["--yes"]).collect();
-    let (code, said) = types_with(&stack, TENANT, &yes, Some("s3cret\n"));
+    // At a terminal the password is asked for and not shown, and the changes are made after a yes alone.
+    const QUESTION: &str = "and keep them so? [y/N]";
+    let answers = |to_changes| [("Password of nms: ", "s3cret"), (QUESTION, to_changes)];
+    for no in ["", "n", "maybe"] {
+        let (code, said) = types_at_a_terminal(&stack, TENANT, &words, &answers(no));
+        assert!(code == 0 && said.contains("/system script add"), "{code} {said}");
+        assert!(!said.contains("s3cret"), "{said}");
+        assert_eq!(writes(&lab), before, "after `{no}` nothing is written");
+    }
+    let (code, said) = types_at_a_terminal(&stack, TENANT, &words, &answers("y"));
     assert!(
         code == 0 && said.contains("is as it should be") && said.contains("sector sees 3 devices"),
         "{code} {said}"
     );
+    assert!(writes(&lab) > before, "{said}");
     let sector = NodeId::of(TenantId::of(TENANT), "sector");
     let signals = facts(&stack, Noun::Signal).await.into_iter();
     let tried = signals.filter(|fact| matches!(fact, Fact::Signal(it) if it.sender == Some(sector) && it.about == About::Node(sector)));
     assert_eq!(tried.count(), 1, "what was installed was tried, and arrived");
     assert!(!said.contains("did not arrive"), "{said}");
     let now = writes(&lab);
+    let yes: Vec<&str> = asked.iter().copied().chain(["--yes"]).collect();
     let (code, said) = types_with(&stack, TENANT, &yes, Some("s3cret\n"));
     assert_eq!((code, writes(&lab)), (0, now), "the same words again change nothing: {said}");
 
