@@ -1,7 +1,7 @@
 //! Echo requests over a TUN device, in a network namespace of their own.
 //!
-//! The test runs itself again inside a namespace, and fails where it cannot have one: `./dev test` looks
-//! whether the system permits it, and leaves out by name, visibly, what needs it.
+//! The test runs itself again as a process of its own inside a namespace, and fails where it cannot have
+//! one: `./dev test` looks whether the system permits it, and leaves out by name, visibly, what needs it.
 
 #![allow(clippy::unwrap_used)] // Helpers of tests fail the test.
 

@@ -1,4 +1,4 @@
-//! A hundred routers with twenty thousand things behind them, in one process under 500 MB.
+//! A hundred routers with twenty thousand things behind them, in a process of its own under 500 MB.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // Helpers fail the test; figures are for people.
 

@@ -1,8 +1,8 @@
 //! The command line.
 
 use crate::{
-    api, audit, compose, convert, doctor, generate, history, import, incidents, keys, live_check, nats_users,
-    rebuild, router, show, status, subscriber, up,
+    api, audit, compose, convert, doctor, generate, history, import, incidents, inventory, keys, live_check,
+    nats_users, rebuild, router, show, status, subscriber, up,
 };
 use anyhow::Context;
 use clap::{Parser, Subcommand};
@@ -33,7 +33,9 @@ enum Command {
     Import(import::ImportArgs),
     /// Show counts by tier and health, and what is open. Exit code 3: something is down; what is open is more than
     /// a lost redundancy.
-    Status,
+    Status(status::StatusArgs),
+    /// List what there is, with its health and the site it is at.
+    Inventory(inventory::InventoryArgs),
     /// List incidents, or show one.
     Incidents(incidents::IncidentsArgs),
     /// Show why people were told of an incident, down to the single probe.
@@ -117,7 +119,8 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Up(args) => up::run(&args, &server.data, json).await?,
         Command::Run(args) => run_services(&args, json).await?,
         Command::Import(args) => import::run(&args, &server.api()?, json).await?,
-        Command::Status => return status::run(&server.api()?, json).await,
+        Command::Status(args) => return status::run(&args, &server.api()?, json).await,
+        Command::Inventory(args) => inventory::run(&args, &server.api()?, json).await?,
         Command::Incidents(args) => incidents::run(&args, &server.api()?, json).await?,
         Command::Explain { incident } => incidents::explain(&incident, &server.api()?, json).await?,
         Command::LiveCheck { device } => return live_check::run(&device, &server.api()?, json).await,

@@ -15,6 +15,7 @@ pub mod generate;
 pub mod history;
 pub mod import;
 pub mod incidents;
+pub mod inventory;
 pub mod keys;
 pub mod live_check;
 pub mod nats_users;

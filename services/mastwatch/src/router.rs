@@ -264,7 +264,13 @@ pub(crate) fn show_plan(plan: &Value) {
     let count = plan["change_count"].as_i64().unwrap_or_default();
     let name = plan["name"].as_str().unwrap_or(text("router"));
     let version = plan["version"].as_str().map(|version| format!(" ({version})")).unwrap_or_default();
-    show::line(format!("{name}{version}: {}", sentence(text("state"), count)));
+    // One that is left alone after several failures in a row stands so since the first of them.
+    let since = if text("state") == "unreachable" {
+        format!(" since {}", clock(text("since")))
+    } else {
+        String::new()
+    };
+    show::line(format!("{name}{version}: {}{since}", sentence(text("state"), count)));
     for said in ["findings", "obstacles"].iter().filter_map(|key| plan[*key].as_array()).flatten() {
         show::line(format!("  ! {}", said.as_str().unwrap_or_default()));
     }

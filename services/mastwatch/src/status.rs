@@ -2,33 +2,35 @@
 
 use crate::{
     api::{Api, Cursor},
-    incidents, show,
+    incidents, inventory, show,
 };
 use serde_json::Value;
 use std::{collections::BTreeMap, process::ExitCode};
+
+/// What `mastwatch status` can be told.
+#[derive(Debug, clap::Args)]
+pub struct StatusArgs {
+    /// Only what is at this site: its id in the network file. Exit code 3 then: something there is down or cut off.
+    #[arg(long)]
+    site: Option<String>,
+}
 
 /// Shows counts by tier and health and the open incidents. The exit code is 3 when something is down: a lost
 /// redundancy alone cuts nobody off.
 ///
 /// # Errors
 ///
-/// When the console is not reached.
-pub async fn run(api: &Api, json: bool) -> anyhow::Result<ExitCode> {
+/// When the console is not reached, or there is no such site.
+pub async fn run(args: &StatusArgs, api: &Api, json: bool) -> anyhow::Result<ExitCode> {
+    if let Some(site) = &args.site {
+        return at_site(site, api, json).await;
+    }
     let incidents = incidents::of_state("open", api).await?;
-    let counts = counts(api).await?;
+    let counts = counts(None, api).await?;
     if json {
         show::json(&serde_json::json!({ "health": counts, "open_incidents": incidents }));
     } else {
-        let states = ["up", "degraded", "down", "impacted", "unknown"];
-        let rows: Vec<Vec<String>> = ["core", "site", "sector", "station", "subscriber"]
-            .iter()
-            .filter_map(|tier| {
-                let of = counts.get(*tier)?;
-                let cells = states.iter().map(|s| of.get(*s).copied().unwrap_or_default().to_string());
-                Some(std::iter::once((*tier).to_owned()).chain(cells).collect())
-            })
-            .collect();
-        show::table(&["TIER", "UP", "DEGRADED", "DOWN", "IMPACTED", "UNKNOWN"], &rows);
+        show_counts(&counts);
         if incidents.is_empty() {
             show::line("Nothing is open.");
         }
@@ -39,20 +41,46 @@ pub async fn run(api: &Api, json: bool) -> anyhow::Result<ExitCode> {
     Ok(if incidents.iter().any(is_outage) { ExitCode::from(3) } else { ExitCode::SUCCESS })
 }
 
+/// The same of one site. Incidents are the network's: what is wrong here may have its cause elsewhere.
+async fn at_site(site: &str, api: &Api, json: bool) -> anyhow::Result<ExitCode> {
+    inventory::is_known(site, api).await?;
+    let counts = counts(Some(site), api).await?;
+    if json {
+        show::json(&serde_json::json!({ "site": site, "health": counts }));
+    } else {
+        show_counts(&counts);
+    }
+    let is_ill = |of: &BTreeMap<String, u64>| of.contains_key("down") || of.contains_key("impacted");
+    Ok(if counts.values().any(is_ill) { ExitCode::from(3) } else { ExitCode::SUCCESS })
+}
+
+/// Nodes by tier and by what is believed of them.
+type Counts = BTreeMap<String, BTreeMap<String, u64>>;
+
+fn show_counts(counts: &Counts) {
+    let states = ["up", "degraded", "down", "impacted", "unknown"];
+    let rows: Vec<Vec<String>> = ["core", "site", "sector", "station", "subscriber"]
+        .iter()
+        .filter_map(|tier| {
+            let of = counts.get(*tier)?;
+            let cells = states.iter().map(|s| of.get(*s).copied().unwrap_or_default().to_string());
+            Some(std::iter::once((*tier).to_owned()).chain(cells).collect())
+        })
+        .collect();
+    show::table(&["TIER", "UP", "DEGRADED", "DOWN", "IMPACTED", "UNKNOWN"], &rows);
+}
+
 /// Whether an open incident means that something is down.
 fn is_outage(incident: &Value) -> bool {
     incident["class"].as_str() != Some("redundancy")
 }
 
-/// How many nodes there are, by tier and by what is believed of them.
-///
-/// # Errors
-///
-/// When the console is not reached.
-pub async fn counts(api: &Api) -> anyhow::Result<BTreeMap<String, BTreeMap<String, u64>>> {
-    let mut counts: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
+/// How many nodes there are, everywhere or at one site.
+async fn counts(site: Option<&str>, api: &Api) -> anyhow::Result<Counts> {
+    let mut counts = Counts::new();
     let mut cursor = Cursor::default();
-    while let Some(page) = api.page("/api/v1/inventory/nodes?limit=1000", &mut cursor).await? {
+    let path = inventory::within("/api/v1/inventory/nodes?limit=1000", &[("site", site)]);
+    while let Some(page) = api.page(&path, &mut cursor).await? {
         for node in page["items"].as_array().into_iter().flatten() {
             let of = |key: &str| node[key].as_str().unwrap_or("unknown").to_owned();
             *counts.entry(of("tier")).or_default().entry(of("health")).or_default() += 1;
@@ -67,7 +95,7 @@ pub async fn counts(api: &Api) -> anyhow::Result<BTreeMap<String, BTreeMap<Strin
 ///
 /// When the console is not reached.
 pub async fn is_settled(api: &Api) -> anyhow::Result<bool> {
-    let counts = counts(api).await?;
+    let counts = counts(None, api).await?;
     Ok(!counts.is_empty() && counts.values().all(|of| of.get("unknown").copied().unwrap_or_default() == 0))
 }
 

@@ -1,8 +1,8 @@
 //! ICMP for real: many targets at once, in a network namespace of their own.
 //!
 //! The kernel of the namespace answers for all of 127/8, or for nobody when it is told so. Each test starts
-//! the part that is ignored here inside such a namespace, once with a raw and once with a datagram socket. Where
-//! the system permits none they fail; `./dev test` looks for that and leaves them out by name.
+//! the part that is ignored here as a process of its own inside such a namespace, once with a
+//! raw and once with a datagram socket. Where the system permits none they fail; `./dev test` looks for that and leaves them out by name.
 
 #![allow(
     clippy::unwrap_used,

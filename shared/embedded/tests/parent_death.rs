@@ -1,6 +1,6 @@
 //! What becomes of the servers when the process that started them is killed.
 //!
-//! The test starts itself once more as that process.
+//! The test starts itself once more as that process, so it is a process of its own from the beginning.
 
 #![allow(clippy::unwrap_used)] // Of the helpers of these tests: clippy excuses only the tests themselves.
 

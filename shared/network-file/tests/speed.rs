@@ -1,4 +1,4 @@
-//! A hundred thousand nodes are read in seconds and in bounded memory.
+//! A hundred thousand nodes are read in seconds and in bounded memory: measured in a process of its own.
 
 use network_file::{OnlyWrittenOut, Shape, generate, parse};
 use std::time::Instant;

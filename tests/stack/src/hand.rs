@@ -6,7 +6,7 @@ use kit::{Filter, From};
 use lab::Lab;
 use serde_json::Value;
 use std::{
-    io::Write,
+    io::{Read, Write},
     path::Path,
     process::{Command, Stdio},
     time::Duration,
@@ -137,6 +137,55 @@ pub fn types(stack: &Stack, tenant: &str, words: &[&str]) -> (i32, String) {
 pub fn types_with(stack: &Stack, tenant: &str, words: &[&str], input: Option<&str>) -> (i32, String) {
     let said = Typist { tenant: Some(tenant), ..Typist::default() }.types(stack, words, input);
     (said.code, said.out + &said.err)
+}
+
+/// Gives a program a terminal, copies what passes through it, and ends as the program does.
+const TERMINAL: &str = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))";
+
+/// The same as a person at a terminal, who types each answer as soon as its question is seen. What was said is as the
+/// terminal shows it: questions, and the echo of answers unless that is off.
+///
+/// # Panics
+///
+/// When the program or `python3` is not there, or when a question never came.
+pub fn types_at_a_terminal(
+    stack: &Stack,
+    tenant: &str,
+    words: &[&str],
+    answers: &[(&str, &str)],
+) -> (i32, String) {
+    let mut child = Command::new("python3")
+        .args(["-c", TERMINAL])
+        .arg(binary().expect("the binary was built"))
+        .args(words)
+        .env("MASTWATCH_CONSOLE_URL", format!("http://{}", stack.console))
+        .env("MASTWATCH_TOKEN", stack.administrator())
+        .env("MASTWATCH_TENANT", tenant)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("`python3` is there");
+    let (mut types, mut shows) = child.stdin.take().zip(child.stdout.take()).expect("both are piped");
+    let (mut shown, mut answered, mut waiting) = (Vec::new(), 0, answers.iter());
+    let mut next = waiting.next();
+    let mut some = [0; 4_096];
+    loop {
+        let count = shows.read(&mut some).expect("the terminal can be read");
+        if count == 0 {
+            break;
+        }
+        shown.extend_from_slice(&some[..count]);
+        let is_asked = |question: &str| String::from_utf8_lossy(&shown[answered..]).contains(question);
+        if let Some((_, answer)) = next.filter(|(question, _)| is_asked(question)) {
+            writeln!(types, "{answer}").expect("the program reads what is typed");
+            answered = shown.len();
+            next = waiting.next();
+        }
+    }
+    let code = child.wait().expect("it ends").code().unwrap_or(-1);
+    let shown = String::from_utf8_lossy(&shown).into_owned();
+    assert!(next.is_none(), "{next:?} was never asked: {shown}");
+    (code, shown)
 }
 
 /// Every fact of a noun.

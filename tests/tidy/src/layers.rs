@@ -16,8 +16,23 @@ pub struct Member {
     pub folder: String,
     /// What it names, and whether that is for its own tests only.
     pub names: Vec<(String, bool)>,
+    /// What is built of it.
+    pub targets: Vec<Target>,
     /// Its manifest.
     pub manifest: std::path::PathBuf,
+}
+
+/// One library, program, test program or the like of a crate.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// `lib`, `bin`, `test`, `bench` and so on.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// The file it begins with.
+    pub path: std::path::PathBuf,
+    /// Whether it is built with its tests.
+    pub is_tested: bool,
 }
 
 /// Every crate of the workspace, as cargo sees it.
@@ -49,11 +64,23 @@ fn member(package: &Value) -> anyhow::Result<Member> {
     let listed = package["dependencies"].as_array().context("a package lists dependencies")?;
     let names =
         listed.iter().map(|d| Ok((text(&d["name"])?, d["kind"] == "dev"))).collect::<anyhow::Result<_>>()?;
+    let targets = package["targets"].as_array().context("a package lists targets")?;
     Ok(Member {
         name: text(&package["name"])?,
         folder: folder.to_string_lossy().into_owned(),
         names,
+        targets: targets.iter().map(target).collect::<anyhow::Result<_>>()?,
         manifest,
+    })
+}
+
+fn target(target: &Value) -> anyhow::Result<Target> {
+    let text = |value: &Value| value.as_str().map(str::to_owned).context("a target says what it is");
+    Ok(Target {
+        kind: text(&target["kind"][0])?,
+        name: text(&target["name"])?,
+        path: text(&target["src_path"])?.into(),
+        is_tested: target["test"] == true,
     })
 }
 
@@ -175,7 +202,13 @@ mod tests {
 
     fn crate_(name: &str, folder: &str, names: &[(&str, bool)]) -> Member {
         let names = names.iter().map(|(n, t)| ((*n).to_owned(), *t)).collect();
-        Member { name: name.into(), folder: folder.into(), names, manifest: "Cargo.toml".into() }
+        Member {
+            name: name.into(),
+            folder: folder.into(),
+            names,
+            targets: vec![],
+            manifest: "Cargo.toml".into(),
+        }
     }
 
     #[test]

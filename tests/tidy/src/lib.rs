@@ -7,6 +7,7 @@
 pub mod asyncapi;
 pub mod layers;
 pub mod metrics;
+pub mod programs;
 pub mod requirements;
 pub mod samples;
 pub mod schemas;

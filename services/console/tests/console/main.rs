@@ -1,0 +1,11 @@
+//! The console from outside: its routes, what it takes in, whom it tells, and who may see what.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod audit;
+mod desk;
+mod ground;
+mod history;
+mod import;
+mod subscribers;
+mod told;

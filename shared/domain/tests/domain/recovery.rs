@@ -1,0 +1,217 @@
+//! What becomes of those that a root had cut off, when the word that they are back never comes.
+
+use crate::town::{Town, branch};
+use events::*;
+
+/// The longest that a router may take over a roll call, and the way to its being asked.
+const ROLL_CALL_MS: i64 = 20_000;
+/// What a netwatch entry of 30 s may take to notice a change.
+const NETWATCH_MS: i64 = 60_000;
+
+/// A branch with a station on its sector too, and a subscriber who is known by a session.
+fn one_of_each(town: &mut Town) {
+    let mut subscriber = town.node("subscriber", Tier::Subscriber, &["sector"]);
+    subscriber.seen_by = Some(town.id("tower"));
+    subscriber.address = None;
+    subscriber.claims = vec![ClaimKey(uuid::Uuid::from_u128(7))];
+    let mut station = town.node("station", Tier::Station, &["sector"]);
+    station.seen_by = Some(town.id("tower"));
+    branch(town, vec![subscriber, station]);
+    town.pass(60_000);
+}
+
+fn roll_calls(town: &Town) -> usize {
+    let asks = town.log.iter().filter(|heard| match &heard.fact {
+        Fact::Ask(ask) => matches!(ask.question, Question::RollCall { .. }),
+        _ => false,
+    });
+    asks.count()
+}
+
+/// Time goes on second by second until a child is up; what is asked meanwhile is answered at once.
+fn waits_ms(town: &mut Town, child: &str, most_ms: i64) -> i64 {
+    let from = town.now;
+    while town.health(child) != Some(Health::Up) && town.now.ms_since(from) <= most_ms {
+        town.pass(1_000);
+        town.answer(&[]);
+    }
+    town.now.ms_since(from)
+}
+
+#[test]
+fn a_child_below_a_recovered_sector_whose_word_was_lost_is_settled_by_a_roll_call() {
+    for child in ["subscriber", "station"] {
+        let mut town = Town::new();
+        one_of_each(&mut town);
+        town.claim("sector", Claim::Down);
+        town.answer(&["sector"]);
+        assert_eq!(town.health(child), Some(Health::Impacted));
+        town.pass(300_000);
+        town.answer(&["sector"]);
+        town.pass(10_000);
+        let before = roll_calls(&town);
+        town.claim("sector", Claim::Up);
+        town.answer(&[]);
+        let waited = waits_ms(&mut town, child, 400_000);
+        assert!(waited <= ROLL_CALL_MS, "{child} waited {waited} ms");
+        assert_eq!(roll_calls(&town) - before, 1, "{child}");
+    }
+}
+
+#[test]
+fn a_child_that_comes_back_later_than_its_sector_is_settled_by_a_second_roll_call() {
+    let mut town = Town::new();
+    one_of_each(&mut town);
+    town.claim("sector", Claim::Down);
+    town.answer(&["sector"]);
+    town.pass(300_000);
+    town.answer(&["sector", "station"]);
+    town.pass(10_000);
+    let before = roll_calls(&town);
+    town.claim("sector", Claim::Up);
+    town.answer(&["station"]);
+    assert_eq!(town.health("station"), Some(Health::Impacted), "its router has not seen it yet");
+    let waited = waits_ms(&mut town, "station", 400_000);
+    assert!(waited <= NETWATCH_MS + ROLL_CALL_MS, "{waited}");
+    assert_eq!(
+        roll_calls(&town) - before,
+        2,
+        "one at once and one when its router has had the time to see it"
+    );
+}
+
+#[test]
+fn a_child_that_stays_away_is_asked_for_twice_and_then_walked_when_the_hold_is_over() {
+    let mut town = Town::new();
+    one_of_each(&mut town);
+    town.claim("sector", Claim::Down);
+    town.answer(&["sector"]);
+    town.pass(300_000);
+    town.answer(&["sector", "station"]);
+    town.pass(10_000);
+    let before = roll_calls(&town);
+    town.claim("sector", Claim::Up);
+    for _ in 0..280 {
+        town.answer(&["station"]);
+        town.pass(1_000);
+    }
+    assert_eq!(town.health("station"), Some(Health::Impacted));
+    assert_eq!(roll_calls(&town) - before, 2);
+    for _ in 0..60 {
+        town.pass(1_000);
+        town.answer(&["station"]);
+    }
+    assert_eq!(town.health("station"), Some(Health::Down));
+}
+
+#[test]
+fn children_of_a_router_below_the_root_are_settled_by_one_roll_call() {
+    let mut town = Town::new();
+    one_of_each(&mut town);
+    town.claim("tower", Claim::Down);
+    town.answer(&["core", "tower"]);
+    assert_eq!(town.health("core"), Some(Health::Down));
+    assert_eq!(town.health("station"), Some(Health::Impacted));
+    town.pass(300_000);
+    town.answer(&["core", "tower"]);
+    let before = roll_calls(&town);
+    town.replied("core");
+    town.answer(&[]);
+    town.replied("tower");
+    town.answer(&[]);
+    for child in ["subscriber", "station"] {
+        let waited = waits_ms(&mut town, child, 400_000);
+        assert!(waited <= ROLL_CALL_MS, "{child} waited {waited} ms");
+    }
+    assert!(roll_calls(&town) - before <= 2);
+}
+
+#[test]
+fn a_router_that_has_just_booted_is_asked_again_when_it_is_no_longer_blind() {
+    let mut town = Town::new();
+    let policy = Policy { blind_after_boot_ms: 120_000, recover_hold_ms: 600_000, ..Policy::default() };
+    town.hear(Fact::Inventory(Inventory::Policy(policy)));
+    one_of_each(&mut town);
+    town.claim("tower", Claim::Down);
+    town.answer(&["tower"]);
+    assert_eq!(town.health("station"), Some(Health::Impacted));
+    town.pass(300_000);
+    town.answer(&["tower"]);
+    let before = roll_calls(&town);
+    town.uptime_ms = 20_000;
+    town.replied("tower");
+    let booted = town.now.plus_ms(-20_000);
+    // It has not begun to look: what it is asked about it does not know.
+    town.answer(&["subscriber", "station"]);
+    for _ in 0..200 {
+        town.uptime_ms = town.now.ms_since(booted) as u64;
+        let blind = town.uptime_ms < 120_000;
+        town.pass(1_000);
+        town.answer(if blind { &["subscriber", "station"] } else { &[] });
+    }
+    assert_eq!((town.health("subscriber"), town.health("station")), (Some(Health::Up), Some(Health::Up)));
+    assert_eq!(roll_calls(&town) - before, 2);
+}
+
+#[test]
+fn a_report_that_it_works_is_not_believed_because_of_a_look_from_just_before_it() {
+    let mut town = Town::new();
+    one_of_each(&mut town);
+    town.claim("sector", Claim::Down);
+    town.answer(&["sector"]);
+    // It is looked at again, in vain; a moment later somebody says that it works, who is wrong.
+    town.pass(300_000);
+    town.answer(&["sector"]);
+    town.now = town.now.plus_ms(1_000);
+    let before = town.log.len();
+    town.claim("sector", Claim::Up);
+    for _ in 0..10 {
+        town.answer(&["sector"]);
+        town.pass(1_000);
+    }
+    let said = town.log[before..].iter().filter(|heard| match &heard.fact {
+        Fact::Health(said) => said.now.node == town.id("sector") && said.kind == HealthKind::Changed,
+        _ => false,
+    });
+    assert_eq!(said.count(), 0, "it was down and is");
+    assert_eq!(town.health("sector"), Some(Health::Down));
+    town.claim("sector", Claim::Up);
+    for _ in 0..5 {
+        town.answer(&[]);
+        town.pass(1_000);
+    }
+    assert_eq!(town.health("sector"), Some(Health::Up));
+}
+
+#[test]
+fn whoever_is_not_back_with_its_root_is_said_to_recover_until_it_is_heard_of() {
+    let mut town = Town::new();
+    one_of_each(&mut town);
+    town.claim("sector", Claim::Down);
+    town.answer(&["sector"]);
+    town.pass(300_000);
+    town.answer(&["sector", "station"]);
+    let stands = |town: &Town, name: &str| (town.health(name), town.flags(name).to_vec());
+    assert_eq!(stands(&town, "station"), (Some(Health::Impacted), vec![]));
+    town.claim("sector", Claim::Up);
+    for _ in 0..20 {
+        town.answer(&["station"]);
+        town.pass(1_000);
+    }
+    assert_eq!(stands(&town, "station"), (Some(Health::Impacted), vec![Flag::Recovering]));
+    assert_eq!(stands(&town, "subscriber"), (Some(Health::Up), vec![]), "it came back with its root");
+    let noted = town.log.iter().filter(|heard| match &heard.fact {
+        Fact::Health(said) => said.now.flags.contains(&Flag::Recovering) && said.now.asked.is_empty(),
+        _ => false,
+    });
+    assert_eq!(noted.count(), 1, "it is said once");
+    town.claim("sector", Claim::Down);
+    town.answer(&["sector", "station"]);
+    assert_eq!(stands(&town, "station"), (Some(Health::Impacted), vec![]), "it is cut off again");
+    town.pass(60_000);
+    town.answer(&["sector", "station"]);
+    town.claim("sector", Claim::Up);
+    let waited = waits_ms(&mut town, "station", 400_000);
+    assert!(waited <= ROLL_CALL_MS, "{waited}");
+    assert_eq!(stands(&town, "station"), (Some(Health::Up), vec![]));
+}

@@ -1,0 +1,4 @@
+//! The deciders on simulated networks, by seed.
+
+mod churn;
+mod seeds;

@@ -1,0 +1,5 @@
+//! The rules of the house, on the repository as it is.
+
+mod house;
+mod metrics;
+mod published;
