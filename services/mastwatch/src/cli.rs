@@ -1,8 +1,8 @@
 //! The command line.
 
 use crate::{
-    api, compose, convert, doctor, generate, history, import, incidents, keys, live_check, nats_users,
-    rebuild, router, show, status, subscriber, up,
+    administrator, api, compose, convert, doctor, generate, history, import, incidents, keys, live_check,
+    nats_users, rebuild, router, show, status, subscriber, up,
 };
 use anyhow::Context;
 use clap::{Parser, Subcommand};
@@ -67,6 +67,9 @@ enum Command {
     NatsUsers(nats_users::NatsUsersArgs),
     /// Draw a new master key, wrap every tenant's keys under it, and drop the old one; nothing is started anew.
     RotateKeys(keys::RotateKeysArgs),
+    /// Make the first administrator's token where there is no `mastwatch up`, and look after the others. Speaks to the log
+    /// as the console does, not to the console.
+    Administrator(administrator::AdministratorArgs),
     /// Declare the streams, where the services' users may not (`declare_streams = false`).
     Declare(nats_users::DeclareArgs),
     /// Look whether everything needed is there and works.
@@ -129,6 +132,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Lab(args) => args.run(interrupted()).await?,
         Command::NatsUsers(args) => nats_users::run(&args, json),
         Command::RotateKeys(args) => keys::rotate(&args, &server, json).await?,
+        Command::Administrator(args) => administrator::run(&args, json).await?,
         Command::Declare(args) => nats_users::declare(&args, json).await?,
         Command::Doctor => return doctor::run(&server, json).await,
     }
