@@ -63,7 +63,7 @@ enum Command {
     Generate(generate::GenerateArgs),
     /// The simulated ISP.
     Lab(lab::cli::LabArgs),
-    /// Print a user of nats-server for each service, with only the permissions it needs.
+    /// Print a user of nats-server for each service, or for a process of several, with only the permissions it needs.
     NatsUsers(nats_users::NatsUsersArgs),
     /// Draw a new master key, wrap every tenant's keys under it, and drop the old one; nothing is started anew.
     RotateKeys(keys::RotateKeysArgs),
@@ -130,7 +130,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Convert(args) => convert::run(&args, json)?,
         Command::Generate(args) => generate::run(&args, json)?,
         Command::Lab(args) => args.run(interrupted()).await?,
-        Command::NatsUsers(args) => nats_users::run(&args, json),
+        Command::NatsUsers(args) => nats_users::run(&args, json)?,
         Command::RotateKeys(args) => keys::rotate(&args, &server, json).await?,
         Command::Administrator(args) => administrator::run(&args, json).await?,
         Command::Declare(args) => nats_users::declare(&args, json).await?,
