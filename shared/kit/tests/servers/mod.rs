@@ -6,6 +6,8 @@
 
 #[path = "../nats/mod.rs"]
 pub mod nats;
+pub mod process;
+pub mod running;
 pub mod toy;
 pub mod wire;
 
