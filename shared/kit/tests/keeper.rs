@@ -41,7 +41,10 @@ fn options(name: &str) -> KeeperOptions {
     }
 }
 
-on_one_and_on_three![two_share_and_the_heir_of_a_dead_one_is_handed_its_asks,];
+on_one_and_on_three![
+    two_share_and_the_heir_of_a_dead_one_is_handed_its_asks,
+    a_keeper_that_is_cut_off_stops_before_the_others_take_over,
+];
 
 /// Gathers until nothing has come for `silence`.
 async fn gather(keeper: &mut Keeper, silence: Duration) -> (BTreeSet<u16>, BTreeSet<u16>, Vec<Asked>) {
@@ -109,18 +112,25 @@ async fn two_share_and_the_heir_of_a_dead_one_is_handed_its_asks(on: On) {
     second.stop().await.unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_keeper_that_is_cut_off_stops_before_the_others_take_over() {
-    let (nats, log) = server(On::One).await;
+async fn a_keeper_that_is_cut_off_stops_before_the_others_take_over(on: On) {
+    let (nats, log) = server(on).await;
+    // Of three, whoever leads the table of leases, to which the keeper is not connected.
+    let leader = nats.leader_of("KV_LEASES").await;
+    let log = if on == On::Three { connect(&nats.urls_without(leader)).await } else { log };
     let mut keeper = Keeper::start(&log, "poller", options("only"));
     let (gained, _, _) = gather(&mut keeper, Duration::from_millis(700)).await;
     assert_eq!(gained.len(), 64);
     let slots = keeper.slots();
-    nats.leader().await.freeze().unwrap();
+    leader.freeze().unwrap();
     let begun = tokio::time::Instant::now();
     eventually("it has stopped", Duration::from_secs(3), || async { slots.borrow().count() == 0 }).await;
     assert!(begun.elapsed() < Duration::from_millis(1_300), "{:?}", begun.elapsed());
-    nats.leader().await.thaw().unwrap();
+    if on == On::Three {
+        // The others elect another, while it is still frozen.
+        eventually("it works again", Duration::from_secs(20), || async { slots.borrow().count() == 64 })
+            .await;
+    }
+    leader.thaw().unwrap();
     eventually("it works again", Duration::from_secs(10), || async { slots.borrow().count() == 64 }).await;
     // The bucket of leases lies in memory: a restart of the server loses it.
     nats.strike_all().await;

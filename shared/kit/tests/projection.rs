@@ -6,7 +6,7 @@ mod ground;
 
 use embedded::{Postgres, Temporary};
 use events::{Fact, Noun, TenantId, partition_of};
-use ground::{Ground, On, ground, nats::on_one_and_on_three, until};
+use ground::{Ground, On, claims, ground, nats::on_one_and_on_three, until};
 use kit::{
     Service,
     config::Secret,
@@ -112,6 +112,7 @@ async fn stop((stop, run): Running) {
 on_one_and_on_three![
     two_that_write_the_same_model_write_every_event_once,
     while_the_log_is_away_nothing_is_lost,
+    poison_harms_itself_only,
 ];
 
 #[tokio::test]
@@ -157,9 +158,8 @@ async fn two_that_write_the_same_model_write_every_event_once(on: On) {
     assert_eq!(ground.figure("mastwatch_claims_dead_total"), Some(0.0));
 }
 
-#[tokio::test]
-async fn poison_harms_itself_only() {
-    let (ground, rows) = (ground(On::One).await, rows().await);
+async fn poison_harms_itself_only(on: On) {
+    let (ground, rows) = (ground(on).await, rows().await);
     let a = TenantId::of("a");
     let mut bad = vec![];
     let mut good = vec![];
@@ -224,6 +224,15 @@ async fn while_the_log_is_away_nothing_is_lost(on: On) {
     ground.nats.strike_the_leader().await;
     ground.say_all(a, 10..20, "x").await;
     until("all are written", async || rows.written(a).await.len() == 20).await;
+    // Frozen it keeps its connections and says nothing.
+    let leader = ground.nats.leader().await;
+    leader.freeze().unwrap();
+    let log = ground.log.within(Duration::from_secs(20));
+    let saying = tokio::spawn(async move { log.publish_all(claims(a, 20..30, "x")).await.map(|_| ()) });
+    tokio::time::sleep(Duration::from_millis(2_000)).await;
+    leader.thaw().unwrap();
+    saying.await.unwrap().unwrap();
+    until("these too", async || rows.written(a).await.len() == 30).await;
     stop(running).await;
 }
 
