@@ -5,7 +5,7 @@
 mod servers;
 
 use events::{Ask, AskId, DeviceClass, EventId, Fact, NodeId, NodeKind, Question, Say, Time, slot_of};
-use kit::{Asked, Keeper, KeeperEvent, KeeperOptions, Log, Outgoing};
+use kit::{Asked, Keeper, KeeperEvent, KeeperOptions, Log, LogConfig, Outgoing};
 use servers::{On, connect, eventually, nats::on_one_and_on_three, server, tenant};
 use std::{
     collections::BTreeSet,
@@ -116,7 +116,13 @@ async fn a_keeper_that_is_cut_off_stops_before_the_others_take_over(on: On) {
     let (nats, log) = server(on).await;
     // Of three, whoever leads the table of leases, to which the keeper is not connected.
     let leader = nats.leader_of("KV_LEASES").await;
-    let log = if on == On::Three { connect(&nats.urls_without(leader)).await } else { log };
+    let log = match on {
+        On::One => log,
+        On::Three => {
+            let servers = nats.urls_without(leader);
+            Log::connect(LogConfig { servers, ..log.config().clone() }).await.unwrap()
+        }
+    };
     let mut keeper = Keeper::start(&log, "poller", options("only"));
     let (gained, _, _) = gather(&mut keeper, Duration::from_millis(700)).await;
     assert_eq!(gained.len(), 64);
