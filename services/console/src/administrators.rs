@@ -52,7 +52,10 @@ pub enum Given {
 #[derive(Debug, thiserror::Error)]
 pub enum AdministratorError {
     /// It is not the first: somebody has one that opens everything.
-    #[error("there is an administrator already: `{name}`, whose token begins with `mw_{prefix}_`")]
+    #[error(
+        "there is an administrator already: `{name}`, whose token begins with `mw_{prefix}_`; \
+         `mastwatch administrator add` makes one more"
+    )]
     Exists {
         /// The public part of theirs.
         prefix: String,
@@ -67,7 +70,7 @@ pub enum AdministratorError {
         "the first administrator's token begins with `mw_{FIRST}_`; `mastwatch administrator draw` prints one"
     )]
     NotFirst,
-    /// It was revoked, or replaced and then revoked.
+    /// It was an administrator's and was revoked.
     #[error("the token that begins with `mw_{prefix}_` was revoked, which stays so")]
     Revoked {
         /// Its public part.

@@ -109,9 +109,7 @@ pub async fn run(args: &AdministratorArgs, json: bool) -> anyhow::Result<()> {
             let log = server.connect().await?;
             let held = Held::of(keeping, console::draw_first)?;
             let given = console::give_first(&log, &held.text).await;
-            held.tell(given, json).context(
-                "making the first administrator's token (`mastwatch administrator add` makes one more)",
-            )
+            held.tell(given, json).context("making the first administrator's token")
         }
         AdministratorCommand::Add { name, keeping, server } => {
             let log = server.connect().await?;

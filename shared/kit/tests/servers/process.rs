@@ -11,6 +11,8 @@ use std::{
 };
 use tokio_util::sync::CancellationToken;
 
+/// How long a replica lives at most: one that nobody is left to kill must not go on for ever.
+const LIVES_AT_MOST: Duration = Duration::from_secs(180);
 /// The replica's name, and where its log is.
 const NAME: &str = "TEST_REPLICA";
 const SERVERS: &str = "TEST_REPLICA_SERVERS";
@@ -72,6 +74,7 @@ pub async fn be_a_replica_if_told(
     let log = Log::connect(config(&servers)).await.unwrap();
     let options =
         DeciderOptions { leasing: Leasing::Shared { replica, expiry }, ..DeciderOptions::default() };
-    Decider::new(log, move |_| Toy::new(habits)).with(options).run(CancellationToken::new()).await.unwrap();
-    panic!("nobody told the replica to end");
+    let decider = Decider::new(log, move |_| Toy::new(habits)).with(options);
+    let ended = tokio::time::timeout(LIVES_AT_MOST, decider.run(CancellationToken::new())).await;
+    panic!("nobody killed the replica: {ended:?}");
 }
