@@ -5,8 +5,12 @@
 use console::{AdministratorError, Given};
 use embedded::{Nats, Temporary};
 use kit::{Log, LogConfig};
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
+use tokio::sync::Barrier;
 use vault::FreshToken;
+
+/// How many give at the same time.
+const GIVERS: usize = 12;
 
 async fn log(nats: &Nats) -> Log {
     Log::connect(LogConfig::new([nats.url()], "test")).await.unwrap()
@@ -19,19 +23,33 @@ async fn ground() -> (Temporary<Nats>, Log) {
     (nats, log)
 }
 
+/// Gives these tokens, each over a connection of its own that is there already, in one moment.
+async fn all_give(nats: &Nats, tokens: Vec<String>) -> Vec<(Result<Given, AdministratorError>, String)> {
+    let together = Arc::new(Barrier::new(tokens.len()));
+    let mut giving = Vec::new();
+    for token in tokens {
+        let (log, together) = (log(nats).await, Arc::clone(&together));
+        giving.push(tokio::spawn(async move {
+            together.wait().await;
+            (console::give_first(&log, &token).await, token)
+        }));
+    }
+    let mut given = Vec::new();
+    for one in giving {
+        given.push(one.await.unwrap());
+    }
+    given
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_many_who_bring_a_first_token_of_their_own_at_once_one_is_let_through() {
     let (nats, own) = ground().await;
     // Twice: where there was nobody, and where whoever there was is revoked.
     for round in 0..2 {
-        let mut giving = Vec::new();
-        for _ in 0..12 {
-            let (log, token) = (log(&nats).await, console::draw_first());
-            giving.push(tokio::spawn(async move { (console::give_first(&log, &token).await, token) }));
-        }
+        let tokens = (0..GIVERS).map(|_| console::draw_first().to_string()).collect();
         let (mut new, mut refused) = (Vec::new(), 0);
-        for one in giving {
-            match one.await.unwrap() {
+        for one in all_give(&nats, tokens).await {
+            match one {
                 (Ok(Given::New), token) => new.push(token),
                 (Err(AdministratorError::Exists { prefix, .. }), _) => {
                     assert_eq!(prefix, "firstadmin00");
@@ -40,7 +58,7 @@ async fn of_many_who_bring_a_first_token_of_their_own_at_once_one_is_let_through
                 (other, _) => panic!("{other:?}"),
             }
         }
-        assert_eq!((new.len(), refused), (1, 11), "round {round}");
+        assert_eq!((new.len(), refused), (1, GIVERS - 1), "round {round}");
         // The same again, by the one that was let through: no change and no error.
         assert_eq!(console::give_first(&own, &new[0]).await.unwrap(), Given::Already);
         let all = console::administrators(&own).await.unwrap();
@@ -53,19 +71,12 @@ async fn of_many_who_bring_a_first_token_of_their_own_at_once_one_is_let_through
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_same_token_from_many_at_once_is_one_and_no_error() {
     let (nats, own) = ground().await;
-    let token = std::sync::Arc::new(console::draw_first());
-    let mut giving = Vec::new();
-    for _ in 0..12 {
-        let (log, token) = (log(&nats).await, token.clone());
-        giving.push(tokio::spawn(async move { console::give_first(&log, &token).await.unwrap() }));
-    }
-    let mut new = 0;
-    for one in giving {
-        new += usize::from(one.await.unwrap() == Given::New);
-    }
+    let tokens = vec![console::draw_first().to_string(); GIVERS];
+    let given = all_give(&nats, tokens).await;
+    let new = given.iter().filter(|(given, _)| *given.as_ref().unwrap() == Given::New).count();
     assert_eq!(new, 1);
     assert_eq!(own.state().await.unwrap().last_seq, 1, "it is said once");
 }
