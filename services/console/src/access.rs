@@ -6,6 +6,7 @@
 //! A prefix is public and chosen by whoever writes a network file, so two tenants may share one. Each
 //! is compared; only the digest decides.
 
+use crate::administrators;
 use events::{Access, AccessSaid, EventId, Fact, Grant, LookUpKey, Noun, Say, Subject, TenantId, Token};
 use ipnet::IpNet;
 use kit::{Filter, From, Log, LogError, Outgoing, PublishError, Raw};
@@ -15,14 +16,10 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
-use vault::{FreshToken, KeyError, MasterKeys, OpenError, TenantKeys, Zeroizing};
+use vault::{KeyError, MasterKeys, OpenError, TenantKeys};
 
 /// How long to wait before a log that is away is asked again.
 const AGAIN: Duration = Duration::from_millis(250);
-
-/// The public part of the first administrator's token: fixed, so that of two replicas that start
-/// together only one makes it.
-const FIRST: &str = "firstadmin00";
 
 /// Who calls, as their token says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -194,7 +191,7 @@ impl Register {
     /// Whether somebody other than `tenant` has a token with this public part.
     pub(crate) fn is_taken(&self, prefix: &str, tenant: TenantId) -> bool {
         let shelf = self.shelf.read().unwrap_or_else(PoisonError::into_inner);
-        prefix == FIRST
+        prefix == administrators::FIRST
             || shelf.tokens.get(prefix).is_some_and(|held| held.iter().any(|held| held.tenant != tenant))
     }
 
@@ -305,12 +302,12 @@ impl Register {
     }
 }
 
-fn said(tenant: TenantId, id: EventId, now: Access, by: &str) -> Outgoing {
+pub(crate) fn said(tenant: TenantId, id: EventId, now: Access, by: &str) -> Outgoing {
     let fact = Fact::Access(AccessSaid { now, by: by.to_owned() });
     Outgoing::new(Say { id, tenant, at: crate::now(), cause: None, fact }, crate::SOURCE)
 }
 
-fn subject(tenant: TenantId, key: &str) -> String {
+pub(crate) fn subject(tenant: TenantId, key: &str) -> String {
     let subject = Subject::new(tenant, Noun::Access, key);
     subject.expect("a key of ours holds token characters alone").to_string()
 }
@@ -323,66 +320,6 @@ fn is_within(networks: &[String], peer: IpAddr) -> bool {
             let network = text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
             network.is_some_and(|network: IpNet| network.contains(&peer))
         })
-}
-
-/// Makes the first administrator's token, unless there is an administrator already. It is known only
-/// to who gets it from here: show it once, or keep it where nobody else can read it.
-///
-/// Of several processes that start together, one makes it.
-///
-/// # Errors
-///
-/// [`PublishError`] when the log cannot store it, or cannot be read.
-pub async fn first_administrator(log: &Log) -> Result<Option<Zeroizing<String>>, PublishError> {
-    let away = |error: LogError| PublishError::Unavailable(error.to_string());
-    let filter = Filter::noun(Noun::Access).tenant(TenantId::operator());
-    let mut reader = log.last_per_subject(&[filter]).await.map_err(away)?;
-    let (mut is_one, mut last_seq) = (false, 0);
-    while let Some(raw) = reader.next().await.map_err(away)? {
-        let Ok(heard) = raw.decode() else { continue };
-        if let Fact::Access(AccessSaid { now: Access::Token(token), .. }) = heard.fact {
-            is_one |= token.grant == Grant::Administrator && !token.revoked;
-            if token.prefix == FIRST {
-                last_seq = heard.seq;
-            }
-        }
-    }
-    if is_one {
-        return Ok(None);
-    }
-    match make_administrator(log, last_seq).await {
-        Ok(text) => Ok(Some(text)),
-        Err(PublishError::Conflict { .. }) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// Makes a new token in the place of the first administrator's, for an operator who has lost it.
-///
-/// # Errors
-///
-/// [`PublishError`] when the log cannot store it, or cannot be read.
-pub async fn replace_administrator(log: &Log) -> Result<Zeroizing<String>, PublishError> {
-    let last = log.last(&subject(TenantId::operator(), &format!("token-{FIRST}"))).await;
-    let last = last.map_err(|error| PublishError::Unavailable(error.to_string()))?;
-    make_administrator(log, last.map_or(0, |raw| raw.seq)).await
-}
-
-async fn make_administrator(log: &Log, last_seq: u64) -> Result<Zeroizing<String>, PublishError> {
-    let fresh = FreshToken::random();
-    let secret = fresh.text().rsplit('_').next().expect("a token ends with its secret part");
-    let text = Zeroizing::new(format!("mw_{FIRST}_{secret}"));
-    let token = Token {
-        prefix: FIRST.into(),
-        sha256: vault::sha256_hex(text.as_bytes()),
-        grant: Grant::Administrator,
-        networks: vec![],
-        name: "first administrator".into(),
-        revoked: false,
-    };
-    let out = said(TenantId::operator(), EventId(uuid::Uuid::new_v4()), Access::Token(token), "mastwatch");
-    log.publish_if(out, last_seq).await?;
-    Ok(text)
 }
 
 #[cfg(test)]

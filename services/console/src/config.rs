@@ -1,5 +1,6 @@
 //! What the front desk is told before it starts: the table `console`.
 
+use crate::check_first;
 use kit::{
     config::{Check, Secret, Section},
     http::Limits,
@@ -16,6 +17,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The master keys that tenants' keys are wrapped under: base64, newest first, parted by commas.
     pub master_keys: Option<Secret>,
+    /// The first administrator's token, for an installation that has none yet; later it means nothing.
+    pub administrator_token: Option<Secret>,
     /// Requests being handled at once; further ones get 503.
     pub requests_max: usize,
     /// Open connections; further ones wait in the kernel's queue.
@@ -33,6 +36,7 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from(([0, 0, 0, 0], 8080)),
             master_keys: None,
+            administrator_token: None,
             requests_max: 1_024,
             connections_max: 4_096,
             streams_max: 256,
@@ -47,6 +51,9 @@ impl Section for Config {
 
     fn check(&self, check: &mut Check) {
         check.reads("master_keys", self.master_keys.as_ref(), MasterKeys::parse);
+        if let Some(Err(error)) = self.administrator_token.as_ref().map(|t| check_first(t.reveal())) {
+            check.holds(false, "administrator_token", error.to_string());
+        }
         for (key, value) in [
             ("requests_max", self.requests_max),
             ("connections_max", self.connections_max),
@@ -117,5 +124,15 @@ mod tests {
         let error = given(&[("MASTER_KEYS", "c2hvcnQ="), ("STREAMS_MAX", "0")]).unwrap_err().to_string();
         assert!(error.contains("MASTER_KEYS") && error.contains("STREAMS_MAX"), "{error}");
         assert!(!error.contains("c2hvcnQ="), "{error}");
+    }
+
+    #[test]
+    fn an_administrators_token_must_be_one_that_may_be_the_first() {
+        let key = ("MASTER_KEYS", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=");
+        let token = crate::draw_first();
+        assert!(given(&[key, ("ADMINISTRATOR_TOKEN", &token)]).is_ok());
+        let wrong = token.replace("firstadmin00", "abcdefghijkl");
+        let error = given(&[key, ("ADMINISTRATOR_TOKEN", &wrong)]).unwrap_err().to_string();
+        assert!(error.contains("ADMINISTRATOR_TOKEN") && !error.contains(&wrong), "{error}");
     }
 }

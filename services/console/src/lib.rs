@@ -8,6 +8,7 @@
 //! replicas may run side by side.
 
 mod access;
+mod administrators;
 mod adopt;
 mod config;
 mod desk;
@@ -25,7 +26,10 @@ use crate::{
     series::SeriesStore,
 };
 pub use crate::{
-    access::{first_administrator, replace_administrator},
+    administrators::{
+        Administrator, AdministratorError, Given, administrators, check_first, draw_first,
+        first_administrator, give_another, give_first, replace_administrator, revoke_administrator,
+    },
     config::Config,
     import::{Imported, Wrong},
 };
@@ -76,6 +80,12 @@ pub async fn serve(config: Config, service: Service, listener: TcpListener) -> a
     let models = ReadModels::new(pool);
     let log = service.log.within(Duration::from_millis(config.store_within_ms));
     let register = Arc::new(Register::new(log.clone(), config.keys()?));
+    if let Some(token) = &config.administrator_token {
+        tokio::select! {
+            () = service.stop.cancelled() => return Ok(()),
+            () = administrators::offer_first(&log, token.reveal()) => {}
+        }
+    }
     // Until every token is known, who connects waits in the kernel's queue instead of being refused.
     let end = tokio::select! {
         () = service.stop.cancelled() => return Ok(()),

@@ -1,8 +1,8 @@
 //! The command line.
 
 use crate::{
-    api, audit, compose, convert, doctor, generate, history, import, incidents, inventory, keys, live_check,
-    nats_users, rebuild, router, show, status, subscriber, up,
+    administrator, api, audit, compose, convert, doctor, generate, history, import, incidents, inventory,
+    keys, live_check, nats_users, rebuild, router, show, status, subscriber, up,
 };
 use anyhow::Context;
 use clap::{Parser, Subcommand};
@@ -67,10 +67,13 @@ enum Command {
     Generate(generate::GenerateArgs),
     /// The simulated ISP.
     Lab(lab::cli::LabArgs),
-    /// Print a user of nats-server for each service, with only the permissions it needs.
+    /// Print a user of nats-server for each service, or for a process of several, with only the permissions it needs.
     NatsUsers(nats_users::NatsUsersArgs),
     /// Draw a new master key, wrap every tenant's keys under it, and drop the old one; nothing is started anew.
     RotateKeys(keys::RotateKeysArgs),
+    /// Make the first administrator's token where there is no `mastwatch up`, and look after the others. Speaks to the log
+    /// as the console does, not to the console.
+    Administrator(administrator::AdministratorArgs),
     /// Declare the streams, where the services' users may not (`declare_streams = false`).
     Declare(nats_users::DeclareArgs),
     /// Look whether everything needed is there and works.
@@ -133,8 +136,9 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Convert(args) => convert::run(&args, json)?,
         Command::Generate(args) => generate::run(&args, json)?,
         Command::Lab(args) => args.run(interrupted()).await?,
-        Command::NatsUsers(args) => nats_users::run(&args, json),
+        Command::NatsUsers(args) => nats_users::run(&args, json)?,
         Command::RotateKeys(args) => keys::rotate(&args, &server, json).await?,
+        Command::Administrator(args) => administrator::run(&args, json).await?,
         Command::Declare(args) => nats_users::declare(&args, json).await?,
         Command::Doctor => return doctor::run(&server, json).await,
     }

@@ -4,6 +4,7 @@
 //! VictoriaMetrics under a data directory, and every service in this process. `mastwatch run NAME …`
 //! runs services against servers that somebody else keeps. Everything else talks to the console's API.
 
+pub mod administrator;
 pub mod api;
 pub mod audit;
 pub mod cli;

@@ -3,6 +3,7 @@
 //! So a service that was broken into, or a box at a tower that was carried away, cannot speak for the others. Who
 //! says which noun is written down in [`Noun::said_by`]; everything else here is what reading, saying, leasing and
 //! burying ask of JetStream. A point of presence has a poller's user of its own, which may speak for its tenants only.
+//! Services that share a process share its connection: their user may do what each of them may ([`together`]).
 //!
 //! What is *not* parted: whoever may read the log may read all of it, because a consumer's filters are in the body
 //! of the request that makes it and not in a subject; and whoever may read may delete another's consumer, which is
@@ -103,6 +104,11 @@ pub fn point_of_presence(pop: &str, tenants: &[TenantId]) -> User {
     publish.extend(leases(&format!("poller.{pop}")));
     publish.push("dead.poller.>".into());
     User::new(format!("poller-{pop}"), publish)
+}
+
+/// The user of a process that is several others at once: it may publish what any of them may, and has one inbox, its own.
+pub fn together(name: impl Into<String>, users: &[User]) -> User {
+    User::new(name, users.iter().flat_map(|user| user.publish.iter().cloned()).collect())
 }
 
 /// The user that declares the streams.
@@ -227,6 +233,23 @@ fn work(stream: &str, worker: &str) -> [String; 2] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::{
+        prelude::*,
+        sample::{select, subsequence},
+    };
+
+    const ALL: [&str; 8] =
+        ["ingest", "poller", "diagnostician", "correlator", "notifier", "reconciler", "projector", "console"];
+
+    /// Something that some service publishes, with other tokens in the places of its wildcards; or almost that.
+    fn any_subject() -> impl Strategy<Value = String> {
+        let open: Vec<String> = ALL.into_iter().flat_map(|name| service(name).publish).collect();
+        let token = || select(vec!["LOG", "PERSONAL", "poller", "health", "toy", "7"]);
+        (select(open), token(), token(), any::<bool>()).prop_map(|(subject, star, rest, other_head)| {
+            let filled = subject.replace('*', star).replace('>', rest);
+            if other_head { filled.replacen("mw", star, 1) } else { filled }
+        })
+    }
 
     fn may_publish(user: &User, subject: &str) -> bool {
         user.publish.iter().any(|allowed| crate::read::lets_pass(allowed, subject))
@@ -256,6 +279,20 @@ mod tests {
         assert!(!may_publish(&user, "$KV.LEASES.poller.south.table"));
         assert_eq!(user.subscribe, ["_INBOX_poller-north.>"]);
         assert_eq!(user.password_variable(), "MASTWATCH_NATS_PASSWORD_POLLER_NORTH");
+    }
+
+    proptest! {
+        /// A subject is open to a process exactly if it is open to a service in it.
+        #[test]
+        fn a_process_may_do_what_one_of_its_services_may_and_nothing_else(
+            members in subsequence(ALL.to_vec(), 0..=ALL.len()), subject in any_subject(),
+        ) {
+            let users: Vec<User> = members.iter().map(|name| service(name)).collect();
+            let user = together("edge", &users);
+            let one_may = users.iter().any(|one| may_publish(one, &subject));
+            prop_assert_eq!(may_publish(&user, &subject), one_may, "{} {:?}", subject, members);
+            prop_assert_eq!(user.subscribe, vec!["_INBOX_edge.>".to_owned()]);
+        }
     }
 
     #[test]

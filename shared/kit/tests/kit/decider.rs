@@ -2,13 +2,15 @@
 
 use crate::nats::on_one_and_on_three;
 use crate::servers::{
-    Ballast, On, claim, claim_with, connect, eventually, insist, server, server_with, tenant,
-    toy::{Habits, Toy, faults},
+    Ballast, On, claim, claim_with, connect, eventually, insist,
+    running::{Running, alone, assert_once_in_effect, count, run, run_with, with_causes},
+    server, server_with, tenant,
+    toy::Habits,
     two_tenants,
     wire::Wire,
 };
-use events::{EventId, Heard, Noun, partition_of};
-use kit::{Decider, DeciderOptions, DeciderStats, Filter, From, Leasing, Log, Observe, Then};
+use events::{Noun, partition_of};
+use kit::{DeciderOptions, Filter, From, Leasing, Log, Observe, Then};
 use std::{
     collections::BTreeMap,
     sync::{
@@ -17,8 +19,6 @@ use std::{
     },
     time::Duration,
 };
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
 on_one_and_on_three![
     two_replicas_that_both_believe_they_are_in_charge_say_everything_once,
@@ -33,72 +33,6 @@ on_one_and_on_three![
     a_poison_message_harms_itself_only_also_after_a_restart,
     killed_after_every_single_commit_it_remembers_the_same,
 ];
-
-struct Running {
-    stats: Arc<DeciderStats>,
-    stop: CancellationToken,
-    task: JoinHandle<()>,
-}
-
-impl Running {
-    async fn stop(self) {
-        self.stop.cancel();
-        self.task.await.unwrap();
-    }
-}
-
-fn alone() -> DeciderOptions {
-    DeciderOptions { leasing: Leasing::Alone, ..DeciderOptions::default() }
-}
-
-fn run(log: &Log, habits: Habits) -> Running {
-    run_with(log, habits, alone(), None)
-}
-
-fn run_with(
-    log: &Log,
-    habits: Habits,
-    options: DeciderOptions,
-    observer: Option<Arc<dyn Observe>>,
-) -> Running {
-    let mut decider = Decider::new(log.clone(), move |_| Toy::new(habits)).with(options);
-    if let Some(observer) = observer {
-        decider = decider.observed(observer);
-    }
-    let (stats, stop) = (decider.stats(), CancellationToken::new());
-    let until = stop.clone();
-    let task = tokio::spawn(async move { decider.run(until).await.unwrap() });
-    Running { stats, stop, task }
-}
-
-/// Every fact of a noun, with its cause.
-async fn with_causes(log: &Log, noun: Noun) -> (Vec<Heard>, Vec<Option<EventId>>) {
-    let Ok(state) = log.state().await else { return (vec![], vec![]) };
-    let mut reader = log.read(&[Filter::noun(noun)], From::Start, Some(state.last_seq));
-    let (mut heard, mut causes) = (Vec::new(), Vec::new());
-    loop {
-        let chunk = reader.next_chunk(500).await.unwrap();
-        if chunk.is_empty() {
-            return (heard, causes);
-        }
-        for raw in chunk {
-            heard.push(raw.decode().unwrap());
-            causes.push(raw.cause());
-        }
-    }
-}
-
-async fn count(log: &Log, noun: Noun) -> usize {
-    with_causes(log, noun).await.0.len()
-}
-
-/// Every claim has had its effect, once, in order.
-async fn assert_once_in_effect(log: &Log, echoes: u32) {
-    let (claims, _) = with_causes(log, Noun::Signal).await;
-    let (counts, causes) = with_causes(log, Noun::Delivery).await;
-    let faults = faults(&claims, &counts, &causes, echoes);
-    assert!(faults.is_empty(), "{} faults: {:#?}", faults.len(), &faults[..faults.len().min(5)]);
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_there_and_what_comes_is_decided_upon_once() {

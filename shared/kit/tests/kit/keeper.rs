@@ -1,9 +1,9 @@
 //! What keepers promise, against a real server.
 
 use crate::nats::on_one_and_on_three;
-use crate::servers::{self, On, connect, eventually, server, tenant};
+use crate::servers::{On, connect, eventually, server, tenant};
 use events::{Ask, AskId, DeviceClass, EventId, Fact, NodeId, NodeKind, Question, Say, Time, slot_of};
-use kit::{Asked, Keeper, KeeperEvent, KeeperOptions, Log, Outgoing};
+use kit::{Asked, Keeper, KeeperEvent, KeeperOptions, Log, LogConfig, Outgoing};
 use std::{
     collections::BTreeSet,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -38,7 +38,10 @@ fn options(name: &str) -> KeeperOptions {
     }
 }
 
-on_one_and_on_three![two_share_and_the_heir_of_a_dead_one_is_handed_its_asks,];
+on_one_and_on_three![
+    two_share_and_the_heir_of_a_dead_one_is_handed_its_asks,
+    a_keeper_that_is_cut_off_stops_before_the_others_take_over,
+];
 
 /// Gathers until nothing has come for `silence`.
 async fn gather(keeper: &mut Keeper, silence: Duration) -> (BTreeSet<u16>, BTreeSet<u16>, Vec<Asked>) {
@@ -106,24 +109,37 @@ async fn two_share_and_the_heir_of_a_dead_one_is_handed_its_asks(on: On) {
     second.stop().await.unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_keeper_that_is_cut_off_stops_before_the_others_take_over() {
-    let (nats, log) = server(On::One).await;
+async fn a_keeper_that_is_cut_off_stops_before_the_others_take_over(on: On) {
+    let (nats, log) = server(on).await;
+    // Of three, whoever leads the table of leases, to which the keeper is not connected.
+    let leader = nats.leader_of("KV_LEASES").await;
+    let log = match on {
+        On::One => log,
+        On::Three => {
+            let servers = nats.urls_without(leader);
+            Log::connect(LogConfig { servers, ..log.config().clone() }).await.unwrap()
+        }
+    };
     let mut keeper = Keeper::start(&log, "poller", options("only"));
     let (gained, _, _) = gather(&mut keeper, Duration::from_millis(700)).await;
     assert_eq!(gained.len(), 64);
     let slots = keeper.slots();
-    nats.leader().await.freeze().unwrap();
+    leader.freeze().unwrap();
     let begun = tokio::time::Instant::now();
     eventually("it has stopped", Duration::from_secs(3), || async { slots.borrow().count() == 0 }).await;
     assert!(begun.elapsed() < Duration::from_millis(1_300), "{:?}", begun.elapsed());
-    nats.leader().await.thaw().unwrap();
+    if on == On::Three {
+        // The others elect another, while it is still frozen.
+        eventually("it works again", Duration::from_secs(20), || async { slots.borrow().count() == 64 })
+            .await;
+    }
+    leader.thaw().unwrap();
     eventually("it works again", Duration::from_secs(10), || async { slots.borrow().count() == 64 }).await;
     // The bucket of leases lies in memory: a restart of the server loses it.
     nats.strike_all().await;
     gather(&mut keeper, Duration::from_millis(1_500)).await;
     eventually("it works again", Duration::from_secs(15), || async { slots.borrow().count() == 64 }).await;
-    servers::insist(&log, vec![ask("after", 10_000)]).await;
+    crate::servers::insist(&log, vec![ask("after", 10_000)]).await;
     let (_, _, asked) = gather(&mut keeper, Duration::from_millis(2_500)).await;
     assert_eq!(asked.len(), 1);
     // Its share is in the new table: another one that comes gets half of it, not all.

@@ -15,4 +15,5 @@ mod run;
 mod samples;
 mod servers;
 mod service;
+mod struck;
 mod worker;

@@ -1,6 +1,6 @@
 //! The promises of a projection, against a real log and a real Postgres.
 
-use crate::ground::{Ground, On, ground, until};
+use crate::ground::{Ground, On, claims, ground, until};
 use crate::nats::on_one_and_on_three;
 use embedded::{Postgres, Temporary};
 use events::{Fact, Noun, TenantId, partition_of};
@@ -109,6 +109,7 @@ async fn stop((stop, run): Running) {
 on_one_and_on_three![
     two_that_write_the_same_model_write_every_event_once,
     while_the_log_is_away_nothing_is_lost,
+    poison_harms_itself_only,
 ];
 
 #[tokio::test]
@@ -154,9 +155,8 @@ async fn two_that_write_the_same_model_write_every_event_once(on: On) {
     assert_eq!(ground.figure("mastwatch_claims_dead_total"), Some(0.0));
 }
 
-#[tokio::test]
-async fn poison_harms_itself_only() {
-    let (ground, rows) = (ground(On::One).await, rows().await);
+async fn poison_harms_itself_only(on: On) {
+    let (ground, rows) = (ground(on).await, rows().await);
     let a = TenantId::of("a");
     let mut bad = vec![];
     let mut good = vec![];
@@ -221,6 +221,15 @@ async fn while_the_log_is_away_nothing_is_lost(on: On) {
     ground.nats.strike_the_leader().await;
     ground.say_all(a, 10..20, "x").await;
     until("all are written", async || rows.written(a).await.len() == 20).await;
+    // Frozen it keeps its connections and says nothing.
+    let leader = ground.nats.leader().await;
+    leader.freeze().unwrap();
+    let log = ground.log.within(Duration::from_secs(20));
+    let saying = tokio::spawn(async move { log.publish_all(claims(a, 20..30, "x")).await.map(|_| ()) });
+    tokio::time::sleep(Duration::from_millis(2_000)).await;
+    leader.thaw().unwrap();
+    saying.await.unwrap().unwrap();
+    until("these too", async || rows.written(a).await.len() == 30).await;
     stop(running).await;
 }
 

@@ -50,6 +50,9 @@ async fn replicas_share_the_work_and_each_job_is_done_once(on: On) {
 on_one_and_on_three![
     replicas_share_the_work_and_each_job_is_done_once,
     a_replica_that_dies_loses_nothing_and_a_server_that_dies_neither,
+    a_server_that_is_frozen_while_jobs_are_confirmed_loses_none,
+    what_is_put_off_comes_again_then_and_long_work_is_not_handed_out_twice,
+    poison_and_what_is_no_fact_go_whole_to_the_dead_letters_and_the_rest_flows_on,
 ];
 
 #[tokio::test]
@@ -78,9 +81,8 @@ async fn no_more_jobs_run_at_once_than_there_are_places() {
     assert_eq!(seen.load(Ordering::SeqCst), 4);
 }
 
-#[tokio::test]
-async fn what_is_put_off_comes_again_then_and_long_work_is_not_handed_out_twice() {
-    let ground = ground(On::One).await;
+async fn what_is_put_off_comes_again_then_and_long_work_is_not_handed_out_twice(on: On) {
+    let ground = ground(on).await;
     ground.say_all(TenantId::of("a"), 0..2, "x").await;
     let service = ground.service();
     let (seen, began) = (Seen::default(), std::time::Instant::now());
@@ -111,9 +113,8 @@ async fn what_is_put_off_comes_again_then_and_long_work_is_not_handed_out_twice(
     assert_eq!(*seen.lock().unwrap(), BTreeMap::from([(1, 2), (2, 1)]));
 }
 
-#[tokio::test]
-async fn poison_and_what_is_no_fact_go_whole_to_the_dead_letters_and_the_rest_flows_on() {
-    let ground = ground(On::One).await;
+async fn poison_and_what_is_no_fact_go_whole_to_the_dead_letters_and_the_rest_flows_on(on: On) {
+    let ground = ground(on).await;
     let tenant = TenantId::of("a");
     ground.say_all(tenant, 0..3, "x").await;
     ground.lay_nonsense(tenant).await;
@@ -190,6 +191,38 @@ async fn a_replica_that_dies_loses_nothing_and_a_server_that_dies_neither(on: On
     ground.nats.strike_the_leader().await;
     ground.say_all(tenant, 20..40, "x").await;
     until("all are done", async || done.lock().unwrap().len() == 40).await;
+    stop.cancel();
+    run.await.unwrap().unwrap();
+}
+
+async fn a_server_that_is_frozen_while_jobs_are_confirmed_loses_none(on: On) {
+    let ground = ground(on).await;
+    let tenant = TenantId::of("a");
+    ground.say_all(tenant, 0..200, "x").await;
+    let service = ground.service();
+    let (seen, stop) = (Seen::default(), service.stop.clone());
+    let counted = Arc::clone(&seen);
+    let run = tokio::spawn(async move {
+        let work = move |job: Job| {
+            *counted.lock().unwrap().entry(job.raw.seq).or_default() += 1;
+            async {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                Verdict::Done
+            }
+        };
+        worker().at_a_time(2).run(&service, work).await
+    });
+    until("one is done", async || ground.figure("mastwatch_hands_done_total") > Some(0.0)).await;
+    let leader = ground.nats.leader_of_consumer("LOG", "hands").await;
+    leader.freeze().unwrap();
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    leader.thaw().unwrap();
+    let done = seen.lock().unwrap().len();
+    assert!(done < 200, "nothing was left to do");
+    until("all are done", async || seen.lock().unwrap().len() == 200).await;
+    // What was taken and could not be confirmed comes again, nothing else: two hands, a few each time.
+    let again = seen.lock().unwrap().values().filter(|times| **times > 1).count();
+    assert!(again <= 20, "{again} were handed out again");
     stop.cancel();
     run.await.unwrap().unwrap();
 }

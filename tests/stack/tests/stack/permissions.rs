@@ -4,17 +4,24 @@ use events::{
     About, Claim, Delivery, DeliveryKind, DeliverySaid, EventId, Fact, NodeId, NoticeId, Noun, Say, Signal,
     SignalSource, TenantId, Time,
 };
-use kit::{Log, Outgoing, PublishError, permissions};
-use network_file::{Concentrators, Session, Shape};
+use kit::{
+    Log, Outgoing, PublishError,
+    permissions::{self, User},
+};
+use lab::Lab;
+use network_file::{Concentrators, NetworkFile, Session, Shape};
+use serde_json::Value;
 use stack::{
-    Stack, TESTER, as_user,
+    Running, Stack, as_user, binary,
     fleet::Fleet,
     free_port,
     hand::{facts, until},
     password_of,
 };
 use std::{
+    collections::{BTreeMap, BTreeSet},
     process::Command,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -61,9 +68,9 @@ async fn publishes(stack: &Stack, user: &str, out: Outgoing) -> Result<(), Strin
     }
 }
 
-/// Whether the server lets `user` publish to a subject, tried where nothing can come of it: with a condition that
-/// never holds, or as a request that is none.
-async fn may_publish(stack: &Stack, user: &str, subject: &str) -> bool {
+/// Which of these subjects the server does not let `user` publish to, tried where nothing can come of it: with a
+/// condition that never holds, or as a request that is none.
+async fn refused(stack: &Stack, user: &str, subjects: &[String]) -> BTreeSet<String> {
     let (denied, mut denials) = tokio::sync::mpsc::unbounded_channel();
     let client = async_nats::ConnectOptions::with_user_and_password(user.into(), password_of(user))
         .custom_inbox_prefix(format!("_INBOX_{user}"))
@@ -76,11 +83,84 @@ async fn may_publish(stack: &Stack, user: &str, subject: &str) -> bool {
         .unwrap();
     let mut headers = async_nats::HeaderMap::new();
     headers.insert("Nats-Expected-Last-Sequence", "1");
-    client.publish_with_headers(subject.to_owned(), headers, "?".into()).await.unwrap();
-    // The server answers in order: what it has to say of this it has said before it answers to a ping.
-    client.flush().await.unwrap();
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    std::iter::from_fn(|| denials.try_recv().ok()).all(|event| !event.to_lowercase().contains("violation"))
+    // The server answers in order: once it has refused the last, it has said what it has to say of the others.
+    let last = "nobody.may.say.this".to_owned();
+    for subject in subjects.iter().chain([&last]) {
+        client.publish_with_headers(subject.clone(), headers.clone(), "?".into()).await.unwrap();
+    }
+    let mut refused = BTreeSet::new();
+    loop {
+        let event = tokio::time::timeout(Duration::from_secs(10), denials.recv()).await.unwrap().unwrap();
+        if event.contains(&format!("\"{last}\"")) {
+            return refused;
+        }
+        if event.to_lowercase().contains("permissions violation") {
+            let named = subjects.iter().filter(|subject| event.contains(&format!("\"{subject}\"")));
+            refused.extend(named.cloned());
+        }
+    }
+}
+
+/// Who says facts of a noun, as the design has it.
+const fn sayers(noun: Noun) -> &'static [&'static str] {
+    match noun {
+        Noun::Inventory | Noun::Part | Noun::Revision | Noun::Access | Noun::Entitlement | Noun::Order => {
+            &["console"]
+        }
+        Noun::Signal => &["ingest", "poller", "reconciler"],
+        Noun::Answer | Noun::View => &["poller"],
+        Noun::Refusal => &["ingest"],
+        Noun::Ask => &["diagnostician", "correlator", "console"],
+        Noun::Suspicion | Noun::Health => &["diagnostician"],
+        Noun::Incident => &["correlator"],
+        Noun::Notice | Noun::Delivery => &["notifier"],
+        Noun::Repair | Noun::Plan | Noun::Enforcement => &["reconciler"],
+        Noun::Sighting => &["reconciler", "console"],
+        // Its own only: see below.
+        Noun::Timer | Noun::Cut | Noun::Due => &[],
+    }
+}
+
+/// What services must or must not be allowed about a tenant, and who must be.
+fn matters(tenant: TenantId) -> BTreeMap<String, Vec<&'static str>> {
+    let part = events::partition_of(tenant);
+    let mut all: BTreeMap<String, Vec<&'static str>> = Noun::ALL
+        .into_iter()
+        .map(|noun| (format!("mw.{part}.{tenant}.{}.made-up", noun.token()), sayers(noun).to_vec()))
+        .collect();
+    for service in Fleet::SERVICES {
+        let decides = ["diagnostician", "correlator", "notifier"].contains(&service);
+        let who = if decides { vec![service] } else { vec![] };
+        all.insert(format!("mw.{part}.{tenant}.timer.{service}.made-up"), who.clone());
+        all.insert(format!("mw.{part}.all.cut.{service}"), who);
+        let buries = if service == "projector" { "projector-series" } else { service };
+        all.insert(format!("dead.{buries}.made-up"), vec![service]);
+    }
+    all.insert(format!("personal.{tenant}.made-up"), vec!["console"]);
+    all.insert(format!("metrics.{part}.{tenant}.made-up"), vec!["poller"]);
+    all.insert("$JS.API.STREAM.MSG.GET.PERSONAL".into(), vec!["reconciler", "console"]);
+    all.insert(format!("$JS.API.DIRECT.GET.PERSONAL.personal.{tenant}.made-up"), vec!["poller"]);
+    all.insert("$JS.API.STREAM.UPDATE.LOG".into(), vec![permissions::SETUP]);
+    for call in ["DELETE.LOG", "MSG.DELETE.LOG", "SNAPSHOT.LOG", "DELETE.PERSONAL"] {
+        all.insert(format!("$JS.API.STREAM.{call}"), vec![]);
+    }
+    all
+}
+
+/// One of those who are a user: which service, and for which tenant only.
+type Member<'a> = (&'a str, Option<TenantId>);
+
+/// Holds what a user may do against what those who are it must be able to do.
+async fn may_do_what_these_do(stack: &Stack, user: &str, members: &[Member<'_>], tenant: TenantId) {
+    let matters = matters(tenant);
+    let subjects: Vec<String> = matters.keys().cloned().collect();
+    let refused = refused(stack, user, &subjects).await;
+    for (subject, who) in matters {
+        let names_another = |only: TenantId| only != tenant && subject.contains(&tenant.to_string());
+        let may =
+            members.iter().any(|(service, only)| who.contains(service) && !only.is_some_and(names_another));
+        assert_eq!(!refused.contains(&subject), may, "{user} publishes {subject}");
+    }
 }
 
 async fn readiness(port: &std::net::SocketAddr) -> Option<(u16, String)> {
@@ -88,8 +168,7 @@ async fn readiness(port: &std::net::SocketAddr) -> Option<(u16, String)> {
     Some((answer.status().as_u16(), answer.text().await.ok()?))
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn every_service_works_as_a_user_that_may_do_nothing_else() {
+fn small_network() -> NetworkFile {
     let shape = Shape {
         towers: 2,
         sectors: 2,
@@ -100,7 +179,45 @@ async fn every_service_works_as_a_user_that_may_do_nothing_else() {
         api_port: free_port().unwrap().port(),
         ..Shape::default()
     };
-    let mut network = network_file::generate(&shape).unwrap();
+    network_file::generate(&shape).unwrap()
+}
+
+/// A small outage, from the import to the notice that ends it. `said` is what the services wrote.
+async fn lives_through_an_outage(
+    stack: &Stack,
+    network: &NetworkFile,
+    said: &dyn Fn() -> String,
+) -> Arc<Lab> {
+    let lab = stack.play(network).await.unwrap();
+    let imported = stack.import(network).await.unwrap_or_else(|e| panic!("{e:#}\n{}", said()));
+    assert_eq!(imported["committed"], true, "{imported}");
+    let settled = stack.settled(&network.tenant.slug, Duration::from_secs(60)).await;
+    settled.unwrap_or_else(|e| panic!("{e:#}\n{}", said()));
+    let core = lab.network().find("core-1").unwrap();
+    for (broken, count, event) in [(true, 1, "incident.opened"), (false, 2, "incident.resolved")] {
+        lab.set_broken(&[core], broken);
+        let told = stack.sink.wait_for(count, Duration::from_secs(60)).await;
+        let told = told.unwrap_or_else(|e| panic!("{e:#}\n{}", said()));
+        assert_eq!(told[count - 1].0, event);
+    }
+    lab
+}
+
+/// Waits until a process has ended, in which nothing was denied it: leases are given back at the very end.
+async fn ends_without_a_denial(name: &str, running: &mut Running) {
+    let began = Instant::now();
+    while running.has_ended().is_none() {
+        assert!(began.elapsed() < Duration::from_secs(30), "{name} does not end:\n{}", running.said());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let all = running.said_in_all();
+    let denied: Vec<&str> = all.lines().filter(|line| line.to_lowercase().contains("violation")).collect();
+    assert!(denied.is_empty(), "{name} needs more than it may:\n{}", denied.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_service_works_as_a_user_that_may_do_nothing_else() {
+    let mut network = small_network();
     let (own, other) = (network.tenant_id(), TenantId::of("somebody-else"));
     let mut users: Vec<_> = Fleet::SERVICES.into_iter().map(permissions::service).collect();
     users.extend([permissions::point_of_presence(POP, &[own]), permissions::setup()]);
@@ -126,28 +243,15 @@ async fn every_service_works_as_a_user_that_may_do_nothing_else() {
     let config = std::fs::read_to_string(stack.config()).unwrap();
     std::fs::write(stack.config(), config.replace("[poller]\n", "[poller]\nstatic_every_s = 2\n")).unwrap();
 
-    // A small outage, to the notice that ends it.
     stack.tell_the_sink(&mut network);
     let mut fleet = Fleet::start(&stack).unwrap();
-    let lab = stack.play(&network).await.unwrap();
-    let imported = stack.import(&network).await;
-    let imported = imported.unwrap_or_else(|e| panic!("{e:#}\n{}", fleet.said(&Fleet::SERVICES)));
-    assert_eq!(imported["committed"], true, "{imported}");
-    let settled = stack.settled(&network.tenant.slug, Duration::from_secs(60)).await;
-    settled.unwrap_or_else(|e| panic!("{e:#}\n{}", fleet.said(&Fleet::SERVICES)));
+    let lab = lives_through_an_outage(&stack, &network, &|| fleet.said(&Fleet::SERVICES)).await;
     until("it is pinged through its router", fleet.of("poller"), async || {
         let mut signals = facts(&stack, Noun::Signal).await.into_iter();
         let is_claim = |fact| matches!(fact, Fact::Signal(it) if it.about == About::Node(with_static) && it.source == SignalSource::ProxyPing);
         signals.any(is_claim).then_some(())
     })
     .await;
-    let core = lab.network().find("core-1").unwrap();
-    for (broken, count, event) in [(true, 1, "incident.opened"), (false, 2, "incident.resolved")] {
-        lab.set_broken(&[core], broken);
-        let told = stack.sink.wait_for(count, Duration::from_secs(60)).await;
-        let told = told.unwrap_or_else(|e| panic!("{e:#}\n{}", fleet.said(&Fleet::SERVICES)));
-        assert_eq!(told[count - 1].0, event);
-    }
     fleet.mind(&stack, &[]).unwrap();
     assert_eq!(fleet.ended(), Vec::<String>::new());
     // In good order to the end: leases are given back.
@@ -155,15 +259,7 @@ async fn every_service_works_as_a_user_that_may_do_nothing_else() {
         fleet.of(service).signal("TERM").unwrap();
     }
     for service in Fleet::SERVICES {
-        let (began, running) = (Instant::now(), fleet.of(service));
-        while running.has_ended().is_none() {
-            assert!(began.elapsed() < Duration::from_secs(30), "{service} does not end:\n{}", running.said());
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        let all = running.said_in_all();
-        let denied: Vec<&str> =
-            all.lines().filter(|line| line.to_lowercase().contains("violation")).collect();
-        assert!(denied.is_empty(), "{service} needs more than it may:\n{}", denied.join("\n"));
+        ends_without_a_denial(service, fleet.of(service)).await;
     }
 
     // What it does not do it may not do.
@@ -171,35 +267,12 @@ async fn every_service_works_as_a_user_that_may_do_nothing_else() {
     publishes(&stack, &pollers_user, signal(own)).await.unwrap();
     publishes(&stack, &pollers_user, signal(other)).await.unwrap_err();
     publishes(&stack, "ingest", delivery(own)).await.unwrap_err();
-    let subject =
-        |tenant: TenantId, noun: &str| format!("mw.{}.{tenant}.{noun}.made-up", events::partition_of(tenant));
-    for (noun, sayers) in [
-        ("health", &["diagnostician"][..]),
-        ("suspicion", &["diagnostician"]),
-        ("incident", &["correlator"]),
-        ("notice", &["notifier"]),
-        ("delivery", &["notifier"]),
-        ("inventory", &["console"]),
-        ("access", &["console"]),
-        ("entitlement", &["console"]),
-        ("enforcement", &["reconciler"]),
-        ("answer", &["poller"]),
-    ] {
-        for user in &users {
-            let may = may_publish(&stack, &user.name, &subject(other, noun)).await;
-            assert_eq!(may, sayers.contains(&user.name.as_str()), "{} says {noun}", user.name);
+    for name in users.iter().map(|user| user.name.as_str()) {
+        let member = if name == pollers_user { ("poller", Some(own)) } else { (name, None) };
+        for tenant in [own, other] {
+            may_do_what_these_do(&stack, name, &[member], tenant).await;
         }
     }
-    assert!(may_publish(&stack, &pollers_user, &subject(own, "answer")).await);
-    let person = |tenant: TenantId| format!("$JS.API.DIRECT.GET.PERSONAL.personal.{tenant}.made-up");
-    assert!(may_publish(&stack, &pollers_user, &person(own)).await);
-    assert!(!may_publish(&stack, &pollers_user, &person(other)).await);
-    for user in users.iter().map(|user| user.name.as_str()) {
-        for call in ["STREAM.DELETE.LOG", "STREAM.MSG.DELETE.LOG", "STREAM.SNAPSHOT.LOG"] {
-            assert!(!may_publish(&stack, user, &format!("$JS.API.{call}")).await, "{user}: {call}");
-        }
-    }
-    assert!(may_publish(&stack, TESTER, &subject(other, "health")).await);
 
     // Who may not do what it needs says so, where it is looked for.
     let port = free_port().unwrap();
@@ -227,5 +300,64 @@ async fn every_service_works_as_a_user_that_may_do_nothing_else() {
     };
     assert!(!status.success());
     assert!(running.said().contains("may not declare the stream `LOG`"), "{}", running.said());
+    lab.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_of_several_services_works_as_one_user_that_may_do_no_more_than_they() {
+    let mut network = small_network();
+    let slug = network.tenant.slug.clone();
+    let (own, other) = (network.tenant_id(), TenantId::of("somebody-else"));
+    let pollers_user = format!("poller-{POP}");
+    let processes: [(&str, Vec<&str>); 3] = [
+        ("edge", vec!["ingest", "poller"]),
+        ("beliefs", vec!["diagnostician", "correlator", "notifier"]),
+        ("desk", vec!["console", "projector", "reconciler"]),
+    ];
+    // As the command prints them.
+    let mut print = Command::new(binary().unwrap());
+    print.args(["nats-users", "--json", "--pop", &format!("{POP}={slug}")]);
+    for (name, services) in &processes {
+        let services = services.join(",").replace("poller", &pollers_user);
+        print.args(["--process", &format!("{name}={services}")]);
+    }
+    let printed = print.output().unwrap();
+    assert!(printed.status.success(), "{}", String::from_utf8_lossy(&printed.stderr));
+    let texts = |value: &Value| -> Vec<String> { serde_json::from_value(value.clone()).unwrap() };
+    let users: Vec<User> = String::from_utf8(printed.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .map(|user| User {
+            name: user["name"].as_str().unwrap().to_owned(),
+            publish: texts(&user["publish"]),
+            subscribe: texts(&user["subscribe"]),
+        })
+        .collect();
+    let names: Vec<&str> = users.iter().map(|user| user.name.as_str()).collect();
+    assert_eq!(names, ["poller", "edge", "beliefs", "desk", "setup"]);
+
+    let as_whom = processes.iter().map(|(name, services)| (services[0], (*name).to_owned()));
+    let stack = Stack::start_with_users(&users, as_whom.collect::<Vec<_>>()).await.unwrap();
+    stack.configure("pop", POP).unwrap();
+    stack.tell_the_sink(&mut network);
+    let mut running: Vec<Running> =
+        processes.iter().map(|(_, services)| stack.run(services).unwrap()).collect();
+    let said = || running.iter().map(Running::said).collect::<Vec<_>>().join("\n---\n");
+    let lab = lives_through_an_outage(&stack, &network, &said).await;
+    for process in &running {
+        process.signal("TERM").unwrap();
+    }
+    for ((name, _), process) in processes.iter().zip(&mut running) {
+        ends_without_a_denial(name, process).await;
+    }
+
+    for (name, services) in &processes {
+        let bound = |service: &&'static str| (*service, (*service == "poller").then_some(own));
+        let members: Vec<Member<'_>> = services.iter().map(bound).collect();
+        for tenant in [own, other] {
+            may_do_what_these_do(&stack, name, &members, tenant).await;
+        }
+    }
     lab.stop().await;
 }

@@ -52,8 +52,7 @@ impl Ground {
         nodes: std::ops::Range<u64>,
         detail: &str,
     ) -> Vec<Stored> {
-        let outs = nodes.map(|n| Outgoing::new(signal(tenant, n, detail), "test")).collect();
-        self.log.publish_all(outs).await.unwrap()
+        self.log.publish_all(claims(tenant, nodes, detail)).await.unwrap()
     }
 
     /// The value of a figure.
@@ -90,6 +89,11 @@ impl Ground {
         let subject = format!("mw.{}.{tenant}.signal.nonsense", events::partition_of(tenant));
         js.publish(subject, "no fact".into()).await.unwrap().await.unwrap();
     }
+}
+
+/// That these nodes of `tenant` are up, not said yet.
+pub(crate) fn claims(tenant: TenantId, nodes: std::ops::Range<u64>, detail: &str) -> Vec<Outgoing> {
+    nodes.map(|n| Outgoing::new(signal(tenant, n, detail), "test")).collect()
 }
 
 fn signal(tenant: TenantId, n: u64, detail: &str) -> Say {

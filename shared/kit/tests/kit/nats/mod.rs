@@ -62,6 +62,11 @@ impl Servers {
         self.all().iter().map(Nats::url).collect()
     }
 
+    /// Of all but one.
+    pub(crate) fn urls_without(&self, one: &Nats) -> Vec<String> {
+        self.urls().into_iter().filter(|url| *url != one.url()).collect()
+    }
+
     /// Of one of them.
     pub(crate) fn url(&self) -> String {
         self.all()[0].url()
@@ -69,22 +74,44 @@ impl Servers {
 
     /// Whoever leads the log now.
     pub(crate) async fn leader(&self) -> &Nats {
+        self.leader_of("LOG").await
+    }
+
+    /// Whoever leads a stream now.
+    pub(crate) async fn leader_of(&self, stream: &str) -> &Nats {
+        self.leading(stream, None).await
+    }
+
+    /// Whoever hands out what a shared consumer of a stream hears: of three that need not be the stream's leader.
+    pub(crate) async fn leader_of_consumer(&self, stream: &str, consumer: &str) -> &Nats {
+        self.leading(stream, Some(consumer)).await
+    }
+
+    async fn leading(&self, stream: &str, consumer: Option<&str>) -> &Nats {
         if let [alone] = self.all() {
             return alone;
         }
         for _ in 0..100 {
-            let addresses: Vec<async_nats::ServerAddr> =
-                self.urls().iter().map(|url| url.parse().unwrap()).collect();
-            if let Ok(client) = async_nats::connect(addresses).await
-                && let Ok(stream) = async_nats::jetstream::new(client).get_stream("LOG").await
-                && let Some(name) = stream.cached_info().cluster.as_ref().and_then(|c| c.leader.clone())
-                && let Some(member) = self.all().iter().find(|member| member.server_name() == name)
+            let name = self.leading_name(stream, consumer).await;
+            if let Some(member) =
+                self.all().iter().find(|member| Some(member.server_name()) == name.as_deref())
             {
                 return member;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        panic!("nobody leads the log");
+        panic!("nobody leads {stream} {consumer:?}");
+    }
+
+    async fn leading_name(&self, stream: &str, consumer: Option<&str>) -> Option<String> {
+        let addresses: Vec<async_nats::ServerAddr> =
+            self.urls().iter().map(|url| url.parse().unwrap()).collect();
+        let client = async_nats::connect(addresses).await.ok()?;
+        let stream = async_nats::jetstream::new(client).get_stream(stream).await.ok()?;
+        match consumer {
+            None => stream.cached_info().cluster.as_ref()?.leader.clone(),
+            Some(consumer) => stream.consumer_info(consumer).await.ok()?.cluster?.leader,
+        }
     }
 
     /// Whoever leads the log is killed and started again.

@@ -1,5 +1,7 @@
 //! What the kit's tests share: a private server, a toy that decides, and a wire that loses things.
 
+pub(crate) mod process;
+pub(crate) mod running;
 pub(crate) mod toy;
 pub(crate) mod wire;
 
