@@ -92,7 +92,15 @@ impl<'a> Rows<'a> {
             SuspicionKind::Raised | SuspicionKind::Pursued => Some(&said.now),
             SuspicionKind::Settled => None,
         };
-        self.suspicions.insert(said.now.node, (told, open));
+        self.checked(said.now.node, told, open);
+    }
+
+    /// What is being checked of a node after this was said, unless something later was. Facts come in the order of
+    /// their subjects.
+    fn checked(&mut self, node: NodeId, told: &'a Told, open: Option<&'a Suspicion>) {
+        if self.suspicions.get(&node).is_none_or(|(last, _)| last.heard.seq < told.heard.seq) {
+            self.suspicions.insert(node, (told, open));
+        }
     }
 
     pub(super) fn believe(&mut self, told: &'a Told, said: &'a HealthSaid) {
@@ -101,6 +109,8 @@ impl<'a> Rows<'a> {
             HealthKind::Retired => None,
         };
         self.health.insert(said.now.node, (told, now));
+        // A word about its health is how a suspicion ends; `Settled` is said only where that stays as it was.
+        self.checked(said.now.node, told, None);
     }
 
     pub(super) async fn write(self, tenant: Uuid, tx: &mut PgConnection) -> sqlx::Result<()> {

@@ -61,6 +61,23 @@ impl Ground {
         postgres::pool(&Secret::new(self.server.url()), "test", 4).unwrap()
     }
 
+    /// Waits until these are suspected and nobody else.
+    async fn comes_to(&self, tenant: TenantId, suspected: &[events::NodeId]) {
+        let (pool, began) = (self.pool(), Instant::now());
+        let wanted: std::collections::BTreeSet<_> = suspected.iter().map(|node| node.0).collect();
+        loop {
+            let mut tx = pool.begin().await.unwrap();
+            postgres::as_tenant(&mut tx, tenant).await.unwrap();
+            let nodes = sqlx::query_scalar("select node from suspicion where tenant = $1").bind(tenant.0);
+            let seen: Vec<_> = nodes.fetch_all(&mut *tx).await.unwrap_or_default();
+            if seen.iter().copied().collect::<std::collections::BTreeSet<_>>() == wanted {
+                return;
+            }
+            assert!(began.elapsed() < Duration::from_secs(20), "{seen:?} are suspected, not {wanted:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Says a whole random history; what its revisions name is laid down before them.
     async fn tell(&self, seed: u64, count: u64) {
         let history = history::random(seed, count);
@@ -221,6 +238,43 @@ async fn a_claim_is_seen_as_a_suspicion_well_within_a_second() {
         }
     }
     assert!(slowest < Duration::from_secs(1), "{slowest:?}");
+    stop.cancel();
+    running.await.unwrap().unwrap();
+}
+
+/// What a suspicion led to ends it, in one reading of the log or in two; one that is raised later stands.
+#[tokio::test]
+async fn a_suspicion_is_gone_when_health_says_what_came_of_it() {
+    use events::{EventId, Health, HealthKind, HealthSaid, NodeHealth, NodeId, SignalSource};
+    use events::{Suspicion, SuspicionKind, SuspicionSaid, Time};
+    let ground = Ground::new().await;
+    let tenant = TenantId::of("hillside");
+    let ids = ["settled", "raised-again", "settled-later"].map(|id| NodeId::of(tenant, id));
+    let raised = |node| {
+        let now = Suspicion {
+            node,
+            since: Time::EPOCH,
+            source: SignalSource::Netwatch,
+            sender: None,
+            claim: EventId::default(),
+            asked: vec![],
+            held_until: None,
+        };
+        Fact::Suspicion(SuspicionSaid { kind: SuspicionKind::Raised, now })
+    };
+    let down = |node| {
+        let now = NodeHealth::of(node, Health::Down, Time::EPOCH);
+        Fact::Health(HealthSaid { kind: HealthKind::Changed, now })
+    };
+    let [settled, again, later] = ids;
+    let facts = [raised(settled), down(settled), down(again), raised(again), raised(later)];
+    for (n, fact) in (1_u128..).zip(facts) {
+        ground.say(tenant, n, fact).await;
+    }
+    let (stop, running) = ground.start();
+    ground.comes_to(tenant, &[again, later]).await;
+    ground.say(tenant, 6, down(later)).await;
+    ground.comes_to(tenant, &[again]).await;
     stop.cancel();
     running.await.unwrap().unwrap();
 }
