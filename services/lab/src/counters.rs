@@ -20,6 +20,8 @@ pub struct Counters {
     pub sessions_now: u64,
     /// API commands by path.
     pub calls: BTreeMap<String, u64>,
+    /// API commands that name one customer: the user name, or the address of a session or lease.
+    pub calls_about_one: u64,
     /// Pings a client waits for.
     pub pings_now: u64,
     /// The most of them at the same time.
@@ -65,6 +67,7 @@ impl Counters {
             sessions_refused,
             sessions_now,
             calls,
+            calls_about_one,
             pings_now,
             pings_at_once_max,
             echoes,
@@ -85,6 +88,7 @@ impl Counters {
         for (path, count) in calls {
             *self.calls.entry(path.clone()).or_default() += count;
         }
+        self.calls_about_one += calls_about_one;
         self.pings_now += pings_now;
         self.pings_at_once_max = self.pings_at_once_max.max(*pings_at_once_max);
         self.echoes += echoes;

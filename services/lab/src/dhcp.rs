@@ -52,6 +52,10 @@ pub struct Lease {
 }
 
 impl Lease {
+    pub(crate) fn address(&self) -> IpAddr {
+        self.address
+    }
+
     fn bound_since(&self) -> Option<SimTime> {
         match self.standing {
             Standing::Bound(since) | Standing::Silent(since) => Some(since),

@@ -6,6 +6,8 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use routeros_api::wire::Sentence;
+
 use crate::agenda::Due;
 use crate::clock::SimTime;
 use crate::jobs::Job;
@@ -13,7 +15,7 @@ use crate::netwatch::Text;
 use crate::network::{NodeIndex, RouterIndex, Sight};
 use crate::router::{Attributes, Refusal, Row};
 use crate::script::Status;
-use crate::state::{Change, State};
+use crate::state::{Change, Router, State};
 use crate::version::duration;
 
 /// `/ppp/active`.
@@ -85,6 +87,23 @@ pub struct Session {
     /// The customer's address.
     pub address: IpAddr,
     since: SimTime,
+}
+
+impl Router {
+    /// Whether a command names one customer: the user name, or the address of a session or lease.
+    pub(crate) fn names_a_customer(&self, said: &Sentence) -> bool {
+        let after_the_name = |query: &[u8]| query.splitn(2, |byte| *byte == b'=').nth(1).map(<[u8]>::to_vec);
+        let given =
+            said.attributes().filter(|(name, _)| *name != b".proplist").map(|(_, value)| value.to_vec());
+        given.chain(said.queries().filter_map(after_the_name)).any(|value| {
+            let address: Option<IpAddr> = str::from_utf8(&value).ok().and_then(|text| text.parse().ok());
+            self.secrets.values().any(|secret| secret.name.as_bytes() == value)
+                || address.is_some_and(|address| {
+                    self.sessions.values().any(|session| session.address == address)
+                        || self.leases.values().any(|lease| lease.address() == address)
+                })
+        })
+    }
 }
 
 impl State {

@@ -64,6 +64,13 @@ impl Source {
         self.path == "tests/tidy/src/sources.rs"
     }
 
+    fn lines_of<'a>(&'a self, beginning: &'a str) -> impl Iterator<Item = String> + 'a {
+        self.text
+            .lines()
+            .filter(move |line| line.starts_with(beginning))
+            .map(|line| format!("{}: {line}", self.path))
+    }
+
     fn lines_with<'a>(&'a self, words: &'a [&'a str]) -> impl Iterator<Item = String> + 'a {
         let numbered = self.text.lines().enumerate();
         numbered.filter_map(move |(n, line)| {
@@ -203,6 +210,26 @@ pub fn impurities(sources: &[Source]) -> Vec<String> {
         .collect()
 }
 
+/// The only source of what runs that names a UDP socket: it asks the kernel for a way and sends nothing.
+const SENDS_NOTHING: &str = "services/poller/src/dial.rs";
+
+/// What would make it possible to speak SNMP (RFC 3411, over UDP): a package of the lock file, or a source of what
+/// runs that opens a UDP socket. Echoes have sockets of another kind.
+pub fn ways_to_speak_snmp(sources: &[Source]) -> Vec<String> {
+    let mut wrong = vec![];
+    for source in sources {
+        let runs = ["services/", "shared/"].iter().any(|folder| source.path.starts_with(folder))
+            && source.path.contains("/src/")
+            && source.is_rust();
+        if source.path == "Cargo.lock" {
+            wrong.extend(source.lines_of("name = ").filter(|line| line.contains("snmp")));
+        } else if runs && source.path != SENDS_NOTHING {
+            wrong.extend(source.lines_with(&["UdpSocket", "DGRAM"]));
+        }
+    }
+    wrong
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -243,6 +270,15 @@ mod tests {
         assert!(private_registries(&text("Cargo.lock", public)).is_empty());
         let private = "source = \"sparse+https://packages.example.com/index/\"";
         assert_eq!(private_registries(&text("Cargo.lock", private)).len(), 1);
+    }
+
+    #[test]
+    fn a_way_to_speak_snmp_is_found() {
+        let lock = text("Cargo.lock", "[[package]]\nname = \"async-snmp\"\n");
+        assert_eq!(ways_to_speak_snmp(&lock), ["Cargo.lock: name = \"async-snmp\""]);
+        let socket = "let socket = std::net::UdpSocket::bind(any)?;";
+        assert_eq!(ways_to_speak_snmp(&text("services/poller/src/x.rs", socket)).len(), 1);
+        assert!(ways_to_speak_snmp(&text("services/poller/tests/x.rs", socket)).is_empty());
     }
 
     #[test]

@@ -299,7 +299,9 @@ impl Client {
         let known = menu.is_some()
             || matches!(path.as_str(), "/quit" | "/cancel" | "/ping" | "/tool/ping" | "/tool/fetch");
         self.lab.with(|state| {
-            state.router(self.router).counters.called(if known { &path } else { "(unknown)" });
+            let router = state.router(self.router);
+            router.counters.called(if known { &path } else { "(unknown)" });
+            router.counters.calls_about_one += u64::from(router.names_a_customer(said));
         });
         match (path.as_str(), menu) {
             ("/quit", _) => {

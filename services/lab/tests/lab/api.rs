@@ -105,6 +105,24 @@ async fn a_stranger_is_sent_away_and_a_wrong_password_is_told_so() {
 }
 
 #[tokio::test]
+async fn a_command_that_names_one_customer_is_counted_and_one_about_all_is_not() {
+    let lab = started(fast(None)).await;
+    let mut client = Client::connect(&lab, TOWER).await;
+    client.ask(&["/login", "=name=nms", "=password=s3cret"]).await;
+    let counted = || lab.counters().1["tower"].calls_about_one;
+    let all = client.ask(&["/ppp/active/print", "=.proplist=address"]).await;
+    client.ask(&["/ppp/active/print", "?service=pppoe"]).await;
+    client.ask(&["/ping", "=address=10.0.0.1", "=count=1"]).await;
+    assert_eq!(counted(), 0);
+    client.ask(&["/ppp/active/print", "?name=cust-00"]).await;
+    client.ask(&["/ppp/secret/print", "?name=cust-01"]).await;
+    let address = all[0].rsplit(' ').next().unwrap().replace("=address=", "");
+    client.ask(&["/ping", &format!("=address={address}"), "=count=1"]).await;
+    assert_eq!(counted(), 3, "{all:?}");
+    lab.stop().await;
+}
+
+#[tokio::test]
 async fn an_old_router_takes_the_answer_to_its_challenge_only() {
     let lab = Lab::start(network(Some("6.42.12 (long-term)")), fast(None)).await.unwrap();
     let credentials = Credentials::new("nms", "s3cret");

@@ -9,6 +9,7 @@ mod keys;
 mod path;
 mod permissions;
 mod poison;
+mod pushed;
 mod requirements;
 mod routers;
 mod scout;

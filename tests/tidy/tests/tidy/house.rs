@@ -59,6 +59,14 @@ fn decisions_depend_on_nothing_but_what_was_heard() {
     none(&sources::impurities(&sources));
 }
 
+/// Requirements, R18: what is known is known without SNMP, because nothing of this could speak it.
+#[test]
+fn nothing_that_runs_can_speak_snmp() {
+    let sources = sources::all().unwrap();
+    assert!(sources.iter().any(|s| s.path == "Cargo.lock" && s.text.contains("name = \"tokio\"")));
+    none(&sources::ways_to_speak_snmp(&sources));
+}
+
 #[test]
 fn every_requirement_is_proven_by_tests_that_exist() {
     none(&requirements::wrong_proofs().unwrap());
