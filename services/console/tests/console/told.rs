@@ -166,6 +166,10 @@ async fn incidents_health_and_inventory_are_answered_from_stored_state() {
     assert!(core["age_seconds"].as_i64().unwrap() < 60 && core["since"].is_string());
     let (_, tower) = read(g.get(&token, "/api/v1/health/tower-1")).await;
     assert_eq!((tower["health"].as_str(), tower["roots"].clone()), (Some("impacted"), json!([story.root])));
+    assert!(tower["suspicion"].is_null(), "what came of it was said: {tower}");
+    g.suspect(tenant(), node("tower-1"), story.claim).await;
+    g.settled(tenant()).await;
+    let (_, tower) = read(g.get(&token, "/api/v1/health/tower-1")).await;
     let suspicion = tower["suspicion"].as_str().unwrap();
     assert!(suspicion.starts_with("reported down ") && suspicion.ends_with("by netwatch, being checked"));
     let (_, silent) = read(g.get(&token, "/api/v1/health/c-000016")).await;

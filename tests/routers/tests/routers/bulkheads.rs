@@ -26,7 +26,7 @@ const BAD_WIRES: [(u16, Carries); 6] = [
     (13, Carries::Nothing),
 ];
 /// How long each of the two intervals lasts that are compared.
-const LASTS: Duration = Duration::from_secs(16);
+const LASTS: Duration = Duration::from_secs(10);
 /// What is late beyond a busy machine's doing.
 const LATE_S: f64 = 1.0;
 /// What is done by turns, and how late each begins.

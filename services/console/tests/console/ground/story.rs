@@ -81,6 +81,21 @@ fn incident(id: IncidentId, root: NodeId, title: &str, now: Time, evidence: Vec<
 }
 
 impl Ground {
+    /// Raises a suspicion about a node, by its netwatch.
+    pub(crate) async fn suspect(&self, tenant: TenantId, node: NodeId, claim: EventId) -> EventId {
+        let now = Suspicion {
+            node,
+            since: Time::from_us(chrono::Utc::now().timestamp_micros()),
+            source: SignalSource::Netwatch,
+            sender: None,
+            claim,
+            asked: vec![],
+            held_until: None,
+        };
+        let said = Fact::Suspicion(SuspicionSaid { kind: SuspicionKind::Raised, now });
+        self.say(tenant, "diagnostician", Some(claim), said).await.0
+    }
+
     /// Says that something called `called` was changed on a router, which is as it should be since.
     pub(crate) async fn repaired(&self, tenant: TenantId, router: NodeId, called: &str) {
         let change = RouterChange {
@@ -139,19 +154,7 @@ impl Ground {
             detail: None,
         });
         let (claim, _) = self.say(tenant, "ingest", None, signal).await;
-        let suspicion = Fact::Suspicion(SuspicionSaid {
-            kind: SuspicionKind::Raised,
-            now: Suspicion {
-                node: child,
-                since: now,
-                source: SignalSource::Netwatch,
-                sender: None,
-                claim,
-                asked: vec![],
-                held_until: None,
-            },
-        });
-        let (suspicion, _) = self.say(tenant, "diagnostician", Some(claim), suspicion).await;
+        let suspicion = self.suspect(tenant, child, claim).await;
         let answer = Fact::Answer(Answer {
             ask: Some(AskId::of(suspicion, root, 0)),
             asked_at: Some(now),
