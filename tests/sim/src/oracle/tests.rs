@@ -18,6 +18,7 @@ use std::collections::BTreeSet;
 use uuid::Uuid;
 
 const START_US: i64 = 1_000_000 * SECOND_US;
+const CORE: u32 = 0;
 const TOWER: u32 = 1;
 const SECTOR: u32 = 2;
 const SUBSCRIBER: u32 = 3;
@@ -349,6 +350,37 @@ fn whoever_is_said_to_flap_and_does_not_is_found() {
     said.now.flags.push(Flag::Flapping);
     tale.say(Fact::Health(said));
     assert_eq!(tale.wrong(), ["flapping"].into());
+}
+
+/// The tower breaks so often within twenty minutes, and people are told each time.
+fn failing(times: u32) -> Tale {
+    let mut tale = Tale::new();
+    for _ in 0..times {
+        tale.step(TOWER, What::Break { power: true });
+        tale.open(TOWER, 1);
+        tale.tell(Audience::Engineers, Phase::Opened);
+        tale.wait_s(120);
+        tale.step(TOWER, What::Mend);
+        tale.wait_s(60);
+    }
+    tale
+}
+
+#[test]
+fn whoever_is_announced_at_a_fourth_failure_is_found_and_not_a_failure_that_is_announced_anew() {
+    assert!(failing(4).wrong().contains("flapping"));
+    assert!(!failing(3).wrong().contains("flapping"));
+    let mut hidden = failing(2);
+    hidden.step(TOWER, What::Break { power: true });
+    for _ in 0..2 {
+        hidden.open(TOWER, 1);
+        hidden.tell(Audience::Engineers, Phase::Opened);
+        hidden.step(CORE, What::Break { power: true });
+        hidden.wait_s(120);
+        hidden.step(CORE, What::Mend);
+    }
+    let wrong = hidden.wrong();
+    assert!(!wrong.contains("flapping") && !wrong.contains("announced"), "{wrong:?}");
 }
 
 #[test]
