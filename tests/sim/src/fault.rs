@@ -150,6 +150,7 @@ impl Faults {
             faults =
                 Self { chunk: faults.chunk, first_roll_calls: faults.first_roll_calls, ..Self::default() };
         }
+        faults.visits_every_s = if more.chance(200) { more.between(600, 3_600) as u32 } else { 0 };
         if seed.is_multiple_of(100) {
             faults.crashes = 1_000;
             faults.chunk = faults.chunk.max(20);
