@@ -195,8 +195,8 @@ impl Recent {
             looks.remove(at);
         }
         // Through a busy router hundreds of answers prove it alive: they must not push out that it was silent,
-        // or what it told.
-        let kind = |l: &Look| (mem::discriminant(&l.seen), l.asked);
+        // or what it told. Nor must hundreds of probes that have only begun push out one that ended in silence.
+        let kind = |l: &Look| (mem::discriminant(&l.seen), l.asked, matches!(l.seen, Seen::Silent(_, true)));
         let mut of_kind = looks.iter().enumerate().filter(|(_, l)| kind(l) == kind(&look)).map(|(at, _)| at);
         if let Some(oldest) = of_kind.next()
             && of_kind.count() + 1 >= MOST
@@ -490,6 +490,20 @@ mod tests {
         assert_eq!(from_ms(&recent, Some(450)), 400, "it may have come before the third try left");
         assert_eq!(from_ms(&recent, Some(850)), 0);
         assert_eq!(from_ms(&recent, None), 400);
+    }
+
+    #[test]
+    fn probes_that_have_only_begun_do_not_push_out_one_that_ended_in_silence() {
+        let mut recent = Recent::default();
+        recent.look(0, Look { seen: Seen::Silent(3, true), ..silent(2_000, 3) });
+        for n in 0..10 * MOST as i64 {
+            let asked_at = start().plus_ms(3_000 + n);
+            recent.look(0, Look { asked_at, ..silent(3_400 + n, 1) });
+            recent.look(0, Look { asked_at, seen: Seen::Up, ..silent(3_500 + n, 0) });
+        }
+        let known = recent.of(0).cloned().unwrap_or_default();
+        assert!(known.was_silent_since(start()));
+        assert!(known.looks.len() <= 3 * MOST, "{}", known.looks.len());
     }
 
     #[test]
