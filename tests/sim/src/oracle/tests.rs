@@ -367,6 +367,21 @@ fn failing(times: u32) -> Tale {
 }
 
 #[test]
+fn whoever_comes_back_with_its_root_and_is_said_to_be_down_is_found() {
+    for (broken, wrong) in [(true, false), (false, true)] {
+        let mut tale = Tale::outage();
+        tale.wait_s(120);
+        tale.step(TOWER, What::Mend);
+        tale.believe(TOWER, Health::Up);
+        if broken {
+            tale.step(SECTOR, What::Break { power: false });
+        }
+        tale.believe(SECTOR, Health::Down);
+        assert_eq!(tale.wrong().contains("recovering"), wrong);
+    }
+}
+
+#[test]
 fn whoever_is_announced_at_a_fourth_failure_is_found_and_not_a_failure_that_is_announced_anew() {
     assert!(failing(4).wrong().contains("flapping"));
     assert!(!failing(3).wrong().contains("flapping"));
