@@ -177,9 +177,8 @@ impl Tenant {
                 let sure = |(at, i): &&(Time, Index)| *at >= from && self.supply.of(*i).holds();
                 let fallen: Vec<(Time, Index)> = free.iter().filter(sure).copied().collect();
                 let Some(crowd) = crowd(&fallen, enough) else { return };
-                let (since, enough_at) = (crowd[0].0, crowd[enough - 1].0);
-                if self.tables_are_read(index, crowd.iter().map(|(_, i)| *i), enough_at, out) {
-                    self.say_lost(index, id, since, &fallen, out);
+                if self.tables_are_read(index, crowd.who.iter().map(|(_, i)| *i), crowd.enough_at, out) {
+                    self.say_lost(index, id, crowd.who[0].0, &fallen, out);
                 } else {
                     self.fallen.unread.insert(index);
                 }
@@ -298,17 +297,25 @@ impl Tenant {
     }
 }
 
+/// Those who fell together, in order of time.
+struct Crowd<'a> {
+    who: &'a [(Time, Index)],
+    /// When the first crowd was large enough: whoever falls later makes it no later.
+    enough_at: Time,
+}
+
 /// Those of so many at least who fell together; nothing when they did not. The largest crowd counts, of those the
 /// earliest. `fallen`: in order of time.
-fn crowd(fallen: &[(Time, Index)], enough: usize) -> Option<&[(Time, Index)]> {
-    let (mut first, mut most) = (0, None::<&[(Time, Index)]>);
+fn crowd(fallen: &[(Time, Index)], enough: usize) -> Option<Crowd<'_>> {
+    let (mut first, mut most) = (0, None::<Crowd<'_>>);
     for (last, (at, _)) in fallen.iter().enumerate() {
         while at.ms_since(fallen[first].0) > WITHIN_MS {
             first += 1;
         }
-        let crowd = &fallen[first..=last];
-        if crowd.len() >= enough && most.is_none_or(|before| crowd.len() > before.len()) {
-            most = Some(crowd);
+        let who = &fallen[first..=last];
+        if who.len() >= enough && most.as_ref().is_none_or(|before| who.len() > before.who.len()) {
+            let enough_at = most.map_or(*at, |before| before.enough_at);
+            most = Some(Crowd { who, enough_at });
         }
     }
     most
@@ -317,4 +324,26 @@ fn crowd(fallen: &[(Time, Index)], enough: usize) -> Option<&[(Time, Index)]> {
 /// Whether this is evidence that is not decisive.
 pub(super) fn is_undetermined(now: &NodeHealth) -> bool {
     now.evidence.iter().any(|e| e.kind == EvidenceKind::Undetermined)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_falls_later_makes_a_crowd_larger_and_not_later() {
+        let at = |s: i64| Time::from_ms(1_800_000_000_000).plus_ms(s * 1_000);
+        let fallen = |seconds: &[i64]| seconds.iter().zip(0..).map(|(s, i)| (at(*s), i)).collect::<Vec<_>>();
+        let mut seconds = vec![0, 30, 60, 90];
+        assert!(crowd(&fallen(&seconds), 5).is_none());
+        for later in [121, 149, 150, 150, 151] {
+            seconds.push(later);
+            if let Some(crowd) = crowd(&fallen(&seconds), 5) {
+                assert_eq!(crowd.enough_at, at(149), "{seconds:?}");
+                assert!(crowd.who[crowd.who.len() - 1].0.ms_since(crowd.who[0].0) <= WITHIN_MS);
+            }
+        }
+        let largest = crowd(&fallen(&seconds), 5).map(|crowd| (crowd.who[0].0, crowd.who.len()));
+        assert_eq!(largest, Some((at(60), 7)));
+    }
 }
