@@ -205,12 +205,14 @@ fn a_false_belief_is_found() {
         (TOWER, Health::Impacted),
         (TOWER, Health::Up),
         (SECTOR, Health::Up),
-        (SUBSCRIBER, Health::Down),
     ] {
         let mut tale = Tale::outage();
         tale.believe(thing, health);
         assert_eq!(tale.wrong(), ["belief"].into(), "{thing} {health:?}");
     }
+    let mut tale = Tale::outage();
+    tale.believe(SUBSCRIBER, Health::Down);
+    assert_eq!(tale.wrong(), ["belief", "recovering"].into(), "it is cut off still");
     let mut tale = Tale::outage();
     tale.believe(4, Health::Unknown);
     assert_eq!(tale.wrong(), ["belief-unknown"].into());
