@@ -163,6 +163,32 @@ fn children_of_a_router_below_the_root_are_settled_by_one_roll_call() {
 }
 
 #[test]
+fn what_comes_back_long_after_the_root_has_a_hold_of_its_own_for_those_below_it() {
+    let mut town = Town::new();
+    one_of_each(&mut town);
+    town.claim("tower", Claim::Down);
+    town.answer(&["core", "tower"]);
+    town.pass(300_000);
+    town.answer(&["core", "tower"]);
+    town.replied("core");
+    town.answer(&["tower", "subscriber"]);
+    let passes = |town: &mut Town, seconds: i64, dead: &[&str]| {
+        for _ in 0..seconds {
+            town.pass(1_000);
+            town.answer(dead);
+        }
+    };
+    passes(&mut town, 270, &["tower", "subscriber"]);
+    assert_eq!((town.health("core"), town.health("tower")), (Some(Health::Up), Some(Health::Impacted)));
+    town.replied("tower");
+    town.answer(&["subscriber"]);
+    passes(&mut town, 90, &["subscriber"]);
+    assert_eq!((town.health("tower"), town.health("subscriber")), (Some(Health::Up), Some(Health::Impacted)));
+    passes(&mut town, 230, &["subscriber"]);
+    assert_eq!(town.health("subscriber"), Some(Health::Down));
+}
+
+#[test]
 fn a_router_that_has_just_booted_is_asked_again_when_it_is_no_longer_blind() {
     let mut town = Town::new();
     let policy = Policy { blind_after_boot_ms: 120_000, recover_hold_ms: 600_000, ..Policy::default() };

@@ -60,9 +60,12 @@ impl Tenant {
             return;
         }
         let back_at = self.back_at(index);
-        let over = back_at.plus_ms(i64::from(self.network.policy.recover_hold_ms));
         let needs_back = self.network.graph.above(index).iter().map(|need| self.since(*need)).max();
         let all_back = needs_back.map_or(back_at, |at| at.max(back_at));
+        // What is between it and its root may be back much later. What only now and then is one of several does not
+        // put it off.
+        let held_from = if self.network.graph.is_redundant(index) { back_at } else { all_back };
+        let over = held_from.plus_ms(i64::from(self.network.policy.recover_hold_ms));
         let from = self.claimed_anew(index, node, all_back).map_or(over, |at| at.min(over));
         if out.now >= from {
             self.walk(index, node, Some(from), out);
@@ -73,7 +76,9 @@ impl Tenant {
             return;
         }
         if node.tier > Tier::Sector {
-            self.call_the_roll_for(index, node, back_at, over, out);
+            // What is back a moment after its root is seen by the second roll call that follows from that.
+            let is_late = held_from > back_at.plus_ms(NETWATCH_LAG_MS);
+            self.call_the_roll_for(index, node, if is_late { held_from } else { back_at }, over, out);
             return;
         }
         if let Some((question, target)) = self.question(index, node, back_at) {
