@@ -11,6 +11,7 @@ mod recovery;
 mod roots;
 mod saying;
 mod sessions;
+mod table;
 mod walk;
 mod words;
 
@@ -46,6 +47,7 @@ impl Tenant {
     /// Judges one node: says what follows, asks what is needed.
     pub(crate) fn judge(&mut self, index: Index, out: &mut Out) {
         let Some(node) = self.network.graph.node(index).cloned() else { return };
+        self.weigh_awaited(index);
         if self.calm(index, out) || self.is_a_cause_now(index, out) {
             return;
         }

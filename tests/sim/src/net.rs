@@ -5,11 +5,15 @@
 //! A router that was without power boots: netwatch stays silent for five minutes, sessions come back
 //! one by one. The server's own heartbeats say what changed, and attest it every five minutes.
 //!
-//! `claims` what routers tell by themselves, `tables` what they answer, `beats` what the server sees itself.
+//! `claims` what routers tell by themselves, `tables` what they answer, `beats` what the server sees itself,
+//! `spells` when what was broken.
 
 mod beats;
 mod claims;
+mod spells;
 mod tables;
+
+pub use self::spells::Spell;
 
 use crate::{
     agenda::Agenda,
@@ -24,6 +28,7 @@ use events::{
 };
 use std::collections::HashMap;
 use uuid::Uuid;
+
 /// One second.
 pub const SECOND_US: i64 = 1_000_000;
 
@@ -54,17 +59,6 @@ pub struct Router {
     told: Option<HashMap<u32, bool>>,
 }
 
-/// When and as what something was broken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Spell {
-    /// Which thing.
-    pub thing: u32,
-    /// From when, microseconds.
-    pub from_us: i64,
-    /// Until when; `i64::MAX` while it lasts.
-    pub until_us: i64,
-}
-
 /// One tenant's network.
 pub struct Net {
     /// Which it is.
@@ -89,6 +83,8 @@ pub struct Net {
     pub roots: Vec<Spell>,
     /// Every time anything did not work.
     pub dark: Vec<Spell>,
+    /// Every time a subscriber's session was not in its router's table.
+    pub gone: Vec<Spell>,
     /// Routers under the number of their thing.
     pub routers: HashMap<u32, Router>,
     unpowered: Vec<bool>,
@@ -103,6 +99,8 @@ pub struct Net {
     attested: Vec<bool>,
     /// Whether everything that is claimed and asked arrives in time.
     pub undisturbed: bool,
+    /// Whether everything that is asked is answered in time.
+    pub answers: bool,
     /// The number of the inventory's last revision.
     pub revision: u64,
     start_us: i64,
@@ -159,6 +157,7 @@ impl Net {
             broke: vec![],
             roots: vec![],
             dark: vec![],
+            gone: vec![],
             routers,
             seen,
             looking: vec![false; n],
@@ -168,6 +167,7 @@ impl Net {
             beating: vec![false; n],
             attested: vec![false; n],
             undisturbed: faults.nothing_is_lost(),
+            answers: faults.everything_is_answered(),
             revision: 1,
             start_us,
             world,
@@ -286,36 +286,6 @@ impl Net {
         }
         for &thing in &change.taken {
             self.beat[thing as usize] = None;
-        }
-    }
-
-    fn note_spells(&mut self, before: &Supply, now_us: i64, change: &Change) {
-        fn note(spells: &mut Vec<Spell>, thing: u32, is: bool, now_us: i64) {
-            let open = spells.iter_mut().rev().find(|s| s.thing == thing && s.until_us == i64::MAX);
-            match (open, is) {
-                (None, true) => spells.push(Spell { thing, from_us: now_us, until_us: i64::MAX }),
-                (Some(spell), false) => spell.until_us = now_us,
-                (Some(_), true) | (None, false) => {}
-            }
-        }
-        for i in 0..self.ids.len() {
-            let thing = i as u32;
-            if self.world.things[i].absent {
-                if change.taken.contains(&thing) {
-                    note(&mut self.dark, thing, false, now_us);
-                    note(&mut self.roots, thing, false, now_us);
-                    note(&mut self.broke, thing, false, now_us);
-                }
-                continue;
-            }
-            let changed = change.put.contains(&thing)
-                || before.works.get(i) != self.supply.works.get(i)
-                || before.supplied.get(i) != self.supply.supplied.get(i);
-            if changed {
-                note(&mut self.dark, thing, !self.supply.works[i], now_us);
-            }
-            note(&mut self.roots, thing, self.broken[i] && self.supply.supplied[i], now_us);
-            note(&mut self.broke, thing, self.broken[i], now_us);
         }
     }
 

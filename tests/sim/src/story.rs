@@ -156,7 +156,7 @@ impl Story {
     fn with_fewer_faults(&self) -> Vec<Story> {
         let none = Faults { chunk: self.faults.chunk, ..Faults::default() };
         let mut all = vec![none];
-        let switches: [fn(&mut Faults); 20] = [
+        let switches: [fn(&mut Faults); 21] = [
             |f| f.claims_lost = 0,
             |f| f.claims_doubled = 0,
             |f| f.claims_delayed = 0,
@@ -174,6 +174,7 @@ impl Story {
             |f| f.rooms_small = 0,
             |f| (f.deliveries_slow, f.acknowledged) = (0, 0),
             |f| (f.roll_calls_every_s, f.roll_calls_on_return) = (0, false),
+            |f| f.visits_every_s = 0,
             |f| f.first_roll_calls = true,
             |f| f.closed_as_wrong = 0,
             |f| f.claims_degraded = 0,

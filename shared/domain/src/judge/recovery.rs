@@ -12,6 +12,9 @@ use std::sync::Arc;
 
 /// Who comes back with its root within so long takes no word of its own for that it recovers.
 const RECOVERING_AFTER_MS: i64 = 10_000;
+/// What a router may take to give up a session that an outage broke, and the word of it to come in; or its
+/// subscriber to dial in again.
+const SESSION_LAG_MS: i64 = 120_000;
 /// What is down is looked at again after so long, and then twice, four times, … as long, at most 64 times.
 const LOOK_AGAIN_MS: i64 = 60_000;
 
@@ -42,7 +45,8 @@ impl Tenant {
         }
     }
 
-    /// Its root is back. Nothing is said of it until it is heard of, or the hold is over; then it is walked again.
+    /// Its root is back. Nothing is said of it until it is heard of, claimed to be down anew, or the hold is over;
+    /// then it is walked again.
     pub(super) fn judge_recovering(&mut self, index: Index, node: &Arc<Node>, out: &mut Out) {
         let supply = self.supply.of(index);
         if !node.is_observable() {
@@ -56,19 +60,25 @@ impl Tenant {
             return;
         }
         let back_at = self.back_at(index);
-        let over = back_at.plus_ms(i64::from(self.network.policy.recover_hold_ms));
-        if out.now >= over {
-            self.walk(index, node, Some(over), out);
-            return;
-        }
-        self.wakes.insert((over, index));
         let needs_back = self.network.graph.above(index).iter().map(|need| self.since(*need)).max();
         let all_back = needs_back.map_or(back_at, |at| at.max(back_at));
+        // What is between it and its root may be back much later. What only now and then is one of several does not
+        // put it off.
+        let held_from = if self.network.graph.is_redundant(index) { back_at } else { all_back };
+        let over = held_from.plus_ms(i64::from(self.network.policy.recover_hold_ms));
+        let from = self.claimed_anew(index, node, all_back).map_or(over, |at| at.min(over));
+        if out.now >= from {
+            self.walk(index, node, Some(from), out);
+            return;
+        }
+        self.wakes.insert((from, index));
         if self.note_recovering(index, all_back.plus_ms(RECOVERING_AFTER_MS), out) {
             return;
         }
         if node.tier > Tier::Sector {
-            self.call_the_roll_for(index, node, back_at, over, out);
+            // What is back a moment after its root is seen by the second roll call that follows from that.
+            let is_late = held_from > back_at.plus_ms(NETWATCH_LAG_MS);
+            self.call_the_roll_for(index, node, if is_late { held_from } else { back_at }, over, out);
             return;
         }
         if let Some((question, target)) = self.question(index, node, back_at) {
@@ -85,6 +95,16 @@ impl Tenant {
                 Want::Done | Want::GivenUp => {}
             }
         }
+    }
+
+    /// From when on a claim that it is down, heard when all it needs was back, is no word of the outage any more.
+    fn claimed_anew(&self, index: Index, node: &Node, all_back: Time) -> Option<Time> {
+        let words = self.words(index, node.tier, node.watch.is_some());
+        let claimed = words.claimed_down().map(|claim| claim.heard).filter(|heard| *heard > all_back);
+        let lag_ms = if node.claims.is_empty() { NETWATCH_LAG_MS } else { SESSION_LAG_MS };
+        let claimed = claimed.map(|heard| heard.max(all_back.plus_ms(lag_ms)));
+        // What is being checked is checked to its end, although what was heard has passed the claim by.
+        claimed.or_else(|| self.standing[index as usize].suspicion.as_ref().map(|open| open.since))
     }
 
     /// Says from `from` on that it recovers: nothing cuts it off any more, and it has not been heard of. Returns

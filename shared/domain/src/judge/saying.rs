@@ -126,10 +126,11 @@ impl Tenant {
         let is_subscriber = self.network.graph.node(index).is_some_and(|n| n.tier == Tier::Subscriber);
         match health {
             Health::Down if lost(Health::Down) => true,
-            Health::Down => {
+            // What was silent when the doubt arose is asked when the doubt ends, although with no verdict: when there
+            // is one, that may be long ago.
+            Health::Down | Health::Unknown => {
                 is_subscriber && (worked || lost(Health::Unknown)) && !self.was_cut_off_lately(index, now)
             }
-            Health::Unknown => is_subscriber && (worked || lost(Health::Unknown)),
             Health::Impacted => lost(Health::Down) || lost(Health::Impacted),
             Health::Up | Health::Degraded => false,
         }

@@ -7,6 +7,8 @@
 //! now. That outage may have been over before anybody was found down: a tower that was away for seconds leaves a
 //! table without sessions behind, and lives. So nobody counts who needs something that was silent lately.
 //!
+//! The word that a session is back may be lost. So the routers' tables are read before anybody is told (`table`).
+//!
 //! Who is accounted for by one node is not counted for another, so that nobody is told of the same twice; what
 //! was said first stays.
 
@@ -60,6 +62,8 @@ pub(crate) struct Fallen {
     said: BTreeSet<Index>,
     /// The nodes to be weighed (again).
     open: BTreeSet<Index>,
+    /// The nodes to be weighed again when the tables of those who fell below them have been read.
+    unread: BTreeSet<Index>,
 }
 
 impl Tenant {
@@ -126,6 +130,13 @@ impl Tenant {
         }
     }
 
+    /// Has a node weighed that waits for a table, when that may be there.
+    pub(super) fn weigh_awaited(&mut self, index: Index) {
+        if self.fallen.unread.remove(&index) {
+            self.fallen.open.insert(index);
+        }
+    }
+
     /// Whether sessions were lost, once everything else is judged. Returns whether there was room for all of it.
     pub(crate) fn weigh_sessions(&mut self, out: &mut Out) -> bool {
         while !self.fallen.open.is_empty() {
@@ -133,7 +144,7 @@ impl Tenant {
             let mut open: Vec<Index> = open.into_iter().collect();
             open.sort_by_key(|i| self.reach(*i));
             for (n, index) in open.iter().enumerate() {
-                if out.left() < 1 {
+                if out.left() < 2 {
                     self.fallen.open.extend(&open[n..]);
                     return false;
                 }
@@ -165,15 +176,18 @@ impl Tenant {
                 let from = out.now.plus_ms(-NEWS_MS);
                 let sure = |(at, i): &&(Time, Index)| *at >= from && self.supply.of(*i).holds();
                 let fallen: Vec<(Time, Index)> = free.iter().filter(sure).copied().collect();
-                if let Some(since) = began(&fallen, enough) {
-                    self.say_lost(index, id, since, &fallen, out);
+                let Some(crowd) = crowd(&fallen, enough) else { return };
+                if self.tables_are_read(index, crowd.who.iter().map(|(_, i)| *i), crowd.enough_at, out) {
+                    self.say_lost(index, id, crowd.who[0].0, &fallen, out);
+                } else {
+                    self.fallen.unread.insert(index);
                 }
             }
             // Nothing is known of it: nor whether it is over.
             Some(_) if !self.lives(index) => {}
             Some(said) => {
                 let mine = self.accountable_to(index, Some(index));
-                if began(&mine, enough).is_none() {
+                if crowd(&mine, enough).is_none() {
                     self.say_over(index, id, &mine, enough, out);
                 } else {
                     let now = mine.iter().filter(|(at, _)| *at >= said.since).count();
@@ -283,23 +297,53 @@ impl Tenant {
     }
 }
 
-/// When the first of so many fell that fell together; nothing when they did not. The largest crowd counts, of
-/// those the earliest. `fallen`: in order of time.
-fn began(fallen: &[(Time, Index)], enough: usize) -> Option<Time> {
-    let (mut first, mut most) = (0, None::<(usize, Time)>);
+/// Those who fell together, in order of time.
+struct Crowd<'a> {
+    who: &'a [(Time, Index)],
+    /// When the first crowd was large enough: whoever falls later makes it no later.
+    enough_at: Time,
+}
+
+/// Those of so many at least who fell together; nothing when they did not. The largest crowd counts, of those the
+/// earliest. `fallen`: in order of time.
+fn crowd(fallen: &[(Time, Index)], enough: usize) -> Option<Crowd<'_>> {
+    let (mut first, mut most) = (0, None::<Crowd<'_>>);
     for (last, (at, _)) in fallen.iter().enumerate() {
         while at.ms_since(fallen[first].0) > WITHIN_MS {
             first += 1;
         }
-        let crowd = last - first + 1;
-        if crowd >= enough && most.is_none_or(|(before, _)| crowd > before) {
-            most = Some((crowd, fallen[first].0));
+        let who = &fallen[first..=last];
+        if who.len() >= enough && most.as_ref().is_none_or(|before| who.len() > before.who.len()) {
+            let enough_at = most.map_or(*at, |before| before.enough_at);
+            most = Some(Crowd { who, enough_at });
         }
     }
-    most.map(|(_, since)| since)
+    most
 }
 
 /// Whether this is evidence that is not decisive.
 pub(super) fn is_undetermined(now: &NodeHealth) -> bool {
     now.evidence.iter().any(|e| e.kind == EvidenceKind::Undetermined)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_falls_later_makes_a_crowd_larger_and_not_later() {
+        let at = |s: i64| Time::from_ms(1_800_000_000_000).plus_ms(s * 1_000);
+        let fallen = |seconds: &[i64]| seconds.iter().zip(0..).map(|(s, i)| (at(*s), i)).collect::<Vec<_>>();
+        let mut seconds = vec![0, 30, 60, 90];
+        assert!(crowd(&fallen(&seconds), 5).is_none());
+        for later in [121, 149, 150, 150, 151] {
+            seconds.push(later);
+            if let Some(crowd) = crowd(&fallen(&seconds), 5) {
+                assert_eq!(crowd.enough_at, at(149), "{seconds:?}");
+                assert!(crowd.who[crowd.who.len() - 1].0.ms_since(crowd.who[0].0) <= WITHIN_MS);
+            }
+        }
+        let largest = crowd(&fallen(&seconds), 5).map(|crowd| (crowd.who[0].0, crowd.who.len()));
+        assert_eq!(largest, Some((at(60), 7)));
+    }
 }

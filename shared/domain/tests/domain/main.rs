@@ -20,4 +20,5 @@ mod scout;
 mod sessions;
 mod stories;
 mod supply;
+mod tables;
 mod town;

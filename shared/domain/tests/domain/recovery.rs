@@ -104,6 +104,40 @@ fn a_child_that_stays_away_is_asked_for_twice_and_then_walked_when_the_hold_is_o
     assert_eq!(town.health("station"), Some(Health::Down));
 }
 
+/// A claim of a moment when the outage was over is news; one from before may tell of nothing else than that.
+#[test]
+fn a_claim_ends_the_waiting_of_whoever_recovers_when_it_can_be_no_word_of_the_outage() {
+    for (child, lag_ms) in [("station", NETWATCH_MS), ("subscriber", 2 * NETWATCH_MS)] {
+        for claimed_ms in [5_000, lag_ms + 30_000] {
+            for dead in [true, false] {
+                let mut town = Town::new();
+                one_of_each(&mut town);
+                town.claim("sector", Claim::Down);
+                town.answer(&["sector"]);
+                town.pass(300_000);
+                town.answer(&["sector", child]);
+                town.claim("sector", Claim::Up);
+                town.answer(&[child]);
+                let back = town.now;
+                let passes = |town: &mut Town, until_ms: i64, dead: &[&str]| {
+                    while town.now < back.plus_ms(until_ms) {
+                        town.pass(1_000);
+                        town.answer(dead);
+                    }
+                };
+                passes(&mut town, claimed_ms, &[child]);
+                town.claim(child, Claim::Down);
+                passes(&mut town, lag_ms.max(claimed_ms) - 4_000, &[child]);
+                assert_eq!(town.health(child), Some(Health::Impacted), "{child} {claimed_ms}: too early");
+                let silent: &[&str] = if dead { &[child] } else { &[] };
+                passes(&mut town, lag_ms.max(claimed_ms) + 20_000, silent);
+                let expected = if dead { Health::Down } else { Health::Up };
+                assert_eq!(town.health(child), Some(expected), "{child} {claimed_ms}");
+            }
+        }
+    }
+}
+
 #[test]
 fn children_of_a_router_below_the_root_are_settled_by_one_roll_call() {
     let mut town = Town::new();
@@ -124,6 +158,32 @@ fn children_of_a_router_below_the_root_are_settled_by_one_roll_call() {
         assert!(waited <= ROLL_CALL_MS, "{child} waited {waited} ms");
     }
     assert!(roll_calls(&town) - before <= 2);
+}
+
+#[test]
+fn what_comes_back_long_after_the_root_has_a_hold_of_its_own_for_those_below_it() {
+    let mut town = Town::new();
+    one_of_each(&mut town);
+    town.claim("tower", Claim::Down);
+    town.answer(&["core", "tower"]);
+    town.pass(300_000);
+    town.answer(&["core", "tower"]);
+    town.replied("core");
+    town.answer(&["tower", "subscriber"]);
+    let passes = |town: &mut Town, seconds: i64, dead: &[&str]| {
+        for _ in 0..seconds {
+            town.pass(1_000);
+            town.answer(dead);
+        }
+    };
+    passes(&mut town, 270, &["tower", "subscriber"]);
+    assert_eq!((town.health("core"), town.health("tower")), (Some(Health::Up), Some(Health::Impacted)));
+    town.replied("tower");
+    town.answer(&["subscriber"]);
+    passes(&mut town, 90, &["subscriber"]);
+    assert_eq!((town.health("tower"), town.health("subscriber")), (Some(Health::Up), Some(Health::Impacted)));
+    passes(&mut town, 230, &["subscriber"]);
+    assert_eq!(town.health("subscriber"), Some(Health::Down));
 }
 
 #[test]

@@ -26,6 +26,7 @@ impl Net {
         for child in router.children.clone() {
             let session = self.world.things[child as usize].role == Role::Subscriber;
             self.seen[child as usize] = if session { Seen::Down } else { Seen::Unknown };
+            self.note_seen(child, agenda.now_us());
         }
         agenda.after(NETWATCH_START_US, Ev::NetwatchStarts { net: self.no, thing });
     }
@@ -87,6 +88,7 @@ impl Net {
             return;
         }
         self.seen[i] = sees;
+        self.note_seen(thing, agenda.now_us());
         self.claim(agenda, thing, view, faults);
         if session && view && self.rng.chance(faults.sessions_crossed) {
             self.claim(agenda, thing, false, faults);

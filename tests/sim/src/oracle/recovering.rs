@@ -1,6 +1,7 @@
-//! Whoever is cut off no longer and has not been heard of is said to recover, and nobody else is.
+//! Whoever is cut off no longer and has not been heard of is said to recover, and nobody else is. Nobody who comes
+//! back with what cut it off is said to be down.
 
-use super::Judge;
+use super::{GRACE_US, Judge};
 use crate::world::Thing;
 use events::{Fact, Flag, Health, NodeHealth, NodeId, SuspicionKind, Time};
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,6 +54,14 @@ impl Judge<'_> {
                         wrong.push((entry.heard.seq, now.node, "is not cut off and said to recover"));
                     }
                     let before = said.health.get(&now.node);
+                    let was_cut_off = before.is_some_and(|(b, _)| b.health == Health::Impacted);
+                    if was_cut_off && now.health == Health::Down && !self.broke_lately(now.node, at) {
+                        wrong.push((
+                            entry.heard.seq,
+                            now.node,
+                            "was cut off, is not broken and is said to be down",
+                        ));
+                    }
                     let noted = before.is_some_and(|(b, _)| b.flags.contains(&Flag::Recovering));
                     if flagged && !noted && self.net.revision == 1 && said.is_cut_off(now) {
                         wrong.push((entry.heard.seq, now.node, "is said to recover while it is cut off"));
@@ -76,6 +85,13 @@ impl Judge<'_> {
             let what = format!("seq {seq}: {} {how}", self.name_of(node));
             self.fail("recovering", what);
         }
+    }
+
+    /// Whether a node was broken itself a moment ago.
+    fn broke_lately(&self, node: NodeId, at: Time) -> bool {
+        let thing = self.net.by_id.get(&node).map(|t| *t as usize);
+        self.net.revision != 1
+            || thing.is_none_or(|t| Self::during(&self.net.broke, t, at.us() - GRACE_US, at.us()))
     }
 
     /// Whether a node has been cut off by nothing for long, as far as was said.

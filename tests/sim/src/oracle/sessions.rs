@@ -1,6 +1,7 @@
 //! Whether people hear of sessions that many subscribers of one living thing lost together, and only of those.
 
 use super::{GRACE_US, Judge, incident};
+use crate::net::Spell;
 use events::{Fact, Health, IncidentClass, IncidentId, IncidentKind, IncidentState, NodeId, Time};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,6 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 const TOGETHER_US: i64 = 120_000_000;
 /// Sessions that end within so long are found to have ended together, whatever a router takes to notice each.
 const AT_ONCE_US: i64 = 20_000_000;
+/// Their routers are asked at most so long before people hear of it: a roll call's deadline, and what was seen a
+/// moment before that, microseconds.
+const LOOKED_US: i64 = 30_000_000;
 /// So long they must be gone before people must have heard, microseconds.
 const GONE_US: i64 = 240_000_000;
 /// Whoever was away so lately, or below something that was, may not count as having worked.
@@ -85,12 +89,19 @@ impl Judge<'_> {
             if Self::throughout(&self.net.dark, thing, at - GRACE_US, at) {
                 wrong.push(format!("seq {seq}: `{}` and it does not work", said.now.title));
             }
-            // Where words get lost, nobody may have heard of those who came back since the first of them fell.
+            // Where words get lost, nobody may have heard of those who came back since the first of them fell. Their
+            // routers were asked: where answers arrive, whoever is back with them does not count.
             let unheard_us = if self.net.undisturbed { 0 } else { TOGETHER_US };
             let from = at - GRACE_US - unheard_us;
-            let broken = below.iter().filter(|s| Self::during(&self.net.roots, **s, from, at)).count();
-            if broken < many {
-                wrong.push(format!("seq {seq}: `{}` and {broken} are broken", said.now.title));
+            let is_in = |spells: &[Spell], s: &usize, from| Self::during(spells, *s, from, at);
+            let looked = at - LOOKED_US;
+            let is_back = |s: &usize| {
+                self.net.answers && !is_in(&self.net.roots, s, looked) && !is_in(&self.net.gone, s, looked)
+            };
+            let lost = |s: &&usize| is_in(&self.net.roots, s, from) && !is_back(s);
+            let gone = below.iter().filter(lost).count();
+            if gone < many {
+                wrong.push(format!("seq {seq}: `{}` and {gone} of them are gone", said.now.title));
             }
             let times = below.iter().filter_map(|s| fell.get(&self.net.ids[*s])).flatten().copied();
             if crowd(times.collect(), enough(below.len()), TOGETHER_US).is_none() {

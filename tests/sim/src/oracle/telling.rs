@@ -198,20 +198,22 @@ impl Judge<'_> {
     }
 
     /// What goes down again and again is announced few times, and nothing else is said to flap. What a
-    /// higher cause came to explain is over with that: what falls after it is announced anew.
+    /// higher cause came to explain is over with that: what falls after it is announced anew, and so is what
+    /// was broken before it and is broken still. That is no further failure: they are counted, and not the words.
     pub(super) fn flaps(&mut self) {
-        let mut begins: BTreeMap<(NodeId, Audience, ChannelId), Vec<i64>> = BTreeMap::new();
+        let mut begins: BTreeMap<(NodeId, Audience, ChannelId), BTreeSet<i64>> = BTreeMap::new();
         for told in self.told.values().filter(|told| told.notice.phase == Phase::Opened) {
             let notice = told.notice;
             let merged = self.incidents.get(&notice.incident).is_some_and(|i| i.merged_into.is_some());
             let of_sessions = notice.about.class == IncidentClass::SessionsLost;
             let first = notice.about.roots.first().filter(|_| !merged && !of_sessions);
             let Some(first) = first else { continue };
-            begins.entry((first.node, notice.audience, notice.channel)).or_default().push(notice.at.us());
+            let failed_at = self.failure_before(first.node, notice.at.us());
+            begins.entry((first.node, notice.audience, notice.channel)).or_default().insert(failed_at);
         }
         let mut wrong = vec![];
-        for ((node, audience, _), mut times) in begins {
-            times.sort_unstable();
+        for ((node, audience, _), times) in begins {
+            let times: Vec<i64> = times.into_iter().collect();
             if times.windows(FLAPS_MOST + 1).any(|t| t[FLAPS_MOST] - t[0] <= FLAPS_WITHIN_US) {
                 let what =
                     format!("{} was announced again and again to {}", self.name_of(node), audience.name());
@@ -247,5 +249,12 @@ impl Judge<'_> {
         for what in wrong {
             self.fail("flapping", what);
         }
+    }
+
+    /// When what is announced at `at_us` broke; that moment itself of what did not break.
+    fn failure_before(&self, node: NodeId, at_us: i64) -> i64 {
+        let Some(thing) = self.net.by_id.get(&node) else { return at_us };
+        let broke = self.net.broke.iter().filter(|s| s.thing == *thing && s.from_us <= at_us);
+        broke.map(|s| s.from_us).max().unwrap_or(at_us)
     }
 }

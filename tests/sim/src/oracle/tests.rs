@@ -18,6 +18,7 @@ use std::collections::BTreeSet;
 use uuid::Uuid;
 
 const START_US: i64 = 1_000_000 * SECOND_US;
+const CORE: u32 = 0;
 const TOWER: u32 = 1;
 const SECTOR: u32 = 2;
 const SUBSCRIBER: u32 = 3;
@@ -204,12 +205,14 @@ fn a_false_belief_is_found() {
         (TOWER, Health::Impacted),
         (TOWER, Health::Up),
         (SECTOR, Health::Up),
-        (SUBSCRIBER, Health::Down),
     ] {
         let mut tale = Tale::outage();
         tale.believe(thing, health);
         assert_eq!(tale.wrong(), ["belief"].into(), "{thing} {health:?}");
     }
+    let mut tale = Tale::outage();
+    tale.believe(SUBSCRIBER, Health::Down);
+    assert_eq!(tale.wrong(), ["belief", "recovering"].into(), "it is cut off still");
     let mut tale = Tale::outage();
     tale.believe(4, Health::Unknown);
     assert_eq!(tale.wrong(), ["belief-unknown"].into());
@@ -349,6 +352,52 @@ fn whoever_is_said_to_flap_and_does_not_is_found() {
     said.now.flags.push(Flag::Flapping);
     tale.say(Fact::Health(said));
     assert_eq!(tale.wrong(), ["flapping"].into());
+}
+
+/// The tower breaks so often within twenty minutes, and people are told each time.
+fn failing(times: u32) -> Tale {
+    let mut tale = Tale::new();
+    for _ in 0..times {
+        tale.step(TOWER, What::Break { power: true });
+        tale.open(TOWER, 1);
+        tale.tell(Audience::Engineers, Phase::Opened);
+        tale.wait_s(120);
+        tale.step(TOWER, What::Mend);
+        tale.wait_s(60);
+    }
+    tale
+}
+
+#[test]
+fn whoever_comes_back_with_its_root_and_is_said_to_be_down_is_found() {
+    for (broken, wrong) in [(true, false), (false, true)] {
+        let mut tale = Tale::outage();
+        tale.wait_s(120);
+        tale.step(TOWER, What::Mend);
+        tale.believe(TOWER, Health::Up);
+        if broken {
+            tale.step(SECTOR, What::Break { power: false });
+        }
+        tale.believe(SECTOR, Health::Down);
+        assert_eq!(tale.wrong().contains("recovering"), wrong);
+    }
+}
+
+#[test]
+fn whoever_is_announced_at_a_fourth_failure_is_found_and_not_a_failure_that_is_announced_anew() {
+    assert!(failing(4).wrong().contains("flapping"));
+    assert!(!failing(3).wrong().contains("flapping"));
+    let mut hidden = failing(2);
+    hidden.step(TOWER, What::Break { power: true });
+    for _ in 0..2 {
+        hidden.open(TOWER, 1);
+        hidden.tell(Audience::Engineers, Phase::Opened);
+        hidden.step(CORE, What::Break { power: true });
+        hidden.wait_s(120);
+        hidden.step(CORE, What::Mend);
+    }
+    let wrong = hidden.wrong();
+    assert!(!wrong.contains("flapping") && !wrong.contains("announced"), "{wrong:?}");
 }
 
 #[test]

@@ -18,6 +18,8 @@ pub(crate) struct Town {
     pub(crate) asks: VecDeque<Ask>,
     /// How long every router says that it has been up.
     pub(crate) uptime_ms: u64,
+    /// Whether roll calls are answered.
+    pub(crate) answers_roll_calls: bool,
 }
 
 pub(crate) fn group(mode: GroupMode, members: &[NodeId]) -> Group {
@@ -37,6 +39,7 @@ impl Town {
             log: Vec::new(),
             asks: VecDeque::new(),
             uptime_ms: 86_400_000,
+            answers_roll_calls: true,
         }
     }
 
@@ -193,6 +196,9 @@ impl Town {
             }
             self.now = self.now.plus_ms(2_000);
             for ask in asks {
+                if matches!(ask.question, Question::RollCall { .. }) && !self.answers_roll_calls {
+                    continue;
+                }
                 let is_dead = |id: NodeId| dead.iter().any(|d| self.id(d) == id);
                 let via = match &ask.question {
                     Question::Reach { .. } | Question::RollCall { .. } => Vantage::Direct,
@@ -204,6 +210,11 @@ impl Town {
                     Vantage::Through(router) if is_dead(router) => {
                         Outcome::RouterSilent { tries: 3, last: true }
                     }
+                    _ if matches!(ask.question, Question::Session { .. }) => {
+                        let gone = is_dead(ask.target);
+                        let state = if gone { SessionState::Absent } else { SessionState::Present };
+                        Outcome::Session { state }
+                    }
                     _ if is_dead(ask.target) => Outcome::Silent { tries: 3, last: true },
                     _ => match &ask.question {
                         Question::RollCall { .. } => Outcome::RollCall(RollCall {
@@ -213,7 +224,7 @@ impl Town {
                             uptime_ms: self.uptime_ms,
                             up: self.seen_by(ask.target, |id| !is_dead(id)),
                             down: self.seen_by(ask.target, is_dead),
-                            present: vec![],
+                            present: self.sessions_of(ask.target, |id| !is_dead(id)),
                             gone: vec![],
                         }),
                         _ => Outcome::Replied { rtt_us: 900 },
@@ -233,12 +244,22 @@ impl Town {
         panic!("asks without end");
     }
 
-    pub(crate) fn seen_by(&self, router: NodeId, wanted: impl Fn(NodeId) -> bool) -> Vec<NodeId> {
-        let nodes = self.log.iter().filter_map(|h| match &h.fact {
-            Fact::Inventory(Inventory::Node(n)) if n.seen_by == Some(router) => Some(n.id),
+    fn children_of(&self, router: NodeId) -> impl Iterator<Item = &Node> {
+        self.log.iter().filter_map(move |h| match &h.fact {
+            Fact::Inventory(Inventory::Node(n)) if n.seen_by == Some(router) => Some(&**n),
             _ => None,
-        });
-        nodes.filter(|id| wanted(*id)).collect()
+        })
+    }
+
+    /// Those a router has a netwatch entry for.
+    fn seen_by(&self, router: NodeId, wanted: impl Fn(NodeId) -> bool) -> Vec<NodeId> {
+        let pinged = self.children_of(router).filter(|node| node.claims.is_empty());
+        pinged.map(|node| node.id).filter(|id| wanted(*id)).collect()
+    }
+
+    /// The sessions of those a router holds one of.
+    fn sessions_of(&self, router: NodeId, wanted: impl Fn(NodeId) -> bool) -> Vec<ClaimKey> {
+        self.children_of(router).filter(|node| wanted(node.id)).flat_map(|node| node.claims.clone()).collect()
     }
 
     pub(crate) fn health(&self, name: &str) -> Option<Health> {
