@@ -9,6 +9,7 @@ mod learned;
 mod many_roots;
 mod many_suspects;
 mod merging;
+mod overtaken;
 mod pinged;
 mod place;
 mod plan;
