@@ -254,8 +254,19 @@ pub(crate) async fn offer_first(log: &Log, text: &str) {
                 );
             }
             Ok(Given::Already) => return,
-            Err(error @ (AdministratorError::Log(_) | AdministratorError::Publish(_))) => {
+            Err(
+                error @ (AdministratorError::Log(_)
+                | AdministratorError::Publish(
+                    PublishError::Busy
+                    | PublishError::Unavailable(_)
+                    | PublishError::StoreFull(_)
+                    | PublishError::Conflict { .. },
+                )),
+            ) => {
                 tracing::info!(%error, "the log does not take the administrator's token yet");
+            }
+            Err(error @ AdministratorError::Exists { .. }) => {
+                return tracing::info!(%error, "the administrator's token of the configuration is not needed");
             }
             Err(error) => {
                 return tracing::warn!(%error, "the administrator's token of the configuration is not taken");

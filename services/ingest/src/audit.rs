@@ -3,22 +3,26 @@
 //! A flood of refusals must not become a flood of records. Requests that are alike (same reason, token and source)
 //! are one kind. The first of a kind is said at once, with all that came until it was its turn; what follows is
 //! counted, and said once a turn for as long as it goes on. So many kinds are told apart a tenant; the rest are
-//! counted without their token and source. What cannot be stored is counted on and said at a later turn.
+//! counted without their token and source. A record that the log does not take now waits, and is the same record when it
+//! is tried again; while many wait none is made, and the counting goes on.
 
 use crate::{
     book::{Holder, Prefix},
-    refusal::Refusal as Answered,
+    refusal::Refusal as TurnedAway,
 };
 use events::{EventId, Fact, Refusal, RefusalReason, Say, TenantId, Time};
-use kit::{Log, Outgoing, Service, admin::Metrics};
+use kit::{Log, Outgoing, admin::Metrics};
 use prometheus_client::metrics::counter::Counter;
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, VecDeque},
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tokio::{sync::Notify, time::MissedTickBehavior};
+use tokio::{
+    sync::Notify,
+    time::{Instant, MissedTickBehavior},
+};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -28,6 +32,8 @@ const TURN: Duration = Duration::from_secs(60);
 const AGAIN: Duration = Duration::from_secs(2);
 /// How many kinds are told apart of one tenant in a turn.
 const KINDS_OF_TENANT_MAX: usize = 20;
+/// How many records may wait for the log. While so many do, no more are made.
+const WAITING_MAX: usize = 1_000;
 /// How many kinds are held in all. Beyond them every refusal is the operator's, told apart by its reason alone.
 const KINDS_MAX: usize = 10_000;
 
@@ -147,22 +153,6 @@ impl Tally {
         });
         due
     }
-
-    /// Takes back what could not be said, for a later turn. What is not held any more is held again.
-    fn give_back(&mut self, (kind, unsaid): Record) {
-        let mut is_new = false;
-        let counted = self.kinds.entry(kind).or_insert_with(|| {
-            is_new = true;
-            Counted { count: 0, is_fresh: false, ..unsaid.clone() }
-        });
-        counted.count += unsaid.count;
-        counted.first = counted.first.min(unsaid.first);
-        counted.last = counted.last.max(unsaid.last);
-        counted.detail = unsaid.detail.or(counted.detail.take());
-        if is_new && kind.is_told_apart() {
-            *self.of_tenant.entry(kind.tenant).or_default() += 1;
-        }
-    }
 }
 
 impl Counted {
@@ -197,9 +187,9 @@ impl Audit {
     }
 
     /// Takes note of a refusal that is a matter of security; of others nothing.
-    pub(crate) fn note(&self, answered: &Answered, who: &Who, at: Time) {
-        let Some(reason) = answered.audited() else { return };
-        let detail = answered.detail().map(str::to_owned);
+    pub(crate) fn note(&self, turned_away: &TurnedAway, who: &Who, at: Time) {
+        let Some(reason) = turned_away.audited() else { return };
+        let detail = turned_away.detail().map(str::to_owned);
         let (is_fresh, is_folded) = self.tally().note(Kind::of(reason, who), detail, at);
         if is_folded {
             self.folded.inc();
@@ -213,52 +203,52 @@ impl Audit {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says what there is to say until the process is told to stop, and then the rest.
-    pub(crate) async fn keep(&self, service: &Service, stop: CancellationToken) {
-        let mut turns = tokio::time::interval_at(tokio::time::Instant::now() + TURN, TURN);
+    /// Says what there is to say until the process is told to stop, and then the rest once.
+    pub(crate) async fn keep(&self, said_by: &str, log: &Log, stop: CancellationToken) {
+        let mut turns = tokio::time::interval_at(Instant::now() + TURN, TURN);
         turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut waiting = VecDeque::new();
+        let mut again = None;
         loop {
-            let (due, is_last) = tokio::select! {
-                () = stop.cancelled() => (self.tally().turn(), true),
-                _ = turns.tick() => (self.tally().turn(), false),
-                () = self.fresh.notified() => (self.tally().fresh(), false),
+            let is_room = waiting.len() < WAITING_MAX;
+            let due = tokio::select! {
+                () = stop.cancelled() => break,
+                _ = turns.tick(), if is_room => self.tally().turn(),
+                () = self.fresh.notified(), if is_room => self.tally().fresh(),
+                () = at(again) => vec![],
             };
-            let is_said = self.say(due, service.name, &service.log).await;
-            if is_last {
-                return;
-            }
-            if !is_said {
-                tokio::select! {
-                    () = stop.cancelled() => {}
-                    () = tokio::time::sleep(AGAIN) => {}
-                }
-            }
+            waiting.extend(due.iter().map(said));
+            again = (!self.say(&mut waiting, said_by, log).await).then(|| Instant::now() + AGAIN);
+        }
+        waiting.extend(self.tally().turn().iter().map(said));
+        if !self.say(&mut waiting, said_by, log).await {
+            tracing::warn!(count = waiting.len(), "records of refusals are in this process's own log alone");
         }
     }
 
-    /// Says `due`; whether all of it was taken. What was not is kept for a later turn.
-    async fn say(&self, due: Vec<Record>, said_by: &str, log: &Log) -> bool {
-        let mut due = due.into_iter();
-        for (kind, counted) in due.by_ref() {
-            let say = said(&kind, &counted);
-            note_down(&say);
-            if let Err(error) = log.publish(Outgoing::new(say, said_by)).await {
+    /// Says what waits, until the log does not take one; whether it took all.
+    async fn say(&self, waiting: &mut VecDeque<Say>, said_by: &str, log: &Log) -> bool {
+        while let Some(say) = waiting.front() {
+            if let Err(error) = log.publish(Outgoing::new(say.clone(), said_by)).await {
                 tracing::warn!(%error, "the log does not take a record of refusals now");
                 self.unsaid.inc();
-                self.tally().give_back((kind, counted));
-                break;
+                return false;
             }
+            waiting.pop_front();
         }
-        let mut is_all = true;
-        for record in due {
-            is_all = false;
-            self.tally().give_back(record);
-        }
-        is_all
+        true
     }
 }
 
-fn said(kind: &Kind, counted: &Counted) -> Say {
+async fn at(when: Option<Instant>) {
+    match when {
+        Some(when) => tokio::time::sleep_until(when).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The record, which is written down here as well.
+fn said((kind, counted): &Record) -> Say {
     let refusal = Refusal {
         reason: kind.reason,
         token: kind.token.map(|prefix| String::from_utf8_lossy(&prefix).into_owned()),
@@ -269,7 +259,9 @@ fn said(kind: &Kind, counted: &Counted) -> Say {
         detail: counted.detail.clone(),
     };
     let id = EventId(Uuid::now_v7());
-    Say { id, tenant: kind.tenant, at: counted.first, cause: None, fact: Fact::Refusal(refusal) }
+    let say = Say { id, tenant: kind.tenant, at: counted.first, cause: None, fact: Fact::Refusal(refusal) };
+    note_down(&say);
+    say
 }
 
 /// Writes a record to the process's own log: what is there when the log of events is not.
@@ -354,23 +346,5 @@ mod tests {
         assert_eq!(counts(&tally.turn()).iter().sum::<u64>(), all as u64);
         assert_eq!(tally.turn(), []);
         assert!(tally.of_tenant.is_empty());
-    }
-
-    #[test]
-    fn what_could_not_be_said_is_said_later() {
-        let mut tally = Tally::default();
-        tally.note(kind("a", 1), Some("why".into()), at(1));
-        let unsaid = tally.fresh().remove(0);
-        tally.note(kind("a", 1), None, at(2));
-        tally.give_back(unsaid);
-        let said = tally.turn();
-        assert_eq!((counts(&said), said[0].1.first, said[0].1.last), (vec![2], at(1), at(2)));
-        assert_eq!(said[0].1.detail.as_deref(), Some("why"));
-        tally.turn();
-        // Forgotten by then, and taken back all the same.
-        tally.give_back(said.into_iter().next().unwrap());
-        assert_eq!(counts(&tally.turn()), [2]);
-        tally.turn();
-        assert!(tally.kinds.is_empty() && tally.of_tenant.is_empty());
     }
 }

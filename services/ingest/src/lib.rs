@@ -22,7 +22,7 @@ use crate::{audit::Audit, book::Book, door::Door};
 pub use crate::{claim::Hook, config::Config};
 use anyhow::Context;
 use kit::{Service, http};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -61,6 +61,7 @@ pub async fn run_on(listener: TcpListener, config: Config, service: Service) -> 
             followed = follow => followed.context("following access"),
         }
     };
+    let log = service.log.within(Duration::from_millis(config.store_within_ms));
     // Who is turned away by the last request is on record as well.
     let no_more = CancellationToken::new();
     let (ended, ()) = tokio::join!(
@@ -69,7 +70,7 @@ pub async fn run_on(listener: TcpListener, config: Config, service: Service) -> 
             no_more.cancel();
             ended
         },
-        audit.keep(&service, no_more.clone())
+        audit.keep(service.name, &log, no_more.clone())
     );
     ended
 }

@@ -11,6 +11,7 @@ use crate::{
 };
 use anyhow::{Context, bail};
 use reqwest::Method;
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use serde_json::{Value, json};
 use std::{
     io::{BufRead, IsTerminal, Read, Write},
@@ -207,6 +208,26 @@ fn is_wanted(router: &str, plan: &Value, yes: bool, json: bool) -> anyhow::Resul
     is_yes(&format!("Make these {count} changes on {router}, and keep them so? [y/N]"))
 }
 
+/// A terminal that does not show what is typed, until this is dropped.
+struct Quiet(Termios);
+
+impl Quiet {
+    fn begin() -> rustix::io::Result<Self> {
+        let before = tcgetattr(std::io::stdin())?;
+        let mut quiet = before.clone();
+        quiet.local_modes.remove(LocalModes::ECHO);
+        tcsetattr(std::io::stdin(), OptionalActions::Now, &quiet)?;
+        Ok(Self(before))
+    }
+}
+
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        // A terminal that is gone shows nothing.
+        let _gone = tcsetattr(std::io::stdin(), OptionalActions::Now, &self.0);
+    }
+}
+
 fn password(login: &RouterLogin) -> anyhow::Result<Zeroizing<String>> {
     let mut text = Zeroizing::new(String::new());
     match &login.password_file {
@@ -222,6 +243,8 @@ fn password(login: &RouterLogin) -> anyhow::Result<Zeroizing<String>> {
         }
         None if std::io::stdin().is_terminal() => {
             let user = login.user.as_deref().unwrap_or_default();
+            // Before it is asked for: who types ahead must not see it either.
+            let _quiet = Quiet::begin().context("keeping the terminal from showing the password")?;
             write!(std::io::stderr(), "Password of {user}: ").context("asking for the password")?;
             text = Zeroizing::new(rpassword::read_password().context("reading the password")?);
         }

@@ -124,7 +124,7 @@ impl Desk {
         find_out: impl FnOnce(Mouth, Instant) -> F,
     ) {
         let ask = &asked.ask;
-        let by = deadline(ask.deadline, now());
+        let (begun, by) = (Instant::now(), deadline(ask.deadline, now()));
         let (mouth, words) = Mouth::new(ask, self.voice.pop());
         let finding = async {
             let last = mouth.clone();
@@ -137,10 +137,9 @@ impl Desk {
                     Err(_) => unanswered("it was not finished before its deadline".into()),
                 }
             };
-            let outcome = if self.reach.sight.stands_behind(&outcome).await {
-                outcome
-            } else {
-                unanswered(UNSEEN.into())
+            let outcome = match self.reach.sight.stands_behind(&outcome, last.answer.via, begun).await {
+                true => outcome,
+                false => unanswered(UNSEEN.into()),
             };
             if by <= Instant::now() {
                 self.figures.asks_late.inc();
@@ -151,24 +150,34 @@ impl Desk {
                 last.say(outcome);
             }
         };
-        tokio::join!(finding, self.speak(asked, words, by + SAY_AFTER_DEADLINE));
+        tokio::join!(finding, self.speak(asked, words, begun, by + SAY_AFTER_DEADLINE));
         let since_us = u64::try_from(now().us().saturating_sub(ask.at.us())).unwrap_or(0);
         self.figures.ask_answered.observe(Duration::from_micros(since_us).as_secs_f64());
     }
 
-    async fn speak(&self, asked: &Asked, mut words: mpsc::UnboundedReceiver<Spoken>, by: Instant) {
+    async fn speak(
+        &self,
+        asked: &Asked,
+        mut words: mpsc::UnboundedReceiver<Spoken>,
+        begun: Instant,
+        by: Instant,
+    ) {
         let chain = Chain {
             cause: Some(asked.id),
             correlation: asked.correlation,
             traceparent: asked.traceparent.clone(),
         };
+        let mut in_the_dark = false;
         while let Some(Spoken { words, stored }) = words.recv().await {
-            // Whether the last one may be said was looked at before.
+            // Whether the last one may be said was looked at before. Where one was not, the ones after it are not either.
             if let [word] = &*words
                 && is_on_the_way(&word.answer.outcome)
-                && !self.reach.sight.stands_behind(&word.answer.outcome).await
             {
-                continue;
+                let Answer { outcome, via, .. } = &word.answer;
+                in_the_dark = in_the_dark || !self.reach.sight.stands_behind(outcome, *via, begun).await;
+                if in_the_dark {
+                    continue;
+                }
             }
             let said = self.voice.say(asked.tenant, words, &chain, by).await;
             if let Some(stored) = stored {

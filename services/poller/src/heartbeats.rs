@@ -293,6 +293,7 @@ impl Look {
     async fn run(self) -> Done {
         let Watched { tenant, node, probe, .. } = self.watched;
         let (words, mut heard) = mpsc::unbounded_channel();
+        let begun = Instant::now();
         let step_by_step = self.said != Some(Said::Silent) && !self.is_far;
         let probing = async {
             let mut was_doubted = false;
@@ -306,7 +307,7 @@ impl Look {
             let ended = self.reach.probe(tenant, node, probe, Purpose::Heartbeat, unanswered).await;
             // Where nobody is heard, silence is nobody's.
             let ended = match ended {
-                Ended::Silent if !self.reach.sight.proves().await => Ended::Unanswered(UNSEEN.into()),
+                Ended::Silent if !self.reach.sight.proves(begun).await => Ended::Unanswered(UNSEEN.into()),
                 ended => ended,
             };
             let (found, rtt) = match ended {
@@ -328,7 +329,7 @@ impl Look {
         let speaking = async {
             let mut all_stored = true;
             while let Some(outcome) = heard.recv().await {
-                if !self.reach.sight.stands_behind(&outcome).await {
+                if !self.reach.sight.stands_behind(&outcome, Vantage::Direct, begun).await {
                     all_stored = false;
                     continue;
                 }

@@ -2,13 +2,19 @@
 //!
 //! Silence says something about the network only from a place that hears others. So references are looked at, hosts that
 //! have nothing to do with the network that is watched: every second, and at once when somebody is about to be called
-//! silent. A probe stands behind its silence only if a reference has answered since; otherwise it has found nothing out.
-//! After a few sweeps in a row without any answer the point of presence is blind.
+//! silent. A probe stands behind its silence only if a reference answers at its end, and none of the sweeps that were sent
+//! since it began has gone unanswered; otherwise it has found nothing out. After a few seconds in which no sweep was
+//! answered the point of presence is blind.
 //!
 //! Without references it is believed to see.
 
-use crate::{dial::dial, echo::Pinger, figures::Figures, tries::Heard};
-use events::{Outcome, Time};
+use crate::{
+    dial::dial,
+    echo::{Pinger, Turn},
+    figures::Figures,
+    tries::Heard,
+};
+use events::{Outcome, Time, Vantage};
 use futures::{StreamExt, stream::FuturesUnordered};
 use serde::Deserialize;
 use std::{
@@ -35,8 +41,10 @@ const PROOF_WITHIN: Duration = Duration::from_millis(1_200);
 const PROOF_AGE: Duration = Duration::from_millis(400);
 /// Sweeps that are under way at once. One that nobody answers lasts as long as is waited for it.
 const SWEEPS_MAX: usize = 8;
-/// So many sweeps in a row without an answer: blind.
+/// So many sweeps in a row without an answer, each a good second after the other: blind.
 const BLIND_AFTER: u32 = 3;
+/// Sweeps that were sent closer together than this went into the same darkness: they count once.
+const APART: Duration = Duration::from_millis(900);
 
 /// Why a silence is not said.
 pub(crate) const UNSEEN: &str = "no reference answers this point of presence: its silence proves nothing";
@@ -92,12 +100,26 @@ pub(crate) struct Standing {
     pub(crate) since: Time,
 }
 
+/// What came of the sweeps so far: when those were sent that a reference has answered last, and that none has.
+#[derive(Debug, Clone, Copy, Default)]
+struct Swept {
+    answered: Option<Instant>,
+    unanswered: Option<Instant>,
+}
+
+/// Sweeps that nobody answered, since one was.
+#[derive(Debug, Default)]
+struct Darkness {
+    count: u32,
+    /// When the last one that counts was sent.
+    last: Option<Instant>,
+}
+
 /// Looks at references.
 pub(crate) struct Sight {
     references: Vec<Reference>,
     pinger: Arc<dyn Pinger>,
-    /// When the question was sent that a reference has answered last.
-    answered: watch::Sender<Option<Instant>>,
+    swept: watch::Sender<Swept>,
     standing: watch::Sender<Standing>,
     wanted: Notify,
     figures: Figures,
@@ -109,7 +131,7 @@ impl Sight {
         Self {
             references,
             pinger,
-            answered: watch::Sender::new(None),
+            swept: watch::Sender::new(Swept::default()),
             standing: watch::Sender::new(Standing { sees: true, since: crate::voice::now() }),
             wanted: Notify::new(),
             figures,
@@ -126,31 +148,41 @@ impl Sight {
         self.standing.subscribe()
     }
 
-    /// Whether what was found may be said: anything but a silence for which there is no proof that we hear at all.
-    pub(crate) async fn stands_behind(&self, outcome: &Outcome) -> bool {
-        match outcome {
-            Outcome::Silent { .. } | Outcome::RouterSilent { .. } => self.proves().await,
-            Outcome::Replied { .. }
-            | Outcome::Unanswered { .. }
-            | Outcome::Session { .. }
-            | Outcome::RollCall(_) => true,
+    /// Whether what a probe that began then has found may be said: anything but a silence for which there is no proof
+    /// that we hear at all. What a router says of another it has found out by itself.
+    pub(crate) async fn stands_behind(&self, outcome: &Outcome, via: Vantage, begun: Instant) -> bool {
+        match (outcome, via) {
+            (Outcome::Silent { .. }, Vantage::Direct) | (Outcome::RouterSilent { .. }, _) => {
+                self.proves(begun).await
+            }
+            (Outcome::Silent { .. }, Vantage::Through(_))
+            | (
+                Outcome::Replied { .. }
+                | Outcome::Unanswered { .. }
+                | Outcome::Session { .. }
+                | Outcome::RollCall(_),
+                _,
+            ) => true,
         }
     }
 
-    /// Whether a reference has answered what it was asked a moment ago, or answers now.
-    pub(crate) async fn proves(&self) -> bool {
+    /// Whether a probe that began then, and ends now, would have heard somebody: a reference answers, and no sweep since
+    /// went unanswered.
+    pub(crate) async fn proves(&self, begun: Instant) -> bool {
         if self.references.is_empty() {
             return true;
         }
         let since = Instant::now().checked_sub(PROOF_AGE);
-        let mut answered = self.answered.subscribe();
-        let is_proof = |at: &Option<Instant>| *at > since;
-        if is_proof(&answered.borrow_and_update()) {
-            return true;
+        let mut swept = self.swept.subscribe();
+        let answers = |swept: &Swept| swept.answered > since;
+        let mut is_proven = answers(&swept.borrow_and_update());
+        if !is_proven && self.standing.borrow().sees {
+            self.wanted.notify_one();
+            is_proven =
+                matches!(tokio::time::timeout(PROOF_WITHIN, swept.wait_for(answers)).await, Ok(Ok(_)));
         }
-        self.wanted.notify_one();
-        let proof = tokio::time::timeout(PROOF_WITHIN, answered.wait_for(is_proof)).await;
-        let is_proven = matches!(proof, Ok(Ok(_)));
+        let was_dark = self.swept.borrow().unanswered.is_some_and(|sent| sent >= begun);
+        is_proven &= !was_dark && self.standing.borrow().sees;
         if !is_proven {
             self.figures.unproven.inc();
         }
@@ -165,33 +197,35 @@ impl Sight {
         let mut sweeps = JoinSet::new();
         let mut ticks = tokio::time::interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut unanswered = 0;
+        let mut darkness = Darkness::default();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = ticks.tick() => {}
                 () = self.wanted.notified() => {}
                 Some(swept) = sweeps.join_next() => {
-                    self.note(matches!(swept, Ok(true)), &mut unanswered);
+                    if let Ok((sent, is_answered)) = swept {
+                        self.note(sent, is_answered, &mut darkness);
+                    }
                     continue;
                 }
             }
             if sweeps.len() < SWEEPS_MAX {
                 let sight = Arc::clone(&self);
-                sweeps.spawn(async move { sight.sweep().await });
+                sweeps.spawn(async move { (Instant::now(), sight.sweep().await) });
             }
         }
     }
 
     /// Asks every reference once; whether one answered. The first answer suffices.
     async fn sweep(&self) -> bool {
-        let sent = Instant::now();
         let mut asked: FuturesUnordered<_> =
             self.references.iter().map(|reference| self.ask(*reference)).collect();
         while let Some(heard) = asked.next().await {
-            if matches!(heard, Heard::Reply(_)) {
-                self.answered.send_modify(|at| *at = (*at).max(Some(sent)));
-                return true;
+            match heard {
+                Heard::Reply(_) => return true,
+                Heard::Nothing => {}
+                Heard::Cannot(why) => tracing::debug!(why, "a reference cannot be asked"),
             }
         }
         false
@@ -200,21 +234,30 @@ impl Sight {
     async fn ask(&self, reference: Reference) -> Heard {
         let asked = async {
             match reference {
-                Reference::Icmp(address) => match self.pinger.turn(address).await {
-                    Ok(turn) => self.pinger.echo(address, WITHIN, Some(turn)).await,
-                    Err(why) => Heard::Cannot(why),
-                },
+                // Not in the queue of the probes: when thousands are silent at once it is long.
+                Reference::Icmp(address) => self.pinger.echo(address, WITHIN, Some(Turn::FREE)).await,
                 Reference::Tcp(address) => dial(address).await,
             }
         };
         tokio::time::timeout(WITHIN, asked).await.unwrap_or(Heard::Nothing)
     }
 
-    fn note(&self, is_answered: bool, unanswered: &mut u32) {
-        *unanswered = if is_answered { 0 } else { unanswered.saturating_add(1) };
-        let sees = *unanswered < BLIND_AFTER;
-        let was = self.standing.borrow().sees;
-        if sees == was {
+    fn note(&self, sent: Instant, is_answered: bool, darkness: &mut Darkness) {
+        let Swept { answered, .. } = *self.swept.borrow();
+        if is_answered {
+            *darkness = Darkness::default();
+            self.swept.send_modify(|swept| swept.answered = swept.answered.max(Some(sent)));
+        } else {
+            self.swept.send_modify(|swept| swept.unanswered = swept.unanswered.max(Some(sent)));
+            // One that was sent before another was answered tells of a darkness that is over; ones that were sent together
+            // tell of the same.
+            let is_over = answered.is_some_and(|answered| sent <= answered);
+            if !is_over && darkness.last.is_none_or(|last| sent >= last + APART) {
+                (darkness.count, darkness.last) = (darkness.count + 1, Some(sent));
+            }
+        }
+        let sees = darkness.count < BLIND_AFTER;
+        if sees == self.standing.borrow().sees {
             return;
         }
         self.figures.sees.set(i64::from(sees));
@@ -279,26 +322,70 @@ mod tests {
         }
     }
 
+    const SILENT: Outcome = Outcome::Silent { tries: 3, last: true };
+    const SECOND: Duration = Duration::from_secs(1);
+
     #[tokio::test(start_paused = true)]
     async fn silence_counts_only_while_a_reference_answers() {
         let world = Arc::new(World::default());
         world.answers.store(true, Ordering::Relaxed);
         let (sight, _stop) = sight(&world, &["192.0.2.1", "192.0.2.2"]);
-        let silent = Outcome::Silent { tries: 3, last: true };
-        assert!(sight.stands_behind(&silent).await);
+        let direct =
+            async |outcome: &Outcome| sight.stands_behind(outcome, Vantage::Direct, Instant::now()).await;
+        assert!(direct(&SILENT).await);
         let began = Instant::now();
         tokio::time::sleep(Duration::from_millis(700)).await;
-        assert!(sight.stands_behind(&silent).await, "it asks when the last answer is too old");
+        assert!(direct(&SILENT).await, "it asks when the last answer is too old");
         assert!(began.elapsed() < Duration::from_millis(800));
 
         // The way out breaks: what was answered a moment before is no proof of now.
         world.answers.store(false, Ordering::Relaxed);
         tokio::time::sleep(Duration::from_millis(450)).await;
-        assert!(!sight.stands_behind(&silent).await);
-        assert!(!sight.stands_behind(&Outcome::RouterSilent { tries: 1, last: false }).await);
-        assert!(sight.stands_behind(&Outcome::Replied { rtt_us: 1 }).await, "a sign of life is one");
+        assert!(!direct(&SILENT).await);
+        assert!(!direct(&Outcome::RouterSilent { tries: 1, last: false }).await);
+        assert!(direct(&Outcome::Replied { rtt_us: 1 }).await, "a sign of life is one");
+        let through = Vantage::Through(events::NodeId::default());
+        assert!(sight.stands_behind(&SILENT, through, Instant::now()).await, "its router has found that out");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_probed_in_the_dark_is_not_silent_when_the_light_comes_back() {
+        let world = Arc::new(World::default());
         world.answers.store(true, Ordering::Relaxed);
-        assert!(sight.stands_behind(&silent).await);
+        let (sight, _stop) = sight(&world, &["192.0.2.1"]);
+        tokio::time::sleep(SECOND * 5).await;
+        world.answers.store(false, Ordering::Relaxed);
+        let begun = Instant::now();
+        tokio::time::sleep(SECOND * 2 - Duration::from_millis(50)).await;
+        world.answers.store(true, Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(!sight.stands_behind(&SILENT, Vantage::Direct, begun).await);
+        // What began after it stands.
+        tokio::time::sleep(SECOND * 2).await;
+        let begun = Instant::now();
+        tokio::time::sleep(SECOND * 2).await;
+        assert!(sight.stands_behind(&SILENT, Vantage::Direct, begun).await);
+        assert!(sight.standing().borrow().sees, "so short a darkness is no blindness");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_who_want_proof_in_one_dark_second_make_nobody_blind() {
+        let world = Arc::new(World::default());
+        world.answers.store(true, Ordering::Relaxed);
+        let (sight, _stop) = sight(&world, &["192.0.2.1"]);
+        tokio::time::sleep(SECOND * 5).await;
+        let mut standing = sight.standing();
+        standing.mark_unchanged();
+        world.answers.store(false, Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        for _ in 0..20 {
+            let sight = Arc::clone(&sight);
+            tokio::spawn(async move { sight.proves(Instant::now()).await });
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        world.answers.store(true, Ordering::Relaxed);
+        tokio::time::sleep(SECOND * 10).await;
+        assert!(!standing.has_changed().unwrap());
     }
 
     #[tokio::test(start_paused = true)]
@@ -325,6 +412,6 @@ mod tests {
         let world = Arc::new(World::default());
         let (sight, _stop) = sight(&world, &[]);
         tokio::time::sleep(Duration::from_secs(60)).await;
-        assert!(sight.standing().borrow().sees && sight.proves().await);
+        assert!(sight.standing().borrow().sees && sight.proves(Instant::now()).await);
     }
 }

@@ -1,8 +1,8 @@
 //! How this point of presence sees is said: to every tenant that it watches something for.
 //!
 //! What the log says last is what is believed of it; it is held against how it is, and the difference is said. So whoever
-//! takes slots over says that they see again, although another had said that they do not. While it is blind that is said
-//! again every minute: what is not said again is forgotten in time.
+//! takes slots over says that they see again, although another had said that they do not; also one that has no references
+//! any more. While it is blind that is said again every minute, for those who have just begun to listen.
 
 use crate::{known, reach::Reach, voice::Voice};
 use events::{Fact, Heard, NodeId, Noun, SLOTS, TenantId, View, slot_of};
@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 const TICK: Duration = Duration::from_secs(1);
 /// How often blindness is said again.
 const AGAIN: Duration = Duration::from_secs(60);
-/// For how long storing it is tried. The next tick says it else.
+/// For how long storing is tried, of all tenants together. The next tick says what is left.
 const SAY_WITHIN: Duration = Duration::from_secs(5);
 /// How long to wait before a log that cannot be read is read again.
 const READ_AGAIN: Duration = Duration::from_secs(1);
@@ -81,9 +81,6 @@ pub(crate) struct Views {
 impl Views {
     /// Says it until `stop`.
     pub(crate) async fn run(self, stop: CancellationToken) {
-        if self.reach.sight.references() == 0 {
-            return stop.cancelled().await;
-        }
         let mut told = Told::default();
         let mut reader = self.log.read(&[Filter::noun(Noun::View)], From::LastPerSubject, None);
         let mut standing = self.reach.sight.standing();
@@ -108,7 +105,11 @@ impl Views {
                 changed = standing.changed() => if changed.is_err() { return },
                 _ = ticks.tick() => {}
             }
-            self.settle(&mut told).await;
+            // What is not said before it ends is said by whoever has the slots next.
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.settle(&mut told) => {}
+            }
         }
     }
 
@@ -120,24 +121,30 @@ impl Views {
         }
     }
 
-    /// Says what is not said yet.
+    /// Says what is not said yet, and is said within a while; the next tick goes on.
     async fn settle(&self, told: &mut Told) {
-        let standing = *self.reach.sight.standing().borrow();
-        if standing.sees && told.blind.is_empty() {
+        let standing = self.reach.sight.standing();
+        let sees = standing.borrow().sees;
+        if sees && told.blind.is_empty() {
             return;
         }
         let slots = *self.slots.borrow();
-        let now = Instant::now();
-        for (tenant, held) in self.held(slots, told, standing.sees) {
-            let Some(slots) = told.due(tenant, &held, standing.sees, now) else { continue };
+        let by = Instant::now() + SAY_WITHIN;
+        for (tenant, held) in self.held(slots, told, sees) {
+            let now = Instant::now();
+            let is_so_still = standing.borrow().sees == sees;
+            if !is_so_still || now >= by {
+                return;
+            }
+            let Some(slots) = told.due(tenant, &held, sees, now) else { continue };
             let view = View {
                 pop: self.voice.pop().to_owned(),
-                sees: standing.sees,
+                sees,
                 slots,
-                since: standing.since,
+                since: standing.borrow().since,
                 references: self.reach.sight.references(),
             };
-            if self.voice.view(tenant, view.clone(), now + SAY_WITHIN).await {
+            if self.voice.view(tenant, view.clone(), by).await {
                 told.known.insert(tenant);
                 told.hear(tenant, &view, now);
             }

@@ -40,6 +40,10 @@ struct Turn {
     failures: u32,
     is_running: bool,
     ordered: Option<Asked>,
+    /// What the look that is under way, or was last, follows from.
+    under_way: Option<Asked>,
+    /// What was ordered of a look that was broken off: for the next one, when that is due.
+    left: Option<Asked>,
     /// The turn that a look which may change nothing has come before: it is still to be taken.
     put_before: Option<(Instant, Why)>,
     was_connected: bool,
@@ -98,6 +102,8 @@ impl Schedule {
                     failures: 0,
                     is_running: false,
                     ordered: None,
+                    under_way: None,
+                    left: None,
                     put_before: None,
                     was_connected: false,
                 }
@@ -144,7 +150,9 @@ impl Schedule {
             .filter_map(|(at, router)| {
                 let turn = self.turns.get_mut(&router)?;
                 turn.is_running = true;
-                let ordered = turn.ordered.take();
+                let left = turn.left.take();
+                let ordered = turn.ordered.take().or(left);
+                turn.under_way = ordered;
                 turn.put_before = ordered.filter(|ordered| !ordered.writes).map(|_| (turn.due, turn.why));
                 let job = Job {
                     tenant: turn.tenant,
@@ -184,7 +192,10 @@ impl Schedule {
                 (regular, Why::Schedule)
             }
             Ended::BrokenOff => {
-                (pace.retry_first.mul_f64(share(router, turn.round)).min(regular), Why::Schedule)
+                // What was ordered is done by the look that takes it up again.
+                turn.left = turn.under_way;
+                let soon = pace.retry_first.mul_f64(0.5 + share(router, turn.round) / 2.0);
+                (soon.min(regular), Why::Schedule)
             }
             Ended::Failed => (put_off(turn.failures), Why::Reconnect),
             Ended::Rejected => (pace.retry_most.min(regular), Why::Reconnect),
@@ -306,6 +317,22 @@ mod tests {
         assert_eq!(schedule.due(now, 9).len(), 1, "however often, it is looked at as soon again");
         schedule.ended(router(0), Ended::Failed, now);
         assert!(schedule.turns[&router(0)].due <= now + pace().retry_first, "its first failure is its first");
+    }
+
+    #[test]
+    fn an_order_whose_look_was_broken_off_is_taken_up_by_the_next_look() {
+        let now = Instant::now();
+        let mut schedule = Schedule::new(pace());
+        schedule.keep(&routers(1), |_| true, now);
+        let event = EventId(uuid::Uuid::from_u128(1));
+        assert!(schedule.order(router(0), Asked { event, writes: false, scans: true }));
+        assert_eq!(schedule.due(now, 9).len(), 1);
+        schedule.ended(router(0), Ended::BrokenOff, now);
+        let jobs = schedule.due(now + pace().retry_first, 9);
+        assert!(jobs[0].0.scans && !jobs[0].0.writes && jobs[0].0.cause == Some(event), "{jobs:?}");
+        schedule.ended(router(0), Ended::Looked { again_in: None }, now);
+        let later = schedule.due(now + Duration::from_secs(86_400), 9);
+        assert!(!later[0].0.scans, "it is done once");
     }
 
     #[test]

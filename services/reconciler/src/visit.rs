@@ -112,7 +112,8 @@ pub(crate) enum Broken {
 impl From<RouterError> for Broken {
     fn from(error: RouterError) -> Self {
         if matches!(error, RouterError::Closed) {
-            // We have ended its session, because its slot went to another replica in the middle of this look.
+            // Its session is ours no more: its slot went to another replica in the middle of this look, or the process
+            // ends.
             return Broken::Stopped;
         }
         let connect = match &error {

@@ -19,6 +19,17 @@ pub enum IncidentClass {
     Blind,
 }
 
+impl IncidentClass {
+    /// Whether its roots keep what hangs below them from working. Where only sessions were lost, or a point of presence is
+    /// blind, the map is as it was.
+    pub const fn breaks_the_map(self) -> bool {
+        match self {
+            IncidentClass::Outage | IncidentClass::Redundancy => true,
+            IncidentClass::SessionsLost | IncidentClass::Blind => false,
+        }
+    }
+}
+
 /// Where an incident stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

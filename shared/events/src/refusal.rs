@@ -45,12 +45,13 @@ impl RefusalReason {
 
 /// One or more requests turned away for the same reason, from the same place, with the same token.
 ///
-/// Lies with the tenant whose token it is; with the operator where the token is nobody's.
+/// Lies with the tenant whose token it is; with the operator where that is nobody's, or not told apart any more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Refusal {
     /// Why.
     pub reason: RefusalReason,
-    /// The public part of the token that was shown. None: no token, or one whose public part nobody has.
+    /// The public part of the token that was shown. None: no token, one whose public part is nobody's or two tenants', or
+    /// many of a tenant's, more than are told apart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
     /// From where. None: from many places, more than are told apart.

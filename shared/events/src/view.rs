@@ -16,7 +16,8 @@ pub struct View {
     pub pop: String,
     /// Whether a reference answers it.
     pub sees: bool,
-    /// In which of its slots, ascending: those of the tenant's watched nodes that this replica holds.
+    /// In which of its slots, ascending. Where it is blind: those that this replica holds and in which the tenant has
+    /// routers or watched nodes; where it sees: those that were said to be blind and that this replica holds.
     pub slots: Vec<u16>,
     /// Since when.
     pub since: Time,

@@ -269,7 +269,7 @@ mod tests {
         let subject =
             |tenant: TenantId, noun: Noun| format!("mw.{}.{tenant}.{}.x", partition_of(tenant), noun.token());
         for noun in Noun::ALL {
-            let is_said = matches!(noun, Noun::Answer | Noun::Signal);
+            let is_said = matches!(noun, Noun::Answer | Noun::Signal | Noun::View);
             assert_eq!(may_publish(&user, &subject(own, noun)), is_said, "{noun:?}");
             assert!(!may_publish(&user, &subject(other, noun)), "{noun:?}");
         }

@@ -19,7 +19,7 @@ pub(crate) struct AuditRow {
     /// When the log stored it.
     pub(crate) heard_at: DateTime<Utc>,
     /// Who did it: the name of a token or of a person. Of who was refused: the public part of the token that was
-    /// shown; empty where that is nobody's.
+    /// shown; empty where that is nobody's, or not told apart any more.
     pub(crate) done_by: String,
     /// What was done.
     pub(crate) what: String,

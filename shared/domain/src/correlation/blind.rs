@@ -134,7 +134,9 @@ impl Tenant {
     /// More or fewer of its slots are blind, or some are again within the hold.
     fn is_blind_still(&mut self, mut incident: Incident, now: BlindPop, seen: &Seen, out: &mut Out) {
         let again = incident.roots.iter().all(|root| !root.down);
-        if !again && incident.blind.as_deref() == Some(&now) {
+        let is_same = incident.blind.as_ref().is_some_and(|before| before.slots == now.slots);
+        // Of one that a person has closed nothing more is said until it sees.
+        if !again && (is_same || incident.state == IncidentState::Closed) {
             return;
         }
         if again {

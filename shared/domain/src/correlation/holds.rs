@@ -1,7 +1,7 @@
 //! When an incident is over: its roots have been up for the hold time. And when its roots are in maintenance.
 
 use super::{Out, Tenant, breaks};
-use events::{Incident, IncidentClass, IncidentId, IncidentKind, IncidentState, NodeId, RootCause, Time};
+use events::{Incident, IncidentId, IncidentKind, IncidentState, NodeId, RootCause, Time};
 
 /// What follows from a root's going down is heard within so long after it, unless it is very much.
 const WORD_MS: i64 = 5_000;
@@ -18,7 +18,7 @@ impl Tenant {
         }
         let last = incident.roots.iter().map(|r| r.since).max()?;
         let end = last.plus_ms(i64::from(self.network.policy.resolve_hold_ms));
-        if matches!(incident.class, IncidentClass::SessionsLost | IncidentClass::Blind) {
+        if !incident.class.breaks_the_map() {
             return Some(end);
         }
         let cut_off = |root: &RootCause| {

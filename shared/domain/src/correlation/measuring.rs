@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 impl Tenant {
     /// Works an open incident out again: whom it cuts off, whom it is for, how urgent it is, how it is called.
     pub(super) fn measure(&self, incident: &mut Incident) {
-        if !matches!(incident.class, IncidentClass::SessionsLost | IncidentClass::Blind) {
+        if incident.class.breaks_the_map() {
             self.measure_outage(incident);
         }
         let loud: Vec<&RootCause> = incident.roots.iter().filter(|r| r.down && !r.quiet).collect();
@@ -64,8 +64,7 @@ impl Tenant {
             }
             self.measured_at.insert(id, revised_at);
             let Some((incident, event)) = self.open.get(&id).cloned() else { continue };
-            let by_outage = !matches!(incident.class, IncidentClass::SessionsLost | IncidentClass::Blind);
-            if incident.state != IncidentState::Open || !by_outage {
+            if incident.state != IncidentState::Open || !incident.class.breaks_the_map() {
                 continue;
             }
             let down = incident.roots.iter().filter(|r| r.down);

@@ -4,7 +4,7 @@
 
 use super::{News, Out, Tenant};
 use crate::{graph::Index, impact::blast};
-use events::{EventId, Incident, IncidentClass, IncidentId, IncidentKind, IncidentState, RootCause, Time};
+use events::{EventId, Incident, IncidentId, IncidentKind, IncidentState, RootCause, Time};
 use std::collections::BTreeSet;
 
 impl Tenant {
@@ -21,7 +21,7 @@ impl Tenant {
                     .index_of(root.node)
                     .is_some_and(|r| r != index && !blast(graph, &self.supply, r).is_disjoint(&mine))
         };
-        let by_outage = |i: &Incident| !matches!(i.class, IncidentClass::SessionsLost | IncidentClass::Blind);
+        let by_outage = |i: &Incident| i.class.breaks_the_map();
         let live = self.open.iter().filter(|(_, (i, _))| i.state != IncidentState::Closed && by_outage(i));
         live.filter(|(_, (incident, _))| incident.roots.iter().any(shares)).map(|(id, _)| *id).collect()
     }

@@ -344,6 +344,6 @@ mod tests {
             }
         }
         let largest = crowd(&fallen(&seconds), 5).map(|crowd| (crowd.who[0].0, crowd.who.len()));
-        assert_eq!(largest, Some((at(60), 7)));
+        assert_eq!(largest, Some((at(30), 7)));
     }
 }

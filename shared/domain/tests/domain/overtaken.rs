@@ -46,10 +46,19 @@ fn table(town: &mut Town, state: SessionState) {
         let (via, outcome) = match &ask.question {
             Question::Session { router, .. } => (Vantage::Through(*router), Outcome::Session { state }),
             Question::PingThrough { router } => (Vantage::Through(*router), Outcome::Replied { rtt_us: 900 }),
-            Question::Reach { .. } | Question::RollCall { .. } => (Vantage::Direct, Outcome::Replied { rtt_us: 900 }),
+            Question::Reach { .. } | Question::RollCall { .. } => {
+                (Vantage::Direct, Outcome::Replied { rtt_us: 900 })
+            }
         };
         let (target, pop) = (ask.target, "main".to_owned());
-        town.hear(Fact::Answer(Answer { ask: Some(ask.id), asked_at: Some(ask.at), target, via, outcome, pop }));
+        town.hear(Fact::Answer(Answer {
+            ask: Some(ask.id),
+            asked_at: Some(ask.at),
+            target,
+            via,
+            outcome,
+            pop,
+        }));
     }
     town.decide();
 }
@@ -68,6 +77,11 @@ fn who_comes_back_before_the_answer_of_the_look_is_up_within_a_second() {
             town.pass(100);
             table(&mut town, SessionState::Present);
         }
-        assert_eq!(town.health("sub"), Some(Health::Up), "{first_ms} and {then_ms} ms: {:#?}", town.diagnosis.health_of(town.tenant, town.id("sub")));
+        assert_eq!(
+            town.health("sub"),
+            Some(Health::Up),
+            "{first_ms} and {then_ms} ms: {:#?}",
+            town.diagnosis.health_of(town.tenant, town.id("sub"))
+        );
     }
 }
