@@ -57,7 +57,7 @@ fn one_is_told_when_it_is_blind_and_once_when_it_sees_again() {
             pop,
         }));
     }
-    for _ in 0..5 {
+    for _ in 0..4 {
         town.pass(60_000);
         sees(&mut town, false, &all_slots());
     }
