@@ -17,7 +17,7 @@ mod words;
 
 pub(crate) use self::sessions::Fallen;
 
-use self::asking::Want;
+use self::{asking::Want, words::Words};
 use crate::{
     confidence::THRESHOLD,
     diagnosis::{Out, Tenant},
@@ -134,7 +134,8 @@ impl Tenant {
         }
         // A silence from before it was believed to work was weighed when that was decided.
         let weighed = self.since(index).plus_ms(-REUSE_MS);
-        let is_new = words.silence.is_some_and(|s| s.asked_at >= weighed);
+        let is_new = words.silence.is_some_and(|s| s.asked_at >= weighed)
+            && !self.was_overtaken(index, &words, node.watch.is_some() || node.tier <= Tier::Sector);
         let accused = words.accusation().is_some()
             || (is_new && self.case(index, &words).weight(node.tier) >= THRESHOLD);
         if accused {
@@ -152,6 +153,13 @@ impl Tenant {
         };
         let cause = words.claim.map(|c| c.event).or(alive.map(|(_, e)| e));
         self.settle_living(index, node, health, cause, out);
+    }
+
+    /// Whether the word by which it is believed to work came after the look that found it silent: that was weighed with
+    /// it. Of what we probe ourselves no word is enough.
+    fn was_overtaken(&self, index: Index, words: &Words<'_>, is_infrastructure: bool) -> bool {
+        let (Some(silence), Some(praise)) = (words.silence, words.praise()) else { return false };
+        !is_infrastructure && praise.heard > silence.asked_at && self.since(index) >= praise.heard
     }
 
     /// These roots cut a node off, unless one of them is back: what was found down before is looked at

@@ -85,3 +85,103 @@ fn who_comes_back_before_the_answer_of_the_look_is_up_within_a_second() {
         );
     }
 }
+
+/// A crowd of which each one's session is looked for and not there, while a roll call is on its way that was asked for
+/// because there are so many: those who are back by then are not in it, because it tells only what changed.
+#[test]
+fn who_is_back_is_not_said_to_be_down_again_because_of_the_look_before() {
+    let mut town = Town::new();
+    let key = |n: usize| ClaimKey(uuid::Uuid::from_u128(n as u128 + 1));
+    let names: Vec<String> = (0..24).map(|n| format!("sub-{n}")).collect();
+    let mut nodes = vec![
+        town.node("core", Tier::Core, &[]),
+        town.node("tower", Tier::Site, &["core"]),
+        town.node("sector", Tier::Sector, &["tower"]),
+    ];
+    for (n, name) in names.iter().enumerate() {
+        let mut subscriber = town.node(name, Tier::Subscriber, &["sector"]);
+        subscriber.seen_by = Some(town.id("tower"));
+        subscriber.address = None;
+        subscriber.claims = vec![key(n)];
+        nodes.push(subscriber);
+    }
+    town.lay(nodes);
+    hear_alive(&mut town, &["core", "tower"]);
+    town.pass(60_000);
+    town.asks.clear();
+    let says = |town: &mut Town, n: usize, says: Claim, seq: usize| {
+        let signal = Signal {
+            about: About::Session(key(n)),
+            says,
+            source: SignalSource::Ppp,
+            sender: Some(town.id("tower")),
+            boot: Some("b".into()),
+            seq: Some(seq as u64),
+            sealed_name: None,
+            detail: None,
+        };
+        town.hear(Fact::Signal(signal));
+        town.decide();
+    };
+    let answers = |town: &mut Town, state: SessionState| {
+        let asks: Vec<Ask> = town.asks.drain(..).collect();
+        for ask in asks {
+            let table = Outcome::Session { state };
+            let (via, outcome) = match &ask.question {
+                Question::Session { router, .. } => (Vantage::Through(*router), table),
+                Question::PingThrough { router } => {
+                    (Vantage::Through(*router), Outcome::Replied { rtt_us: 900 })
+                }
+                Question::Reach { .. } => (Vantage::Direct, Outcome::Replied { rtt_us: 900 }),
+                Question::RollCall { .. } => {
+                    let nothing = RollCall {
+                        chunk: 0,
+                        chunks: 1,
+                        whole: false,
+                        uptime_ms: 86_400_000,
+                        up: vec![],
+                        down: vec![],
+                        present: vec![],
+                        gone: vec![],
+                    };
+                    (Vantage::Direct, Outcome::RollCall(nothing))
+                }
+            };
+            let (target, pop) = (ask.target, "main".to_owned());
+            let answer = Answer { ask: Some(ask.id), asked_at: Some(ask.at), target, via, outcome, pop };
+            town.hear(Fact::Answer(answer));
+        }
+        town.decide();
+    };
+    let (first, others) = (0..12, 12..24);
+    for n in first.clone() {
+        says(&mut town, n, Claim::Down, n + 1);
+    }
+    for _ in 0..40 {
+        town.pass(250);
+        answers(&mut town, SessionState::Absent);
+    }
+    let down = names.iter().filter(|name| town.health(name) == Some(Health::Down)).count();
+    assert_eq!(down, first.len());
+    // While as many others are looked for, because of whom the router is asked about all at once, the first are back.
+    for n in others {
+        says(&mut town, n, Claim::Down, 100 + n);
+    }
+    for n in first.clone() {
+        says(&mut town, n, Claim::Up, 200 + n);
+    }
+    for _ in 0..8 {
+        town.pass(250);
+        answers(&mut town, SessionState::Present);
+    }
+    let mut said = town.log.iter().filter_map(|heard| match &heard.fact {
+        Fact::Health(said) if said.now.node == town.id("sub-0") => Some(said.now.health),
+        _ => None,
+    });
+    let first_up =
+        said.by_ref().skip_while(|health| *health != Health::Down).find(|health| *health == Health::Up);
+    assert_eq!((first_up, said.next()), (Some(Health::Up), None), "up, and nothing after it");
+    let late: Vec<&String> =
+        names[first].iter().filter(|name| town.health(name) != Some(Health::Up)).collect();
+    assert!(late.is_empty(), "{late:?}");
+}
