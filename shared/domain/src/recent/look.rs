@@ -178,6 +178,13 @@ impl NodeRecent {
         self.looks.iter().any(|l| is_silent(l.seen) && l.asked_at >= from)
     }
 
+    /// Whether a look found it silent for more than one try, one of them sent between `from` and `until`.
+    pub fn was_silent_between(&self, from: Time, until: Time) -> bool {
+        let is_silent = |seen: Seen| matches!(seen, Seen::Silent(tries, _) if tries > 1);
+        let overlaps = |l: &Look| l.asked_at <= until && l.unanswered_at().is_some_and(|last| last >= from);
+        self.looks.iter().any(|l| l.asked && is_silent(l.seen) && overlaps(l))
+    }
+
     /// What a look asked for at `at` or later ended with, if one has. A roll call ends when all is told.
     pub fn ended_since(&self, at: Time, roll_call: bool) -> Option<Seen> {
         let asked = self.looks.iter().rev().filter(|l| l.asked && l.asked_at >= at).map(|l| l.seen);
