@@ -295,12 +295,16 @@ impl Tenant {
         incident.acknowledged_by.is_none() || self.stand_down(news, out)
     }
 
-    /// Whether a contact was told of an incident that was merged into this one.
+    /// Whether a contact was told of an incident that was merged into this one: also by a beginning that left in the
+    /// moment in which it was withdrawn.
     fn knows_a_part(&self, upper: IncidentId, contact: Contact) -> bool {
-        let parts = self.news.values().filter(|n| n.now.merged_into == Some(upper));
-        parts
-            .filter_map(|n| self.ledger.get(&n.now.id)?.get(&contact))
-            .any(|told| told.notices.keys().any(|id| self.attempted.contains_key(id)))
+        let has_left = |id: &NoticeId| self.attempted.contains_key(id);
+        self.news.values().filter(|n| n.now.merged_into == Some(upper)).any(|part| {
+            let id = part.now.id;
+            let told = self.ledger.get(&id).and_then(|contacts| contacts.get(&contact));
+            let beginning = NoticeId::of(id, contact.0.name(), contact.1, Phase::Opened.name(), 0);
+            has_left(&beginning) || told.is_some_and(|told| told.notices.keys().any(has_left))
+        })
     }
 
     /// Somebody has it: what would have been said once more is not.

@@ -15,7 +15,7 @@ mod table;
 mod walk;
 mod words;
 
-pub(crate) use self::sessions::Fallen;
+pub(crate) use self::{asking::LOOK_MS, sessions::Fallen};
 
 use self::{asking::Want, words::Words};
 use crate::{

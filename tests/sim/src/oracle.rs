@@ -18,8 +18,8 @@ use crate::{
     run::Failure,
 };
 use events::{
-    DeliveryKind, Fact, Incident, IncidentClass, IncidentId, IncidentKind, IncidentSaid, NodeHealth, NodeId,
-    Notice, NoticeId, NoticeKind, Noun, Phase, TenantId, Time,
+    DeliveryKind, Fact, HealthKind, Incident, IncidentClass, IncidentId, IncidentKind, IncidentSaid,
+    NodeHealth, NodeId, Notice, NoticeId, NoticeKind, Noun, Phase, TenantId, Time,
 };
 use std::collections::{BTreeMap, HashMap};
 
@@ -87,7 +87,8 @@ impl<'a> Judge<'a> {
         let tenant = net.tenant;
         let health = of_tenant(bus, Noun::Health, tenant)
             .filter_map(|entry| match &entry.heard.fact {
-                Fact::Health(said) => Some((said.now.node, &said.now)),
+                // Of what left the inventory nothing is believed any more, nor of what came back to it.
+                Fact::Health(said) if said.kind != HealthKind::Retired => Some((said.now.node, &said.now)),
                 _ => None,
             })
             .collect();

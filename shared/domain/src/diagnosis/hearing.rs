@@ -6,6 +6,7 @@
 use super::Tenant;
 use crate::{
     graph::Index,
+    judge::LOOK_MS,
     recent::{ClaimHeard, Look, NodeRecent, Seen, UNASKED_SLACK_MS, try_sent_at},
 };
 use events::{About, Answer, Heard, NodeId, Outcome, RollCall, SessionState, Signal, Time, Vantage};
@@ -79,8 +80,11 @@ impl Tenant {
             of.and_then(|index| self.recent.of(index)).map_or(at, |r| r.answered_from(at, rtt_us))
         };
         let unasked_at = heard.heard.plus_ms(-UNASKED_SLACK_MS);
-        // A router that was found silent meanwhile answered after that: the probe had to wait for its turn.
+        // A router that was found silent meanwhile answered after that: the probe had to wait for its turn, but for no
+        // longer than it had. What is heard later than that was late itself.
         let silent = router.and_then(|index| self.recent.of(index)).and_then(NodeRecent::silent_at);
+        let in_time = |at: Time| heard.heard <= at.plus_ms(LOOK_MS);
+        let silent = silent.filter(|_| answer.asked_at.is_some_and(in_time));
         let router_at =
             answer.asked_at.map_or(unasked_at, |at| answered_from(router, at).max(silent.unwrap_or(at)));
         let alive_at = answer.asked_at.map_or(unasked_at, |at| answered_from(target, at).max(router_at));

@@ -12,7 +12,7 @@ use events::{
 };
 
 /// How long a poller may take over a look: three tries within 2 s, and a queue before it.
-const LOOK_MS: i64 = 6_000;
+pub(crate) const LOOK_MS: i64 = 6_000;
 /// How long a poller may take over a roll call of a large router.
 pub(super) const ROLL_CALL_MS: i64 = 20_000;
 /// So often something is asked before it is left alone.

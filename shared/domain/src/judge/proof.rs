@@ -22,6 +22,16 @@ impl Tenant {
         self.supply_if(index, |i| self.own_seen(i, since, until))
     }
 
+    /// The supply of a suspect as [`Tenant::supply_seen`] when its silence began, of what was not found silent itself
+    /// for a while within `lasted`.
+    pub(super) fn supply_throughout(&self, index: Index, since: Time, (from, until): (Time, Time)) -> Tri {
+        let was_away = |i: Index| self.recent.of(i).is_some_and(|r| r.was_silent_between(from, until));
+        self.supply_if(index, |i| match self.own_seen(i, since, Some(from)) {
+            Own::Proven if was_away(i) => Own::Doubtful,
+            own @ (Own::Proven | Own::Follows | Own::Broken | Own::Doubtful) => own,
+        })
+    }
+
     /// The supply of a node if what it needs were as `own` tells.
     pub(super) fn supply_if(&self, index: Index, own: impl Fn(Index) -> Own) -> Tri {
         let mut above: Vec<Index> = self.network.graph.all_above(index).into_iter().collect();

@@ -53,6 +53,9 @@ impl Tenant {
         let since = usable
             .map_or(doubt_from, |s| s.asked_at.plus_ms(-SAME_MOMENT_MS).max(doubt_from.min(s.asked_at)));
         let supply = self.supply_seen(index, since, usable.map(|s| s.asked_at));
+        // What it needs may have been away for less time than that, and seen alive before and after.
+        let lasted = usable.filter(|_| supply.holds()).and_then(|s| Some((s.asked_at, s.unanswered_at()?)));
+        let supply = lasted.map_or(supply, |lasted| self.supply_throughout(index, since, lasted));
         let confirmed = usable.is_some();
         // A router's table tells of sessions anew each time; of a netwatch entry it need not be asked twice.
         let own_question =

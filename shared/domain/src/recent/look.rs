@@ -171,9 +171,18 @@ impl NodeRecent {
         self.looks.iter().filter(silent).max_by_key(|l| l.asked_at)
     }
 
-    /// Whether a look at `from` or later found it silent to the end, whatever was seen of it since.
+    /// Whether a look at `from` or later found it silent for more than one try, whatever was seen of it since, and
+    /// be it by the last try of the same look. One try alone may have been lost.
     pub fn was_silent_since(&self, from: Time) -> bool {
-        self.looks.iter().any(|l| matches!(l.seen, Seen::Silent(_, true)) && l.asked_at >= from)
+        let is_silent = |seen: Seen| matches!(seen, Seen::Silent(tries, ended) if ended || tries > 1);
+        self.looks.iter().any(|l| is_silent(l.seen) && l.asked_at >= from)
+    }
+
+    /// Whether a look found it silent for more than one try, one of them sent between `from` and `until`.
+    pub fn was_silent_between(&self, from: Time, until: Time) -> bool {
+        let is_silent = |seen: Seen| matches!(seen, Seen::Silent(tries, _) if tries > 1);
+        let overlaps = |l: &Look| l.asked_at <= until && l.unanswered_at().is_some_and(|last| last >= from);
+        self.looks.iter().any(|l| l.asked && is_silent(l.seen) && overlaps(l))
     }
 
     /// What a look asked for at `at` or later ended with, if one has. A roll call ends when all is told.

@@ -19,6 +19,37 @@ fn left(town: &mut Town, notice: NoticeId) {
     }
 }
 
+/// One tower is down and told of, and the sayer of notices has not heard that it left when the core turns out to be
+/// down: what was withdrawn too late was a beginning all the same, and what follows is an update.
+#[test]
+fn whoever_was_told_in_the_moment_of_the_withdrawal_is_told_of_no_second_beginning() {
+    for has_left in [false, true] {
+        let mut town = Town::new();
+        tree(&mut town);
+        town.pass(60_000);
+        for tower in ["tower-1", "tower-0"] {
+            town.claim(tower, Claim::Down);
+            town.answer(&["tower-0", "tower-1"]);
+        }
+        let lower = town.incident().id;
+        let (_, opened) = last_word(&town, lower, Phase::Opened).expect("it was told");
+        let upper = IncidentId::of(EventId::default());
+        let is_part = Incident { state: IncidentState::Merged, merged_into: Some(upper), ..town.incident() };
+        let carrier = Incident { id: upper, ..town.incident() };
+        town.hear(Fact::Incident(IncidentSaid { kind: IncidentKind::Merged, now: is_part }));
+        town.decide();
+        let (kind, _) = last_word(&town, lower, Phase::Opened).expect("it was withdrawn");
+        assert_eq!(kind, NoticeKind::Withdrawn);
+        if has_left {
+            left(&mut town, opened);
+        }
+        town.hear(Fact::Incident(IncidentSaid { kind: IncidentKind::Opened, now: carrier }));
+        town.decide();
+        let told = |phase| last_word(&town, upper, phase).is_some();
+        assert_eq!((told(Phase::Opened), told(Phase::Changed)), (!has_left, has_left));
+    }
+}
+
 #[test]
 fn what_is_said_once_more_of_a_merged_incident_is_withdrawn_if_it_has_not_left() {
     for has_left in [false, true] {

@@ -275,3 +275,29 @@ fn whoever_is_not_back_with_its_root_is_said_to_recover_until_it_is_heard_of() {
     assert!(waited <= ROLL_CALL_MS, "{waited}");
     assert_eq!(stands(&town, "station"), (Some(Health::Up), vec![]));
 }
+
+/// A look of six seconds that was answered after its router had been found silent had to wait for its turn, and tells of
+/// the router after that. What is heard later than it can have waited was late on its way.
+#[test]
+fn an_answer_that_is_later_than_it_can_have_waited_proves_no_later_moment() {
+    for (asked_before_ms, health) in [(5_500, Health::Up), (9_000, Health::Down)] {
+        let mut town = Town::new();
+        branch(&mut town, vec![]);
+        town.pass(60_000);
+        town.claim("tower", Claim::Down);
+        town.answer(&["tower", "sector", "subscriber"]);
+        assert_eq!(town.health("tower"), Some(Health::Down));
+        let answer = |town: &mut Town, name: &str, via, asked_before_ms: i64, outcome| {
+            let asked_at = Some(town.now.plus_ms(-asked_before_ms));
+            let (ask, target) = (Some(AskId::of(EventId::default(), town.id(name), 0)), town.id(name));
+            town.hear(Fact::Answer(Answer { ask, asked_at, target, via, outcome, pop: "main".into() }));
+            town.decide();
+        };
+        town.pass(4_000);
+        answer(&mut town, "tower", Vantage::Direct, 2_000, Outcome::Silent { tries: 3, last: true });
+        town.pass(500);
+        let through = Vantage::Through(town.id("tower"));
+        answer(&mut town, "sector", through, asked_before_ms, Outcome::Replied { rtt_us: 900 });
+        assert_eq!(town.health("tower"), Some(health), "asked {asked_before_ms} ms before");
+    }
+}

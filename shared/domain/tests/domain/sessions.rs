@@ -296,12 +296,32 @@ fn whoever_was_gone_before_an_outage_is_not_lost_after_it() {
 
 /// A round of the poller's own finds it silent to the end, and the look that follows finds it alive.
 fn away_for_seconds(town: &mut Town, name: &str) {
-    let (target, outcome) = (town.id(name), Outcome::Silent { tries: 3, last: true });
+    is_silent(town, name, 3);
+    wait(town, 5_000, &[]);
+    assert_eq!(town.health(name), Some(Health::Up));
+}
+
+/// So many tries of the poller's own round, of three, go unanswered.
+fn is_silent(town: &mut Town, name: &str, tries: u8) {
+    let (target, outcome) = (town.id(name), Outcome::Silent { tries, last: tries == 3 });
     let answer =
         Answer { ask: None, asked_at: None, target, via: Vantage::Direct, outcome, pop: "main".into() };
     town.hear(Fact::Answer(answer));
-    wait(town, 5_000, &[]);
-    assert_eq!(town.health(name), Some(Health::Up));
+}
+
+/// One try may be lost of what was there; of two in turn the second says that it was away.
+#[test]
+fn sessions_that_went_with_what_missed_two_tries_are_no_incident_and_with_one_they_are() {
+    for (tries, opened) in [(1, 1), (2, 0)] {
+        let mut town = town(20);
+        is_silent(&mut town, "tower", tries);
+        town.replied("tower");
+        town.decide();
+        lose(&mut town, &names(0..8), &[]);
+        wait(&mut town, 5 * MINUTE_MS, &dead(&names(0..8)));
+        assert_eq!(town.health("tower"), Some(Health::Up));
+        assert_eq!(of_sessions(&town).len(), opened, "{tries} tries");
+    }
 }
 
 /// A tower that is away for seconds leaves a table without sessions behind: nobody knows of an outage that took them.

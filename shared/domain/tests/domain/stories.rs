@@ -1,6 +1,6 @@
 //! Small outages told from beginning to end, through all three deciders.
 
-use crate::town::{Town, group, hear_alive, tree};
+use crate::town::{Town, branch, group, hear_alive, tree};
 use events::*;
 
 #[test]
@@ -276,4 +276,41 @@ fn what_is_said_again_before_it_expires_is_no_news_to_anybody() {
     town.pass(60_000);
     town.answer(&["sector-01"]);
     assert_eq!((town.notices(), town.incidents().len()), (before.0, before.1));
+}
+
+/// The core is seen alive when the silence of the tower begins and after its last try, and was away for what lies
+/// between: that explains the tower, so both are looked at once more.
+#[test]
+fn what_was_silent_while_the_core_was_away_is_looked_at_once_more() {
+    for (was_away, stays_silent, health) in
+        [(false, true, Health::Down), (true, true, Health::Down), (true, false, Health::Up)]
+    {
+        let mut town = Town::new();
+        branch(&mut town, vec![]);
+        town.pass(60_000);
+        town.claim("tower", Claim::Down);
+        town.decide();
+        let began = town.now;
+        let answer = |town: &mut Town, name: &str, asked_after_ms: i64, outcome| {
+            let asked_at = Some(began.plus_ms(asked_after_ms));
+            let (ask, target) = (Some(AskId::of(EventId::default(), town.id(name), 0)), town.id(name));
+            let via = Vantage::Direct;
+            town.hear(Fact::Answer(Answer { ask, asked_at, target, via, outcome, pop: "main".into() }));
+        };
+        answer(&mut town, "core", 0, Outcome::Replied { rtt_us: 900 });
+        town.decide();
+        town.asks.clear();
+        town.now = began.plus_ms(2_200);
+        answer(&mut town, "tower", 0, Outcome::Silent { tries: 3, last: true });
+        if was_away {
+            answer(&mut town, "core", 100, Outcome::Silent { tries: 2, last: false });
+        }
+        answer(&mut town, "core", 2_100, Outcome::Replied { rtt_us: 900 });
+        town.decide();
+        let at_once = if was_away { Health::Up } else { Health::Down };
+        assert_eq!(town.health("tower"), Some(at_once), "away {was_away}");
+        town.answer(if stays_silent { &["tower"] } else { &[] });
+        assert_eq!(town.health("tower"), Some(health), "away {was_away}, silent {stays_silent}");
+        assert_eq!(town.health("core"), Some(Health::Up));
+    }
 }

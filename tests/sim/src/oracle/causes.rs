@@ -179,7 +179,11 @@ impl<'a> Judge<'a> {
                 continue;
             }
             let at = entry.heard.heard.us();
-            let known = named.entry(said.now.id).or_default();
+            // What comes with an incident that is part of another now was named in that.
+            let moved = said.now.merged_into.and_then(|_| named.remove(&said.now.id));
+            let carrier = said.now.merged_into.unwrap_or(said.now.id);
+            let known = named.entry(carrier).or_default();
+            known.extend(moved.into_iter().flatten());
             for root in &said.now.roots {
                 let Some(thing) = net.by_id.get(&root.node).map(|t| *t as usize) else { continue };
                 if !root.down {

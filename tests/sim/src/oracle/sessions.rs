@@ -12,6 +12,8 @@ const AT_ONCE_US: i64 = 20_000_000;
 /// Their routers are asked at most so long before people hear of it: a roll call's deadline, and what was seen a
 /// moment before that, microseconds.
 const LOOKED_US: i64 = 30_000_000;
+/// As long as one thing is looked at because of one doubt, three times for six seconds each, microseconds.
+const UNSEEN_US: i64 = 18_000_000;
 /// So long they must be gone before people must have heard, microseconds.
 const GONE_US: i64 = 240_000_000;
 /// Whoever was away so lately, or below something that was, may not count as having worked.
@@ -98,7 +100,9 @@ impl Judge<'_> {
             let is_back = |s: &usize| {
                 self.net.answers && !is_in(&self.net.roots, s, looked) && !is_in(&self.net.gone, s, looked)
             };
-            let lost = |s: &&usize| is_in(&self.net.roots, s, from) && !is_back(s);
+            // Where looks get lost, what was away so shortly may not have been found silent by any.
+            let unseen = |s: &usize| !self.net.answers && is_in(&self.briefly_dark(UNSEEN_US), s, from);
+            let lost = |s: &&usize| (is_in(&self.net.roots, s, from) || unseen(s)) && !is_back(s);
             let gone = below.iter().filter(lost).count();
             if gone < many {
                 wrong.push(format!("seq {seq}: `{}` and {gone} of them are gone", said.now.title));
@@ -118,6 +122,11 @@ impl Judge<'_> {
         for what in wrong {
             self.fail("sessions-false", what);
         }
+    }
+
+    /// When what worked again within so long did not work.
+    fn briefly_dark(&self, most_us: i64) -> Vec<Spell> {
+        self.net.dark.iter().filter(|s| s.until_us - s.from_us <= most_us).cloned().collect()
     }
 
     /// What is said to be lost still, in the end, is; and it is not over while all of them are gone.

@@ -67,7 +67,9 @@ impl Judge<'_> {
                     ears.entry(carrier).or_default().insert(ear);
                 }
                 Phase::Resolved => *resolved.entry((carrier, ear)).or_default() += 1,
-                Phase::Changed | Phase::Escalated => {}
+                // An update may overtake the beginning, which does not leave any more then: they were told.
+                Phase::Changed => _ = ears.entry(carrier).or_default().insert(ear),
+                Phase::Escalated => {}
             }
             if notice.phase != Phase::Resolved {
                 let down = notice.about.roots.iter().filter(|r| r.down && !r.quiet).map(|r| r.node);
