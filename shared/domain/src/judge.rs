@@ -134,8 +134,16 @@ impl Tenant {
         }
         // A silence from before it was believed to work was weighed when that was decided.
         let weighed = self.since(index).plus_ms(-REUSE_MS);
-        let is_new = words.silence.is_some_and(|s| s.asked_at >= weighed)
-            && !self.was_overtaken(index, &words, node.watch.is_some() || node.tier <= Tier::Sector);
+        let overtaken = self.overtaken_at(node, &words);
+        let is_new = words.silence.is_some_and(|s| s.asked_at >= weighed) && overtaken.is_none();
+        // A look that is older than the last word of it is taken once more; what it was believed to be because of that word
+        // was weighed then.
+        if let Some(heard) = overtaken.filter(|heard| self.since(index) < *heard)
+            && self.is_looked_at_after(index, node, heard, out)
+        {
+            return;
+        }
+        let words = self.words(index, node.tier, node.watch.is_some());
         let accused = words.accusation().is_some()
             || (is_new && self.case(index, &words).weight(node.tier) >= THRESHOLD);
         if accused {
@@ -155,11 +163,32 @@ impl Tenant {
         self.settle_living(index, node, health, cause, out);
     }
 
-    /// Whether the word by which it is believed to work came after the look that found it silent: that was weighed with
-    /// it. Of what we probe ourselves no word is enough.
-    fn was_overtaken(&self, index: Index, words: &Words<'_>, is_infrastructure: bool) -> bool {
-        let (Some(silence), Some(praise)) = (words.silence, words.praise()) else { return false };
-        !is_infrastructure && praise.heard > silence.asked_at && self.since(index) >= praise.heard
+    /// When somebody said that it works, after it was looked at and found silent, and nobody has looked since. Of what we
+    /// probe ourselves no word is enough.
+    fn overtaken_at(&self, node: &Node, words: &Words<'_>) -> Option<Time> {
+        let (silence, praise) = (words.silence?, words.praise()?);
+        let is_probed = node.watch.is_some() || node.tier <= Tier::Sector;
+        (!is_probed && praise.heard > silence.asked_at).then_some(praise.heard)
+    }
+
+    /// Has a node looked at that somebody says works. Returns whether that is under way.
+    fn is_looked_at_after(&mut self, index: Index, node: &Arc<Node>, heard: Time, out: &mut Out) -> bool {
+        let Some((question, target)) = self.question(index, node, heard) else { return false };
+        let roll_call = matches!(question, Question::RollCall { .. });
+        match self.want_after(target, roll_call, heard, out.now) {
+            Want::Ask(round) => {
+                self.await_look(target, index);
+                self.check_for(index, target, question, round, out);
+                true
+            }
+            Want::Wait(at) => {
+                self.await_look(target, index);
+                self.wakes.insert((at, index));
+                true
+            }
+            // Nothing was found against it.
+            Want::Done | Want::GivenUp => false,
+        }
     }
 
     /// These roots cut a node off, unless one of them is back: what was found down before is looked at
@@ -288,22 +317,8 @@ impl Tenant {
                 return;
             }
         }
-        if check && let Some((question, target)) = self.question(index, node, heard) {
-            let roll_call = matches!(question, Question::RollCall { .. });
-            match self.want_after(target, roll_call, heard, out.now) {
-                Want::Ask(round) => {
-                    self.await_look(target, index);
-                    self.check_for(index, target, question, round, out);
-                    return;
-                }
-                Want::Wait(at) => {
-                    self.await_look(target, index);
-                    self.wakes.insert((at, index));
-                    return;
-                }
-                // Nothing was found against it.
-                Want::Done | Want::GivenUp => {}
-            }
+        if check && self.is_looked_at_after(index, node, heard, out) {
+            return;
         }
         if says == Claim::Degraded {
             self.say_health(index, Health::Degraded, event, out, |_| {});
