@@ -8,7 +8,7 @@ use crate::{
     graph::Index,
 };
 use events::{Fact, Flag, Health, HealthKind, HealthSaid, Node, Question, Tier, Time};
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 /// Who comes back with its root within so long takes no word of its own for that it recovers.
 const RECOVERING_AFTER_MS: i64 = 10_000;
@@ -60,8 +60,7 @@ impl Tenant {
             return;
         }
         let back_at = self.back_at(index);
-        let needs_back = self.network.graph.above(index).iter().map(|need| self.since(*need)).max();
-        let all_back = needs_back.map_or(back_at, |at| at.max(back_at));
+        let all_back = self.all_back_at(index).max(back_at);
         // What is between it and its root may be back much later. What only now and then is one of several does not
         // put it off.
         let held_from = if self.network.graph.is_redundant(index) { back_at } else { all_back };
@@ -174,6 +173,24 @@ impl Tenant {
         let Some((now, _)) = &self.standing[index as usize].health else { return Time::EPOCH };
         let roots = now.roots.iter().filter_map(|id| self.network.graph.index_of(*id));
         roots.map(|r| self.since(r)).max().unwrap_or(now.since).max(now.since)
+    }
+
+    /// When the last of those that a node cannot do without came back, however far above.
+    fn all_back_at(&self, index: Index) -> Time {
+        let graph = &self.network.graph;
+        let (mut at, mut seen, mut edge) = (Time::EPOCH, BTreeSet::new(), vec![index]);
+        while let Some(below) = edge.pop() {
+            if graph.is_redundant(below) {
+                continue;
+            }
+            for need in graph.above(below) {
+                at = at.max(self.since(*need));
+                if seen.insert(*need) {
+                    edge.push(*need);
+                }
+            }
+        }
+        at
     }
 
     /// What is down and cannot say itself that it is back is looked at again, ever more rarely.

@@ -55,7 +55,11 @@ impl Judge<'_> {
                     }
                     let before = said.health.get(&now.node);
                     let was_cut_off = before.is_some_and(|(b, _)| b.health == Health::Impacted);
-                    if was_cut_off && now.health == Health::Down && !self.broke_lately(now.node, at) {
+                    if was_cut_off
+                        && now.health == Health::Down
+                        && !self.broke_lately(now.node, at)
+                        && !self.is_missed(now.node, at)
+                    {
                         wrong.push((
                             entry.heard.seq,
                             now.node,
@@ -92,6 +96,14 @@ impl Judge<'_> {
         let thing = self.net.by_id.get(&node).map(|t| *t as usize);
         self.net.revision != 1
             || thing.is_none_or(|t| Self::during(&self.net.broke, t, at.us() - GRACE_US, at.us()))
+    }
+
+    /// Whether a subscriber has not dialled in yet though the hold is over: he is looked for then, and not found.
+    fn is_missed(&self, node: NodeId, at: Time) -> bool {
+        let Some(thing) = self.net.by_id.get(&node).map(|t| *t as usize) else { return false };
+        let hold_us = i64::from(self.net.world.policy.recover_hold_ms) * 1_000;
+        let during = |spells, from_us| Self::during(spells, thing, from_us, at.us());
+        during(&self.net.gone, at.us() - GRACE_US) && !during(&self.net.dark, at.us() - hold_us)
     }
 
     /// Whether a node has been cut off by nothing for long, as far as was said.
