@@ -10,6 +10,7 @@
 pub mod access;
 pub mod answer;
 pub mod ask;
+pub mod audit;
 pub mod certificate;
 pub mod decide;
 pub mod delivery;
@@ -39,6 +40,7 @@ pub mod view;
 pub use access::{Access, AccessSaid, Grant, LookUpKey, Token};
 pub use answer::{Answer, Outcome, RollCall, SessionState};
 pub use ask::{Ask, Question, Vantage};
+pub use audit::AUDITED;
 pub use certificate::{Fingerprint, NoFingerprint};
 pub use decide::{Decide, Decision, RECALL_MS};
 pub use delivery::{Delivery, DeliveryKind, DeliverySaid};

@@ -9,31 +9,10 @@ use axum::{
     Json,
     extract::{Query, State},
 };
-use events::TenantId;
+use events::{AUDITED, TenantId};
 use kit::http::Problem;
 use serde::Deserialize;
 use utoipa::IntoParams;
-
-/// Everything a record can say was done.
-const WHAT: [&str; 17] = [
-    "token_granted",
-    "token_revoked",
-    "keys_set",
-    "inventory_changed",
-    "entitlement_set",
-    "cutting_set",
-    "acknowledge",
-    "close_as_wrong",
-    "live_check",
-    "draw_plan",
-    "repair",
-    "cut_held",
-    "scan",
-    "add_sighting",
-    "reject_sighting",
-    "open_sightings",
-    "refused",
-];
 
 /// Which records.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -81,7 +60,7 @@ pub(crate) async fn operators(
 
 async fn page(desk: &Desk, tenant: TenantId, which: WhichRecords) -> Answer<Json<Page<AuditRow>>> {
     let limit = rows(which.limit)?;
-    let what = one_of("what", which.what, &WHAT)?;
+    let what = one_of("what", which.what, &AUDITED)?;
     let found = desk.models.audit(tenant, what, which.cursor, limit).await?;
     Ok(Json(Page::of(found, limit, |row| row.seq.to_string())))
 }

@@ -5,7 +5,9 @@
 use super::columns;
 use crate::value::{Text, at, json, kept_until, number, text};
 use chrono::{DateTime, Utc};
-use events::{Access, AccessSaid, Entitlement, EntitlementSaid, Order, OrderSaid, Refusal, Revision};
+use events::{
+    AUDITED, Access, AccessSaid, Entitlement, EntitlementSaid, Order, OrderSaid, Refusal, Revision,
+};
 use kit::projection::Told;
 use serde_json::Value;
 use sqlx::PgConnection;
@@ -101,6 +103,7 @@ impl<'a> Rows<'a> {
     }
 
     fn push(&mut self, told: &Told, by: &'a str, done: (&'static str, String, Value)) {
+        debug_assert!(AUDITED.contains(&done.0), "{} is not among what the API knows", done.0);
         let rows = &mut self.rows;
         rows.seq.push(number(told.heard.seq));
         rows.event.push(told.heard.id.0);
