@@ -7,7 +7,7 @@
 //! | `GET /api/v1/state` | [`Standing`]: routers, what is broken, faults, outage |
 //! | `GET /api/v1/nodes/{id}` | [`NodeState`] |
 //! | `PUT /api/v1/nodes/{id}/line` | [`LineSet`]: its latency and loss |
-//! | `PATCH /api/v1/routers/{id}` | [`Temper`]: what its user and its board may do, how its clock goes |
+//! | `PATCH /api/v1/routers/{id}` | [`Temper`]: what its user and its board may do, how its clock goes and its API answers |
 //! | `POST /api/v1/break`, `/mend`, `/reboot` | [`Nodes`]; `mend` without nodes mends everything |
 //! | `GET`, `PUT /api/v1/faults` | [`Faults`] |
 //! | `GET /api/v1/counters` | [`Counted`] |
@@ -34,6 +34,7 @@ use crate::lab::Lab;
 use crate::netwatch::Belief;
 use crate::network::{DeviceMode, NodeIndex, RouterIndex};
 use crate::outage::{Outage, Progress};
+use crate::router::Manner;
 
 /// The largest request: half a million claims.
 const BODY_BYTES_MAX: usize = 64 << 20;
@@ -77,6 +78,9 @@ pub struct Temper {
     /// How far its wall clock is ahead, seconds; behind when negative.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clock_ahead_s: Option<i64>,
+    /// How its API answers: `well`, `trickles` (a byte a second), `breaks_off` in the middle of a reply, or `mute`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub manner: Option<Manner>,
 }
 
 /// One node as it stands.
@@ -317,8 +321,12 @@ async fn set_temper(
         if let Some(ahead_s) = temper.clock_ahead_s {
             this.clock_ahead_s = ahead_s;
         }
+        if let Some(manner) = temper.manner {
+            this.manner = manner;
+        }
         let (device_mode, clock_ahead_s) = (Some(this.device_mode), Some(this.clock_ahead_s));
-        Ok(Json(Temper { group: state.group(router, &user), device_mode, clock_ahead_s }))
+        let manner = Some(this.manner);
+        Ok(Json(Temper { group: state.group(router, &user), device_mode, clock_ahead_s, manner }))
     })
 }
 

@@ -1,12 +1,13 @@
 //! A router as its API clients see it.
 //!
-//! [`door`] takes connections, or is dead; [`certificate`] puts them into TLS; [`session`] speaks with one client; [`menu`] knows what
+//! [`door`] takes connections, or is dead; [`certificate`] puts them into TLS; [`session`] speaks with one client, in the [`manner`] that the router has; [`menu`] knows what
 //! there is to read and change, and [`table`] keeps what is merely put there; [`query`] chooses rows;
 //! [`ping`] measures.
 
 mod certificate;
 mod door;
 mod fetch;
+mod manner;
 pub mod menu;
 mod ping;
 mod query;
@@ -15,6 +16,7 @@ pub mod table;
 
 pub(crate) use self::certificate::Certificate;
 pub use self::door::{Door, keep};
+pub use self::manner::Manner;
 pub use self::session::serve;
 
 use std::borrow::Cow;

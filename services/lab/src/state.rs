@@ -22,8 +22,8 @@ use crate::jobs::Job;
 use crate::netwatch::Entry;
 use crate::network::{DeviceMode, Habits, Network, NodeIndex, RouterIndex, Sight};
 use crate::ppp::{Profile, Secret, Session};
-use crate::router::Row;
 use crate::router::table::Table;
+use crate::router::{Manner, Row};
 use crate::scheduler::Task;
 use crate::script::Globals;
 use crate::settings::Settings;
@@ -86,6 +86,8 @@ pub struct Router {
     pub device_mode: DeviceMode,
     /// How far its wall clock is ahead, seconds; behind when negative.
     pub clock_ahead_s: i64,
+    /// How its API answers.
+    pub manner: Manner,
     /// Whether it has power.
     pub is_powered: bool,
     /// When it last started; before the beginning for one that was up already.
@@ -200,6 +202,7 @@ impl State {
                 identity: network.node(plan.node).id.to_string(),
                 device_mode: plan.habits.device_mode,
                 clock_ahead_s: plan.habits.clock_ahead_s,
+                manner: Manner::default(),
                 is_powered: true,
                 booted_at: SimTime::default(),
                 up_before: UP_BEFORE,

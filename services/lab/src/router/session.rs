@@ -15,7 +15,7 @@ use routeros_api::login::challenge_response;
 use routeros_api::value;
 use routeros_api::wire::{Decoder, Limits, Sentence};
 use socket2::SockRef;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::io::{AsyncReadExt, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -99,7 +99,13 @@ async fn speak(
     let (replies, waiting) = mpsc::channel(REPLIES_WAITING_MAX);
     let over = CancellationToken::new();
     let presence_at_end = presence.clone();
-    let writer = tokio::spawn(write_replies(write, waiting, presence.clone(), boot, over.clone()));
+    let writer = tokio::spawn(write_replies(
+        (Arc::clone(lab), router),
+        write,
+        waiting,
+        (presence.clone(), boot),
+        over.clone(),
+    ));
     let mut client = Client {
         lab: Arc::clone(lab),
         router,
@@ -144,17 +150,16 @@ async fn heard(presence: &mut watch::Receiver<Presence>, boot: u32) -> bool {
 }
 
 async fn write_replies(
+    (lab, router): (Arc<Lab>, RouterIndex),
     mut write: WriteHalf<Box<dyn Wire>>,
     mut waiting: mpsc::Receiver<Vec<u8>>,
-    mut presence: watch::Receiver<Presence>,
-    boot: u32,
+    (mut presence, boot): (watch::Receiver<Presence>, u32),
     over: CancellationToken,
 ) -> WriteHalf<Box<dyn Wire>> {
     while let Some(reply) = waiting.recv().await {
         let written = async {
-            heard(&mut presence, boot).await
-                && write.write_all(&reply).await.is_ok()
-                && write.flush().await.is_ok()
+            let manner = lab.with(|state| state.router(router).manner);
+            heard(&mut presence, boot).await && manner.say(&reply, &mut write).await
         };
         let written = tokio::select! {
             () = over.cancelled() => false,

@@ -8,6 +8,7 @@ use lab::Lab;
 use lab::claims::Outcome;
 use lab::control::{Changed, Counted, NodeState, Problem, Standing, Temper};
 use lab::network::DeviceMode;
+use lab::router::Manner;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -106,6 +107,7 @@ async fn a_router_takes_on_another_manner_while_it_runs() {
     assert!(client.ask(&["/system/identity/set", "=name=x"]).await[0].contains("not enough permissions"));
     assert_eq!(patch(&json!({"group": "full"})).await.device_mode, Some(DeviceMode::Home));
     assert_eq!(client.ask(&["/system/identity/set", "=name=x"]).await, ["!done"]);
+    assert_eq!(patch(&json!({"manner": "mute"})).await.manner, Some(Manner::Mute));
     let wrong =
         control.refused(reqwest::Method::PATCH, "routers/core", json!({"group": "kings"}).to_string()).await;
     assert_eq!(wrong.detail, "`kings`: input does not match any value of group");

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lab::Lab;
+use lab::router::Manner;
 use routeros_api::session::{Options, Session};
 use routeros_api::{CallError, Command, ConnectError, Credentials};
 use tokio::net::TcpStream;
@@ -68,5 +69,31 @@ async fn a_session_that_was_only_cut_off_goes_on_when_the_link_is_mended() {
     assert!(heard.is_err(), "not even an end is heard: {heard:?}");
     lab.set_broken(&[node(&lab, "link")], false);
     assert_eq!(client.hear().await.unwrap().attribute("name"), Some(b"tower".as_slice()));
+    lab.stop().await;
+}
+
+/// Half dead is not dead: the connection is taken, and what comes over it is too little, or nothing.
+#[tokio::test]
+async fn an_api_that_is_half_dead_breaks_off_or_says_too_little_and_a_mended_one_answers() {
+    let lab = started(fast(None)).await;
+    let is = |manner: Manner| lab.with(|state| state.router(CORE).manner = manner);
+    let print = Command::new("/system/identity/print");
+    for manner in [Manner::Trickles, Manner::BreaksOff, Manner::Mute] {
+        is(Manner::Well);
+        let before = session(&lab, PATIENCE).await.unwrap();
+        assert!(before.call(&print, PATIENCE).await.is_ok());
+        is(manner);
+        let asked = before.call(&print, SILENCE).await.unwrap_err();
+        let error = session(&lab, SILENCE).await.unwrap_err();
+        let is_late = matches!(asked, CallError::TimedOut { .. });
+        let is_silent = matches!(error, ConnectError::TimedOut { .. } | ConnectError::Silent { .. });
+        let breaks_off = manner == Manner::BreaksOff;
+        assert_eq!((is_late, is_silent), (!breaks_off, !breaks_off), "{manner:?}: {asked:?}, {error:?}");
+        if breaks_off {
+            tokio::time::timeout(PATIENCE, before.ended()).await.expect("the connection is over");
+        }
+    }
+    is(Manner::Well);
+    assert!(session(&lab, PATIENCE).await.unwrap().call(&print, PATIENCE).await.is_ok());
     lab.stop().await;
 }
