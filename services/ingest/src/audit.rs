@@ -87,6 +87,15 @@ struct Counted {
 /// One record to be said.
 type Record = (Kind, Counted);
 
+/// What became of one refusal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Noted {
+    /// It is the first of its kind, to be said at once.
+    is_fresh: bool,
+    /// It was counted with others, because too many kinds are told apart.
+    is_folded: bool,
+}
+
 /// What was refused and is not said yet.
 #[derive(Debug, Default)]
 struct Tally {
@@ -95,9 +104,8 @@ struct Tally {
 }
 
 impl Tally {
-    /// Counts one refusal. True: the first of its kind, to be said at once. The second: whether it was counted with
-    /// others, because too many kinds are told apart.
-    fn note(&mut self, mut kind: Kind, detail: Option<String>, at: Time) -> (bool, bool) {
+    /// Counts one refusal.
+    fn note(&mut self, mut kind: Kind, detail: Option<String>, at: Time) -> Noted {
         let mut is_folded = false;
         if !self.kinds.contains_key(&kind) {
             let of_tenant = self.of_tenant.get(&kind.tenant).copied().unwrap_or(0);
@@ -123,7 +131,7 @@ impl Tally {
         }
         counted.count += 1;
         counted.last = counted.last.max(at);
-        (is_fresh, is_folded)
+        Noted { is_fresh, is_folded }
     }
 
     /// What is to be said at once.
@@ -190,7 +198,7 @@ impl Audit {
     pub(crate) fn note(&self, turned_away: &TurnedAway, who: &Who, at: Time) {
         let Some(reason) = turned_away.audited() else { return };
         let detail = turned_away.detail().map(str::to_owned);
-        let (is_fresh, is_folded) = self.tally().note(Kind::of(reason, who), detail, at);
+        let Noted { is_fresh, is_folded } = self.tally().note(Kind::of(reason, who), detail, at);
         if is_folded {
             self.folded.inc();
         }
@@ -283,6 +291,9 @@ fn note_down(say: &Say) {
 mod tests {
     use super::*;
 
+    const FRESH: Noted = Noted { is_fresh: true, is_folded: false };
+    const KNOWN: Noted = Noted { is_fresh: false, is_folded: false };
+
     fn kind(tenant: &str, source: u32) -> Kind {
         Kind {
             tenant: TenantId::of(tenant),
@@ -303,31 +314,31 @@ mod tests {
     #[test]
     fn the_first_is_said_at_once_and_the_rest_once_a_turn() {
         let mut tally = Tally::default();
-        assert_eq!(tally.note(kind("a", 1), Some("first".into()), at(1)), (true, false));
+        assert_eq!(tally.note(kind("a", 1), Some("first".into()), at(1)), FRESH);
         let said = tally.fresh();
         assert_eq!((counts(&said), said[0].1.detail.as_deref()), (vec![1], Some("first")));
         for s in 2..12 {
-            assert_eq!(tally.note(kind("a", 1), Some("later".into()), at(s)), (false, false));
+            assert_eq!(tally.note(kind("a", 1), Some("later".into()), at(s)), KNOWN);
         }
         assert_eq!(tally.fresh(), []);
         let said = tally.turn();
         assert_eq!((counts(&said), said[0].1.first, said[0].1.last), (vec![10], at(2), at(11)));
         // It goes on: once a turn, and not at once again.
-        assert_eq!(tally.note(kind("a", 1), None, at(70)), (false, false));
+        assert_eq!(tally.note(kind("a", 1), None, at(70)), KNOWN);
         assert_eq!(counts(&tally.turn()), [1]);
         // A turn without any: what comes after it is new.
         assert_eq!(tally.turn(), []);
         assert!(tally.kinds.is_empty() && tally.of_tenant.is_empty());
-        assert_eq!(tally.note(kind("a", 1), None, at(400)), (true, false));
+        assert_eq!(tally.note(kind("a", 1), None, at(400)), FRESH);
     }
 
     #[test]
     fn a_flood_from_everywhere_is_few_records_and_takes_no_other_tenants() {
         let mut tally = Tally::default();
         let flood = 100_000;
-        let folded = (0..flood).filter(|n| tally.note(kind("a", *n), None, at(0)).1).count();
+        let folded = (0..flood).filter(|n| tally.note(kind("a", *n), None, at(0)).is_folded).count();
         assert_eq!(folded, flood as usize - KINDS_OF_TENANT_MAX);
-        assert_eq!(tally.note(kind("b", 1), None, at(0)), (true, false));
+        assert_eq!(tally.note(kind("b", 1), None, at(0)), FRESH);
         let said = tally.fresh();
         assert_eq!(said.len(), KINDS_OF_TENANT_MAX + 2);
         assert_eq!(counts(&said).iter().sum::<u64>(), u64::from(flood) + 1, "every one is counted");

@@ -91,6 +91,7 @@ impl Views {
                 () = stop.cancelled() => return,
                 raw = reader.next() => {
                     match raw {
+                        // Whoever decides by them buries those that cannot be read.
                         Ok(Some(raw)) => if let Ok(heard) = raw.decode() {
                             self.hear(&heard, &mut told);
                         },

@@ -1,6 +1,6 @@
 //! Samples reach a real VictoriaMetrics, whole and exactly, whatever becomes of it meanwhile.
 
-use embedded::{Nats, Postgres, VictoriaMetrics};
+use embedded::{Nats, Postgres, Temporary, VictoriaMetrics};
 use events::{Metric, NodeId, Sample, SampleSource, Samples, TenantId, Time};
 use futures::StreamExt;
 use kit::{
@@ -13,6 +13,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -72,33 +73,58 @@ async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     }
 }
 
+/// A projector that runs, with all that it needs.
+struct Ground {
+    series: Temporary<VictoriaMetrics>,
+    log: Log,
+    board: Board,
+    metrics: Metrics,
+    stop: CancellationToken,
+    running: JoinHandle<anyhow::Result<()>>,
+    _servers: (Temporary<Nats>, Temporary<Postgres>),
+}
+
+impl Ground {
+    async fn lay() -> Self {
+        kit::telemetry::use_ring();
+        let (nats, postgres, series) = tokio::join!(
+            Nats::start_temporary(|_| {}),
+            Postgres::start_temporary(|_| {}),
+            VictoriaMetrics::start_temporary(|_| {})
+        );
+        let (nats, postgres, series) = (nats.unwrap(), postgres.unwrap(), series.unwrap());
+        let log = Log::connect(LogConfig::new([nats.url()], "test")).await.unwrap();
+        log.ensure().await.unwrap();
+        let board = Board::default();
+        let metrics = Metrics::of_process(Build { version: "0", revision: "test" });
+        let service = Service {
+            name: "projector",
+            common: Arc::new(Common {
+                database_url: Some(Secret::new(postgres.url())),
+                database_owner_url: Some(Secret::new(postgres.superuser_url())),
+                vm_url: Some(series.url()),
+                ..Common::default()
+            }),
+            log: log.clone(),
+            stop: CancellationToken::new(),
+            readiness: board.condition("projector"),
+            metrics: metrics.under("projector"),
+        };
+        let stop = service.stop.clone();
+        let running = tokio::spawn(projector::run(projector::Config::default(), service));
+        Self { series, log, board, metrics, stop, running, _servers: (nats, postgres) }
+    }
+
+    async fn end(self) {
+        self.stop.cancel();
+        self.running.await.unwrap().unwrap();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_while_victoria_metrics_is_away_and_what_is_no_sample_harms_itself_only() {
-    kit::telemetry::use_ring();
-    let (nats, postgres, series) = tokio::join!(
-        Nats::start_temporary(|_| {}),
-        Postgres::start_temporary(|_| {}),
-        VictoriaMetrics::start_temporary(|_| {})
-    );
-    let (nats, postgres, series) = (nats.unwrap(), postgres.unwrap(), series.unwrap());
-    let log = Log::connect(LogConfig::new([nats.url()], "test")).await.unwrap();
-    log.ensure().await.unwrap();
-    let (board, metrics) = (Board::default(), Metrics::of_process(Build { version: "0", revision: "test" }));
-    let service = Service {
-        name: "projector",
-        common: Arc::new(Common {
-            database_url: Some(Secret::new(postgres.url())),
-            database_owner_url: Some(Secret::new(postgres.superuser_url())),
-            vm_url: Some(series.url()),
-            ..Common::default()
-        }),
-        log: log.clone(),
-        stop: CancellationToken::new(),
-        readiness: board.condition("projector"),
-        metrics: metrics.under("projector"),
-    };
-    let stop = service.stop.clone();
-    let running = tokio::spawn(projector::run(projector::Config::default(), service));
+    let ground = Ground::lay().await;
+    let Ground { series, log, board, metrics, .. } = &ground;
     let why = |name: &str| board.report(Durability::Always).conditions.get(name).cloned().flatten();
     let say = async |numbers: std::ops::Range<i64>| {
         for n in numbers {
@@ -142,8 +168,7 @@ async fn nothing_is_lost_while_victoria_metrics_is_away_and_what_is_no_sample_ha
         dead.ends_with(" 1"),
         "what cannot be read is with the dead letters, and nothing else is: {dead}"
     );
-    stop.cancel();
-    running.await.unwrap().unwrap();
+    ground.end().await;
 }
 
 /// A month and a day: what a device's history holds then, and what it takes.
@@ -170,31 +195,8 @@ fn noise(n: i64, device: u32, below: u64) -> f64 {
 /// oldest no older than 30 days, and no more on the disk than is documented.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_month_of_readings_is_144_a_day_none_older_than_thirty_days_and_within_the_documented_bound() {
-    kit::telemetry::use_ring();
-    let (nats, postgres, series) = tokio::join!(
-        Nats::start_temporary(|_| {}),
-        Postgres::start_temporary(|_| {}),
-        VictoriaMetrics::start_temporary(|_| {})
-    );
-    let (nats, postgres, series) = (nats.unwrap(), postgres.unwrap(), series.unwrap());
-    let log = Log::connect(LogConfig::new([nats.url()], "test")).await.unwrap();
-    log.ensure().await.unwrap();
-    let (board, metrics) = (Board::default(), Metrics::of_process(Build { version: "0", revision: "test" }));
-    let service = Service {
-        name: "projector",
-        common: Arc::new(Common {
-            database_url: Some(Secret::new(postgres.url())),
-            database_owner_url: Some(Secret::new(postgres.superuser_url())),
-            vm_url: Some(series.url()),
-            ..Common::default()
-        }),
-        log: log.clone(),
-        stop: CancellationToken::new(),
-        readiness: board.condition("projector"),
-        metrics: metrics.under("projector"),
-    };
-    let stop = service.stop.clone();
-    let running = tokio::spawn(projector::run(projector::Config::default(), service));
+    let ground = Ground::lay().await;
+    let Ground { series, log, .. } = &ground;
 
     let now_ms = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap();
     let (day_ms, step_ms) = (86_400_000, 86_400_000 / DAILY);
@@ -214,9 +216,8 @@ async fn a_month_of_readings_is_144_a_day_none_older_than_thirty_days_and_within
         Samples::of_reading(router(), (due, due.plus_ms(7)), SampleSource::Routeros, &samples)
     });
     futures::stream::iter(readings.flatten().collect::<Vec<_>>())
-        .for_each_concurrent(64, |part| {
-            let log = &log;
-            async move { log.publish_samples(tenant(), "poller/main", &part).await.unwrap() }
+        .for_each_concurrent(64, |part| async move {
+            log.publish_samples(tenant(), "poller/main", &part).await.unwrap();
         })
         .await;
 
@@ -244,8 +245,7 @@ async fn a_month_of_readings_is_144_a_day_none_older_than_thirty_days_and_within
     let stored = bytes_stored(&series.url()).await / f64::from(DEVICES);
     println!("{stored:.0} bytes a device");
     assert!(stored > 1_000.0 && stored < DEVICE_BYTES_MAX, "{stored:.0} bytes a device");
-    stop.cancel();
-    running.await.unwrap().unwrap();
+    ground.end().await;
 }
 
 /// What VictoriaMetrics says that its values take on the disk, without their index.
