@@ -101,9 +101,7 @@ pub enum AdministratorError {
 
 /// A fresh token that may become the first administrator's; nobody knows it yet.
 pub fn draw_first() -> Zeroizing<String> {
-    let fresh = FreshToken::random();
-    let secret = fresh.text().rsplit('_').next().expect("a token ends with its secret part");
-    Zeroizing::new(format!("mw_{FIRST}_{secret}"))
+    Zeroizing::new(FreshToken::of_prefix(FIRST).text().to_owned())
 }
 
 /// Whether `text` may be the first administrator's token.

@@ -47,9 +47,14 @@ impl fmt::Debug for FreshToken {
 impl FreshToken {
     /// A new one from the operating system's randomness.
     pub fn random() -> Self {
-        let prefix = random_text(PREFIX_LEN);
-        let text = Zeroizing::new(format!("mw_{}_{}", prefix.as_str(), random_text(SECRET_LEN).as_str()));
-        Self { prefix: prefix.as_str().to_owned(), text }
+        Self::of_prefix(&random_text(PREFIX_LEN))
+    }
+
+    /// A new one whose public part is `prefix`, of the form that [`prefix_of`] takes.
+    pub fn of_prefix(prefix: &str) -> Self {
+        let text = Zeroizing::new(format!("mw_{prefix}_{}", random_text(SECRET_LEN).as_str()));
+        debug_assert!(prefix_of(&text).is_ok(), "`{prefix}` is no public part");
+        Self { prefix: prefix.to_owned(), text }
     }
 
     /// The public part.
