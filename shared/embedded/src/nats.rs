@@ -17,6 +17,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::TcpStream;
@@ -117,6 +118,8 @@ pub struct Nats {
     server_name: String,
     ports: Ports,
     cluster: Option<Membership>,
+    /// As the next start finds it.
+    store_bytes_max: Mutex<Option<u64>>,
     /// One restart at a time.
     turn: tokio::sync::Mutex<()>,
 }
@@ -185,7 +188,9 @@ impl Nats {
             None => kept_name(server.dir())?,
         };
         let ports = ports(&options)?;
-        Ok(Nats { options, program, server, server_name, ports, cluster, turn: tokio::sync::Mutex::new(()) })
+        let store_bytes_max = Mutex::new(options.store_bytes_max);
+        let turn = tokio::sync::Mutex::new(());
+        Ok(Nats { options, program, server, server_name, ports, cluster, store_bytes_max, turn })
     }
 
     /// For clients: `nats://127.0.0.1:<port>`. The same after a restart.
@@ -277,6 +282,11 @@ impl Nats {
         }
     }
 
+    /// How much it may store from its next start on, bytes.
+    pub fn give_room(&self, store_bytes_max: u64) {
+        *self.store_bytes_max.lock().unwrap_or_else(PoisonError::into_inner) = Some(store_bytes_max);
+    }
+
     /// Resolves when the process that runs now has ended, whoever ended it; at once when none runs.
     pub async fn ended(&self) {
         self.server.ended().await;
@@ -339,8 +349,9 @@ impl Nats {
         if self.program.version >= Some(CONSUMER_LIMIT_SINCE) {
             limits.insert_str(0, "default_max_consumers: 5000\n    ");
         }
+        let store_bytes_max = *self.store_bytes_max.lock().unwrap_or_else(PoisonError::into_inner);
         let store_max =
-            options.store_bytes_max.map(|bytes| format!("\n  max_file_store: {bytes}")).unwrap_or_default();
+            store_bytes_max.map(|bytes| format!("\n  max_file_store: {bytes}")).unwrap_or_default();
         let mut config = format!(
             "server_name: {name}\n\
              listen: \"127.0.0.1:{client}\"\n\

@@ -2,15 +2,15 @@
 
 use crate::nats::on_one_and_on_three;
 use crate::servers::{
-    Ballast, On, claim, claim_with, connect, eventually, insist,
-    running::{Running, alone, assert_once_in_effect, count, run, run_with, with_causes},
-    server, server_with, tenant,
+    On, claim, claim_with, connect, eventually, insist,
+    running::{Running, alone, assert_once_in_effect, count, dead_letters, run, run_with, with_causes},
+    server, tenant,
     toy::Habits,
     two_tenants,
     wire::Wire,
 };
 use events::{Noun, partition_of};
-use kit::{DeciderOptions, Filter, From, Leasing, Log, Observe, Then};
+use kit::{DeciderOptions, Filter, From, Leasing, Observe, Then};
 use std::{
     collections::BTreeMap,
     sync::{
@@ -269,18 +269,6 @@ async fn a_disarmed_timer_does_not_fire_and_one_armed_again_fires_once(on: On) {
     assert!(timers.next().await.unwrap().is_none());
 }
 
-async fn dead_letters(log: &Log) -> Vec<(String, String)> {
-    let client = async_nats::connect(&log.config().servers[0]).await.unwrap();
-    let stream = async_nats::jetstream::new(client).get_stream("DEAD").await.unwrap();
-    let mut letters = Vec::new();
-    for seq in 1..=stream.cached_info().state.last_sequence {
-        let letter = stream.get_raw_message(seq).await.unwrap();
-        let reason = letter.headers.get(kit::dead::REASON).unwrap().as_str().to_owned();
-        letters.push((letter.subject.to_string(), reason));
-    }
-    letters
-}
-
 async fn what_is_owed_is_said_without_any_further_input(on: On) {
     let (_nats, log) = server(on).await;
     let t = tenant("hillside");
@@ -354,32 +342,6 @@ async fn a_poison_message_harms_itself_only_also_after_a_restart(on: On) {
     assert_eq!(again.stats.stuck.load(Ordering::Relaxed), 0);
     again.stop().await;
     assert_eq!(dead_letters(&log).await.len(), 3);
-}
-
-/// One server. Three that are full answer nothing until an operator gives them room: no purge, and often no reader
-/// (tried); that nothing acknowledged is lost then is in `publish.rs`.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_store_is_waited_for_and_nothing_is_said_twice() {
-    let (nats, log) = server_with(On::One, |options| options.store_bytes_max = Some(1536 * 1024)).await;
-    let t = tenant("hillside");
-    let ballast = Ballast::lay(&nats.url(), 1_000).await;
-    // The claims fit, what follows from them, all in one commit, does not.
-    log.publish_all((0..60).map(|n| claim(t, &format!("n{}", n % 10), n)).collect()).await.unwrap();
-    let running = run(&log, Habits { echoes: 10, ..Habits::default() });
-    eventually("it waits", Duration::from_secs(10), || async { running.stats.waiting() == 1 }).await;
-    assert!(!running.stats.is_ready());
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    let kept = count(&log, Noun::Delivery).await;
-    assert!(kept > 0 && kept < 600, "{kept}: a batch was to be cut short");
-    ballast.throw_off().await;
-    eventually("everything is counted", Duration::from_secs(20), || async {
-        count(&log, Noun::Delivery).await >= 600
-    })
-    .await;
-    eventually("it is ready", Duration::from_secs(5), || async { running.stats.is_ready() }).await;
-    running.stop().await;
-    assert!(dead_letters(&log).await.is_empty());
-    assert_once_in_effect(&log, 10).await;
 }
 
 /// Forgets everything after every commit, and compares what is loaded with what was known.

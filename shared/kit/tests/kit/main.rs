@@ -4,6 +4,7 @@
 
 mod cluster;
 mod decider;
+mod full;
 mod ground;
 mod keeper;
 mod nats;

@@ -1,9 +1,7 @@
 //! Group commit, against a real server.
 
 use crate::nats::on_one_and_on_three;
-use crate::servers::{
-    self, Ballast, On, all, claim, config, connect, server, server_with, tenant, wire::Wire,
-};
+use crate::servers::{self, On, all, claim, config, connect, server, tenant, wire::Wire};
 use events::{Delivery, DeliveryKind, DeliverySaid, EventId};
 use events::{Fact, NoticeId, Noun, Say, Time};
 use kit::{Log, Outgoing, PublishError, PublishLimits};
@@ -11,7 +9,6 @@ use std::{collections::BTreeSet, sync::atomic::Ordering, time::Duration};
 
 on_one_and_on_three![
     a_lost_acknowledgement_stores_nothing_twice,
-    a_full_store_says_so_and_drops_nothing,
     of_two_writers_of_a_subject_one_wins_and_a_repetition_is_no_conflict,
     a_conditional_commit_is_stored_whole_or_not_at_all,
 ];
@@ -183,54 +180,6 @@ async fn a_full_queue_answers_at_once_and_a_log_that_is_away_in_time() {
     assert!(matches!(stuck.await.unwrap(), Err(PublishError::Unavailable(_))));
     nats.leader().await.thaw().unwrap();
     servers::insist(&log, vec![claim(t, "core", 0)]).await;
-}
-
-async fn a_full_store_says_so_and_drops_nothing(on: On) {
-    let (_nats, log) = server_with(on, |options| options.store_bytes_max = Some(512 * 1024)).await;
-    let t = tenant("hillside");
-    let padding = || Some("x".repeat(1_000));
-    let mut stored = 0;
-    let refused = loop {
-        let array: Vec<Outgoing> =
-            (stored..stored + 50).map(|n| servers::claim_with(t, "core", n, padding())).collect();
-        match log.publish_all(array).await {
-            Ok(_) => stored += 50,
-            Err(error) => break error,
-        }
-        assert!(stored < 10_000, "the store is never full");
-    };
-    // Of three, the one that leads the log takes no more part in it, and says so in its own log only (tried).
-    let is_refusal = |error: &PublishError| match on {
-        On::One => matches!(error, PublishError::StoreFull(_)),
-        On::Three => matches!(error, PublishError::StoreFull(_) | PublishError::Unavailable(_)),
-    };
-    assert!(is_refusal(&refused), "{refused:?}");
-    let single = log.publish(servers::claim_with(t, "core", 99_999, padding())).await;
-    assert!(single.as_ref().is_err_and(is_refusal), "{single:?}");
-    let there: BTreeSet<EventId> = all(&log, Noun::Signal).await.iter().map(|heard| heard.id).collect();
-    assert!(
-        (0..stored).all(|n| there.contains(&claim(t, "core", n).say.id)),
-        "something acknowledged is gone"
-    );
-}
-
-/// One nats-server looks at its limit message by message, so a full store keeps the beginning of a batch (three look
-/// at it before a batch, and cut none short). The same array again, when there is room, stores the rest and nothing twice.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_array_that_a_full_store_cut_short_is_completed_by_its_repetition() {
-    let (nats, log) = server_with(On::One, |options| options.store_bytes_max = Some(1024 * 1024)).await;
-    let ballast = Ballast::lay(&nats.url(), 800).await;
-    let t = tenant("hillside");
-    let array: Vec<Outgoing> =
-        (0..400).map(|n| servers::claim_with(t, "core", n, Some("x".repeat(1_000)))).collect();
-    let refused = log.publish_all(array.clone()).await;
-    assert!(matches!(refused, Err(PublishError::StoreFull(_))), "{refused:?}");
-    let kept = all(&log, Noun::Signal).await.len();
-    assert!(kept > 0 && kept < 400, "{kept}");
-    ballast.throw_off().await;
-    let stored = log.within(Duration::from_secs(20)).publish_all(array).await.unwrap();
-    assert_eq!(stored.iter().filter(|stored| stored.duplicate).count(), kept);
-    assert_eq!(all(&log, Noun::Signal).await.len(), 400);
 }
 
 fn attempt(n: u32) -> Outgoing {

@@ -121,6 +121,17 @@ impl Servers {
         leader.restart().await.unwrap();
     }
 
+    /// Every server is stopped, and started again with so much room for its store, bytes.
+    pub(crate) async fn give_room(&self, bytes: u64) {
+        for server in self.all() {
+            server.give_room(bytes);
+        }
+        match self {
+            Servers::One(nats) => nats.restart().await.unwrap(),
+            Servers::Three(cluster) => cluster.restart().await.unwrap(),
+        }
+    }
+
     /// Every server is killed at once, and started again.
     pub(crate) async fn strike_all(&self) {
         self.all().iter().for_each(Nats::kill);

@@ -124,6 +124,21 @@ impl Ballast {
         Ballast { context }
     }
 
+    /// Of three servers only an operator takes it away again.
+    pub(crate) async fn fill(url: &str) {
+        let context = async_nats::jetstream::new(async_nats::connect(url).await.unwrap());
+        let is_taken = async || match context.publish("metrics.ballast", vec![b'x'; 1_000].into()).await {
+            Ok(acknowledgement) => acknowledgement.await.is_ok(),
+            Err(_) => false,
+        };
+        for _ in 0..100_000 {
+            if !is_taken().await {
+                return;
+            }
+        }
+        panic!("the store is never full");
+    }
+
     pub(crate) async fn throw_off(self) {
         self.context.get_stream("METRICS").await.unwrap().purge().await.unwrap();
     }

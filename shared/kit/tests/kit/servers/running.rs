@@ -76,3 +76,16 @@ pub(crate) async fn assert_once_in_effect(log: &Log, echoes: u32) {
     let faults = faults(&claims, &counts, &causes, echoes);
     assert!(faults.is_empty(), "{} faults: {:#?}", faults.len(), &faults[..faults.len().min(5)]);
 }
+
+/// What was given up: under which subject, and why.
+pub(crate) async fn dead_letters(log: &Log) -> Vec<(String, String)> {
+    let client = async_nats::connect(&log.config().servers[0]).await.unwrap();
+    let stream = async_nats::jetstream::new(client).get_stream("DEAD").await.unwrap();
+    let mut letters = Vec::new();
+    for seq in 1..=stream.cached_info().state.last_sequence {
+        let letter = stream.get_raw_message(seq).await.unwrap();
+        let reason = letter.headers.get(kit::dead::REASON).unwrap().as_str().to_owned();
+        letters.push((letter.subject.to_string(), reason));
+    }
+    letters
+}
