@@ -103,6 +103,11 @@ async fn one(id: &str, api: &Api, json: bool) -> anyhow::Result<()> {
         show::line(format!("  {role}: {} ({} %)", text(cause, "name"), cause["confidence_percent"]));
         evidence(cause);
     }
+    let guess = &incident["site_hypothesis"];
+    if guess.is_object() {
+        show::line(format!("  perhaps: {} as a whole ({} %)", text(guess, "name"), guess["confidence"]));
+        evidence(guess);
+    }
     for entry in incident["timeline"].as_array().into_iter().flatten() {
         let what = entry["what"].as_str().or(entry["title"].as_str()).unwrap_or_default();
         show::line(format!("  {}  {what}", clock(&text(entry, "heard_at"))));

@@ -325,6 +325,7 @@ pub(crate) mod tests {
             site: None,
             site_name: Some("Mill Hill".into()),
             site_address: None,
+            site_hypothesis: None,
             roots: vec![root],
             impact: Impact { subscribers: 3_150, sites: 10, ..Impact::default() },
             opened_at: at,

@@ -54,6 +54,31 @@ pub fn of_sessions(lost: &SessionsLost) -> Vec<Evidence> {
     ]
 }
 
+/// Devices that go down within so long of one another went down in the same moment, ms: a probe's deadline, the 5 s for which
+/// an answer counts, and what a storm of claims takes to be heard.
+pub const SAME_MOMENT_MS: i64 = 10_000;
+
+/// The named weights of a site's having failed as a whole: so many of its devices went down together, how far apart, and of
+/// all devices there none works.
+pub fn of_site(down: usize, apart_ms: i64, devices: usize) -> Vec<Evidence> {
+    let weight = |kind, count: usize, weight| Evidence {
+        kind,
+        count: u32::try_from(count).unwrap_or(u32::MAX),
+        weight,
+        event: None,
+    };
+    let of_number = match down {
+        0 | 1 => return Vec::new(),
+        2 => 20,
+        3 => 35,
+        _ => 50,
+    };
+    let mut found = vec![weight(EvidenceKind::SiteDevicesDown, down, of_number)];
+    found.extend((apart_ms <= SAME_MOMENT_MS).then(|| weight(EvidenceKind::SameMoment, 1, 15)));
+    found.push(weight(EvidenceKind::SiteSilent, devices, 30));
+    found
+}
+
 /// What speaks against one node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Case {
@@ -125,6 +150,13 @@ mod tests {
                 assert!(weight(tier, 1, claims) < THRESHOLD, "{claims} claims and a lost packet in {tier:?}");
             }
         }
+    }
+
+    #[test]
+    fn one_device_is_no_site_and_a_guess_about_many_is_not_certain() {
+        let sum = |down| of_site(down, 0, down).iter().map(|e| e.weight).sum::<u32>();
+        assert_eq!((sum(1), sum(2)), (0, 65));
+        assert!((2..1_000).all(|down| sum(down) < 100));
     }
 
     #[test]

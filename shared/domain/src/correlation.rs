@@ -22,6 +22,7 @@ mod opening;
 mod orders;
 mod outages;
 mod sessions;
+mod site;
 mod title;
 
 use self::{blind::Views, orders::Given};
@@ -32,8 +33,8 @@ use crate::{
 };
 use events::{
     Decide, Decision, EventId, Fact, Flag, HealthKind, Heard, Incident, IncidentId, IncidentKind,
-    IncidentSaid, IncidentState, NodeHealth, NodeId, Noun, Order, RECALL_MS, RootCause, Say, TenantId, Tier,
-    Time, TimelineEntry, Timer,
+    IncidentSaid, IncidentState, NodeHealth, NodeId, Noun, Order, RECALL_MS, RootCause, Say, SiteId,
+    TenantId, Tier, Time, TimelineEntry, Timer,
 };
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -180,6 +181,10 @@ struct Tenant {
     orders: BTreeMap<IncidentId, Given>,
     ordered: BTreeSet<IncidentId>,
     views: Views,
+    /// Devices that are looked at, by the site they are at.
+    devices_at: BTreeMap<SiteId, Vec<Index>>,
+    /// Sites with a root that came or went, of which it is still to be weighed whether they failed as a whole.
+    sites_dirty: BTreeSet<SiteId>,
     armed: Option<Time>,
     armed_version: u32,
 }
@@ -196,6 +201,7 @@ impl Tenant {
             .flat_map(|(incident, _)| incident.roots.iter().filter(|r| breaks(r)))
             .filter_map(|r| graph.index_of(r.node))
             .collect();
+        self.devices_at = site::devices_at(graph);
         self.supply = Supply::with(graph, |i| if down.contains(&i) { Own::Broken } else { Own::Follows });
         // What was no root may be one now: a station that has come to serve several.
         self.dirty.extend(self.news.keys());
@@ -268,6 +274,7 @@ impl Tenant {
                 .and_then(|id| self.open.get(id))
                 .is_some_and(|(incident, _)| incident.roots.iter().any(|r| r.node == node && breaks(r)));
             if let Some(index) = self.network.graph.index_of(node) {
+                self.sites_dirty.extend(self.network.graph.site_of(index));
                 self.supply.set(&self.network.graph, index, if down { Own::Broken } else { Own::Follows });
             }
         }
@@ -315,7 +322,7 @@ impl Tenant {
             }
         }
         let viewed = self.look_at_views(out);
-        let measured = self.measure_again(out);
+        let measured = self.measure_again(out) && self.look_at_sites(out);
         // What a word still to be weighed makes of an incident comes before its hold runs out.
         let put_off = !self.dirty.is_empty() || !self.sessions_dirty.is_empty() || !self.ordered.is_empty();
         put_off || !viewed || !measured || !self.look_at_holds(out)

@@ -1,7 +1,7 @@
 //! Who is told of an incident, and in what words.
 
 use crate::impact::counted;
-use events::{Audience, EvidenceKind, Incident, IncidentClass, IncidentState, RootCause, Tier};
+use events::{Audience, Evidence, EvidenceKind, Incident, IncidentClass, IncidentState, RootCause, Tier};
 use std::fmt::Write;
 
 /// Who is told: engineers of core and site, technicians of sectors and shared stations, nobody of a
@@ -25,8 +25,12 @@ fn clock(time: events::Time) -> String {
 }
 
 fn why(root: &RootCause) -> String {
+    format!("{}: {}; confidence {} %", root.name, reasons(&root.evidence), root.confidence)
+}
+
+fn reasons(evidence: &[Evidence]) -> String {
     let mut reasons = Vec::new();
-    for e in &root.evidence {
+    for e in evidence {
         let reason = match e.kind {
             EvidenceKind::SilentTry => format!("{} unanswered", counted(e.count, "probe")),
             EvidenceKind::DownClaim => format!("{} below it say they are down", counted(e.count, "node")),
@@ -40,11 +44,16 @@ fn why(root: &RootCause) -> String {
                 "its only reference does not answer it".to_owned()
             }
             EvidenceKind::ReferencesSilent => format!("none of its {} references answers it", e.count),
+            EvidenceKind::SiteDevicesDown => {
+                format!("{} there went down with nothing above to explain it", counted(e.count, "device"))
+            }
+            EvidenceKind::SameMoment => "in the same moment".to_owned(),
+            EvidenceKind::SiteSilent => format!("none of the {} there works", counted(e.count, "device")),
             EvidenceKind::Undetermined => "the cause could not be determined".to_owned(),
         };
         reasons.push(format!("{reason} ({})", e.weight));
     }
-    format!("{}: {}; confidence {} %", root.name, reasons.join(", "), root.confidence)
+    reasons.join(", ")
 }
 
 /// The text under the title: where, who is cut off, why we think so.
@@ -105,6 +114,13 @@ pub fn text_of(incident: &Incident) -> String {
         };
         let quiet = if root.quiet { " [in maintenance]" } else { "" };
         line(&format!("{role}{quiet}: {}", why(root)));
+    }
+    if let Some(guess) = &incident.site_hypothesis {
+        let (site, why) = (&guess.name, reasons(&guess.evidence));
+        line(&format!(
+            "Perhaps: {site} as a whole, its power for one; {why}; confidence {} %",
+            guess.confidence
+        ));
     }
     for root in incident.roots.iter().filter(|r| r.flapping).take(5) {
         line(&format!(

@@ -58,6 +58,12 @@ pub enum EvidenceKind {
     SessionLost,
     /// A point of presence has so many references, and none of them answers it.
     ReferencesSilent,
+    /// So many devices of one site went down together, and nothing above them explains it.
+    SiteDevicesDown,
+    /// They went down in the same moment.
+    SameMoment,
+    /// Of all devices of the site that are looked at, so many, none works.
+    SiteSilent,
 }
 
 /// One named weight in a verdict.

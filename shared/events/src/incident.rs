@@ -145,6 +145,20 @@ pub struct BlindPop {
     pub targets: u32,
 }
 
+/// Several devices of one site went down together, nothing above them explains it, and none there works: perhaps the site
+/// itself failed, most often for want of power. A guess for people: nothing is decided by it, and the map knows nothing of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SiteHypothesis {
+    /// Which site.
+    pub site: SiteId,
+    /// What people call it.
+    pub name: String,
+    /// The sum of the weights, percent.
+    pub confidence: u32,
+    /// The weights.
+    pub evidence: Vec<Evidence>,
+}
+
 /// One outage.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Incident {
@@ -172,6 +186,9 @@ pub struct Incident {
     /// The point of presence that is blind, when that is what the incident is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blind: Option<Box<BlindPop>>,
+    /// The site of which it may be that it failed as a whole, with roots of this incident and of others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site_hypothesis: Option<Box<SiteHypothesis>>,
     /// What is broken, the first one first; at most 64 (the rest is counted in the title).
     pub roots: Vec<RootCause>,
     /// Who is cut off.

@@ -60,7 +60,7 @@ pub use id::{
 };
 pub use incident::{
     BlindPop, Impact, Incident, IncidentClass, IncidentKind, IncidentSaid, IncidentState, RootCause,
-    SiteImpact, TimelineEntry, Urgency,
+    SiteHypothesis, SiteImpact, TimelineEntry, Urgency,
 };
 pub use inventory::{
     Channel, ChannelKind, DeviceClass, Group, GroupMode, Inventory, Login, Member, Node, NodeKind, Origin,

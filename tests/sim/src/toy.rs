@@ -261,6 +261,7 @@ pub(crate) fn opened(node: NodeId, name: &str, tier: Tier, cause: EventId, now: 
         site: None,
         site_name: None,
         site_address: None,
+        site_hypothesis: None,
         roots: vec![RootCause {
             node,
             name: name.into(),

@@ -2,10 +2,10 @@
 
 use super::{NoticeRow, Read, ReadModels, notice::notices_of};
 use chrono::{DateTime, Utc};
-use events::{IncidentId, TenantId};
+use events::{IncidentId, SiteHypothesis, TenantId};
 use serde::Serialize;
 use serde_json::Value;
-use sqlx::{FromRow, Postgres, Transaction};
+use sqlx::{FromRow, Postgres, Transaction, types::Json};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -53,6 +53,10 @@ pub(crate) struct IncidentRow {
     /// Who is cut off: counts by tier, site and plan.
     #[schema(value_type = Object)]
     pub(crate) impact: Value,
+    /// The site that may have failed as a whole, its power for one: {site, name, confidence, evidence}. A guess, by which
+    /// nothing is decided.
+    #[schema(value_type = Option<Object>)]
+    pub(crate) site_hypothesis: Option<Json<SiteHypothesis>>,
     /// What is broken.
     #[sqlx(skip)]
     pub(crate) causes: Vec<CauseRow>,
@@ -134,7 +138,7 @@ macro_rules! incidents {
         concat!(
             "SELECT id, state, class, title, urgency, tier, site_name, site_address, owner_account,
                     owner_ticket_url, opened_at, ended_at, ended_because, merged_into, acknowledged_by,
-                    subscriber_count, site_count, at_risk_count, observed_count, impact
+                    subscriber_count, site_count, at_risk_count, observed_count, impact, site_hypothesis
              FROM incident
              ",
             $which

@@ -80,6 +80,19 @@ async fn an_incident_is_explained_from_its_notice_back_to_the_first_claim() {
     g.end().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_site_that_may_have_failed_as_a_whole_is_named_beside_the_cause() {
+    let (g, token) = hillside().await;
+    let story = g.outage(tenant(), node("core-1"), &[], "Core-1 is down").await;
+    g.settled(tenant()).await;
+    let (status, told) = read(g.get(&token, &format!("/api/v1/incidents/{}", story.incident))).await;
+    assert_eq!(status, 200, "{told:#}");
+    let guess = &told["site_hypothesis"];
+    assert_eq!((&guess["name"], &guess["confidence"]), (&json!("Mill Hill"), &json!(65)), "{told:#}");
+    assert_eq!(guess["evidence"][0]["kind"], "site_silent");
+    g.end().await;
+}
+
 /// N1: five hundred cut off, one told; and a silence that no event proves is counted as such.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_sent_five_hundred_suppressed_none_unexplained() {

@@ -218,6 +218,7 @@ pub(crate) fn incident(tenant: TenantId, name: &str) -> Incident {
         site: None,
         site_name: Some("Mill Hill".into()),
         site_address: None,
+        site_hypothesis: None,
         roots: vec![RootCause {
             node,
             name: name.into(),

@@ -76,6 +76,7 @@ fn incident(from: i64, until: Option<i64>) -> Incident {
         site: None,
         site_name: None,
         site_address: None,
+        site_hypothesis: None,
         roots: vec![RootCause {
             node: node("core"),
             name: "Core-1".into(),

@@ -118,6 +118,7 @@ impl Tenant {
             site_address: None,
             roots: vec![cause_of(out.tenant, &blind.pop, seen)],
             blind: Some(Box::new(blind)),
+            site_hypothesis: None,
             impact: events::Impact::default(),
             opened_at: seen.since,
             ended_at: None,

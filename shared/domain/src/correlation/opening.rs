@@ -54,6 +54,7 @@ impl Tenant {
             ended_because: None,
             merged_into: None,
             blind: None,
+            site_hypothesis: None,
             acknowledged_by: None,
             hold: 0,
             timeline: Vec::new(),

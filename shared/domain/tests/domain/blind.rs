@@ -1,7 +1,6 @@
 //! A point of presence that sees nothing beyond itself is said to be blind, once, and nobody is down because of it.
 
 use crate::town::{Town, branch};
-use domain::Correlation;
 use events::*;
 use proptest::prelude::*;
 
@@ -150,24 +149,7 @@ proptest! {
                 Some((IncidentState::Recovering | IncidentState::Resolved, _)) | None => prop_assert!(blind.is_empty()),
                 Some(other) => prop_assert!(false, "{:?}", other),
             }
-            let mut anew = Correlation::default();
-            let from = town.now.plus_ms(-RECALL_MS);
-            for heard in &town.log {
-                let is_inventory = matches!(heard.fact.noun(), Noun::Inventory | Noun::Revision);
-                if is_inventory || (Correlation::HEARS.contains(&heard.fact.noun()) && heard.heard >= from) {
-                    anew.recall(heard);
-                }
-            }
-            let mut last = std::collections::BTreeMap::new();
-            for heard in &town.log {
-                if let Fact::Incident(said) = &heard.fact {
-                    last.insert(said.now.id, heard.clone());
-                }
-            }
-            for heard in last.into_values() {
-                anew.apply(&Say { id: heard.id, tenant: heard.tenant, at: heard.at, cause: None, fact: heard.fact });
-            }
-            prop_assert!(anew.decide(town.now, 900).said.is_empty(), "nothing is said twice after a restart");
+            prop_assert!(town.correlation_anew().decide(town.now, 900).said.is_empty(), "nothing is said twice after a restart");
         }
     }
 }

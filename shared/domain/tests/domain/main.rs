@@ -19,6 +19,7 @@ mod reporter;
 mod revision;
 mod scout;
 mod sessions;
+mod site;
 mod stories;
 mod supply;
 mod tables;

@@ -10,26 +10,6 @@ fn sector(n: usize) -> String {
     format!("sector-{n}")
 }
 
-/// What diagnostician would say.
-fn said_down(town: &mut Town, name: &str) {
-    let now = NodeHealth {
-        node: town.id(name),
-        health: Health::Down,
-        flags: vec![],
-        since: town.now,
-        at: None,
-        roots: vec![],
-        evidence: vec![],
-        asked: vec![],
-        opens_incident: false,
-        penalty: None,
-        session_lost: false,
-        learned: None,
-        sessions_lost: None,
-    };
-    town.hear(Fact::Health(HealthSaid { kind: HealthKind::Changed, now }));
-}
-
 /// Many sectors fail one by one, each with a subscriber, and then the core that they all need.
 fn sectors_then_the_core() -> Town {
     let mut town = Town::new();
@@ -42,12 +22,12 @@ fn sectors_then_the_core() -> Town {
     }
     town.lay(nodes);
     for n in 0..SECTORS {
-        said_down(&mut town, &sector(n));
+        town.said(&sector(n), Health::Down);
     }
     town.decide();
     assert_eq!(count(&town, IncidentKind::Opened), SECTORS);
     town.now = town.now.plus_ms(1_000);
-    said_down(&mut town, "core");
+    town.said("core", Health::Down);
     town.decide();
     assert_eq!(count(&town, IncidentKind::Merged), SECTORS - 1);
     town

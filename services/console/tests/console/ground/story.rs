@@ -7,8 +7,8 @@ use events::{
     Health, HealthKind, HealthSaid, Impact, Incident, IncidentClass, IncidentId, IncidentKind, IncidentSaid,
     IncidentState, Learned, NodeHealth, NodeId, Notice, NoticeId, NoticeKind, NoticeSaid, Outcome, Phase,
     Plan, PlanState, Property, Repair, RepairOutcome, RootCause, RouterChange, SessionsLost, Signal,
-    SignalSource, Suspicion, SuspicionKind, SuspicionSaid, TenantId, Tier, Time, TimelineEntry, Urgency,
-    Vantage,
+    SignalSource, SiteHypothesis, SiteId, Suspicion, SuspicionKind, SuspicionSaid, TenantId, Tier, Time,
+    TimelineEntry, Urgency, Vantage,
 };
 
 /// What was said, by name.
@@ -54,6 +54,7 @@ fn incident(id: IncidentId, root: NodeId, title: &str, now: Time, evidence: Vec<
         site: None,
         site_name: None,
         site_address: None,
+        site_hypothesis: None,
         roots: vec![RootCause {
             node: root,
             name: title.to_owned(),
@@ -170,7 +171,10 @@ impl Ground {
         ];
         let fact = health(root, Health::Down, vec![], evidence.clone());
         let (verdict, _) = self.say(tenant, "diagnostician", Some(answer), fact).await;
-        let incident = incident(IncidentId::of(verdict), root, title, now, evidence);
+        let mut incident = incident(IncidentId::of(verdict), root, title, now, evidence);
+        let evidence = vec![Evidence { kind: EvidenceKind::SiteSilent, count: 2, weight: 30, event: None }];
+        let (site, name) = (SiteId::of(tenant, "mill-hill"), "Mill Hill".to_owned());
+        incident.site_hypothesis = Some(Box::new(SiteHypothesis { site, name, confidence: 65, evidence }));
         let id = incident.id;
         let fact = Fact::Incident(IncidentSaid { kind: IncidentKind::Opened, now: incident.clone() });
         let (opened, _) = self.say(tenant, "correlator", Some(verdict), fact).await;

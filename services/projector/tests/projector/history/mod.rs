@@ -456,6 +456,10 @@ fn incident(d: &mut Dice, now: Time) -> Incident {
         site: d.some(|d| d.uuid(2, 6, SiteId)),
         site_name: d.some(Dice::text),
         site_address: d.some(Dice::text),
+        site_hypothesis: d.some(|d| {
+            let (site, name, evidence) = (d.uuid(2, 6, SiteId), d.text(), d.several(2, evidence));
+            Box::new(SiteHypothesis { site, name, confidence: d.below(101) as u32, evidence })
+        }),
         roots: d.several(3, root),
         impact: Impact {
             by_tier: BTreeMap::from([(Tier::Sector, d.below(9) as u32)]),

@@ -178,6 +178,47 @@ impl Town {
         self.hear(Fact::Signal(signal));
     }
 
+    /// Says what diagnostician would.
+    pub(crate) fn said(&mut self, name: &str, health: Health) {
+        let now = NodeHealth {
+            node: self.id(name),
+            health,
+            flags: vec![],
+            since: self.now,
+            at: None,
+            roots: vec![],
+            evidence: vec![],
+            asked: vec![],
+            opens_incident: false,
+            penalty: None,
+            session_lost: false,
+            learned: None,
+            sessions_lost: None,
+        };
+        self.hear(Fact::Health(HealthSaid { kind: HealthKind::Changed, now }));
+    }
+
+    /// Correlator as it is after a start: with the inventory, what was heard lately, and what it said last.
+    pub(crate) fn correlation_anew(&self) -> Correlation {
+        let mut anew = Correlation::default();
+        let from = self.now.plus_ms(-RECALL_MS);
+        let mut last = std::collections::BTreeMap::new();
+        for heard in &self.log {
+            let is_inventory = matches!(heard.fact.noun(), Noun::Inventory | Noun::Revision);
+            if is_inventory || (Correlation::HEARS.contains(&heard.fact.noun()) && heard.heard >= from) {
+                anew.recall(heard);
+            }
+            if let Fact::Incident(said) = &heard.fact {
+                last.insert(said.now.id, heard.clone());
+            }
+        }
+        for heard in last.into_values() {
+            let (id, tenant, at) = (heard.id, heard.tenant, heard.at);
+            anew.apply(&Say { id, tenant, at, cause: None, fact: heard.fact });
+        }
+        anew
+    }
+
     /// A keeper's own look finds it alive.
     pub(crate) fn replied(&mut self, name: &str) {
         let (target, outcome) = (self.id(name), Outcome::Replied { rtt_us: 500 });
