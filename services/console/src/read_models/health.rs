@@ -22,8 +22,11 @@ pub(crate) struct HealthRow {
     pub(crate) tier: String,
     /// up, down (broken itself), impacted (cut off), degraded or unknown.
     pub(crate) health: String,
-    /// Any of suspect, recovering, flapping, at_risk, maintenance, map_disagrees.
+    /// Any of suspect, recovering, flapping, at_risk, maintenance, map_disagrees, unwatched (the point of presence that watches
+    /// it is blind).
     pub(crate) flags: Vec<String>,
+    /// What was believed before the point of presence that watches it became blind; the same as `health` where it sees.
+    pub(crate) health_before: Option<String>,
     /// Since when it is believed.
     pub(crate) since: Option<DateTime<Utc>>,
     /// Since when it was so, as far as its source can tell.
@@ -68,14 +71,14 @@ macro_rules! believed {
     ($which:literal) => {
         concat!(
             "SELECT n.id AS node, n.file_id, n.name, n.tier, coalesce(h.health, 'unknown') AS health,
-                    coalesce(h.flags, '{}') AS flags, h.since, h.claimed_at,
+                    coalesce(h.flags, '{}') AS flags, h.health_before, h.since, h.claimed_at,
                     extract(epoch FROM now() - h.heard_at)::bigint AS age_seconds,
                     coalesce(h.roots, '{}') AS roots, h.confidence_percent,
                     coalesce(h.evidence, '[]') AS evidence, h.event, h.cause,
                     s.since AS suspect_since, s.source AS suspect_source, s.sender AS suspect_sender,
                     s.held_until AS suspect_held_until
              FROM node n
-             LEFT JOIN health h ON h.tenant = n.tenant AND h.node = n.id
+             LEFT JOIN health_now h ON h.tenant = n.tenant AND h.node = n.id
              LEFT JOIN suspicion s ON s.tenant = n.tenant AND s.node = n.id
              ",
             $which
@@ -129,7 +132,7 @@ impl ReadModels {
                     count(*) FILTER (WHERE coalesce(h.health, 'unknown') = 'unknown') AS unknown,
                     count(s.node) AS suspect
              FROM node n
-             LEFT JOIN health h ON h.tenant = n.tenant AND h.node = n.id
+             LEFT JOIN health_now h ON h.tenant = n.tenant AND h.node = n.id
              LEFT JOIN suspicion s ON s.tenant = n.tenant AND s.node = n.id
              WHERE n.tenant = $1
              GROUP BY n.tier

@@ -147,7 +147,7 @@ macro_rules! nodes {
                     n.maintenance, coalesce(h.health, 'unknown') AS health, h.since
              FROM node n
              LEFT JOIN site s ON s.tenant = n.tenant AND s.id = n.at_site
-             LEFT JOIN health h ON h.tenant = n.tenant AND h.node = n.id
+             LEFT JOIN health_now h ON h.tenant = n.tenant AND h.node = n.id
              ",
             $which
         )

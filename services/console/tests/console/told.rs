@@ -81,6 +81,38 @@ async fn an_incident_is_explained_from_its_notice_back_to_the_first_claim() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_blind_point_of_presence_watches_is_unknown_until_it_sees_again() {
+    let (g, token) = hillside().await;
+    g.up(tenant(), node("core-1")).await;
+    g.up(tenant(), node("tower-1-sector-1")).await;
+    g.blind(tenant(), true).await;
+    g.settled(tenant()).await;
+    let unwatched = async || {
+        let (status, page) = read(g.get(&token, "/api/v1/health?state=unknown&limit=1000")).await;
+        assert_eq!(status, 200, "{page:#}");
+        let items = page["items"].as_array().unwrap().iter();
+        let unwatched = items.filter(|one| one["flags"].as_array().unwrap().contains(&json!("unwatched")));
+        unwatched.map(|one| (one["node"].clone(), one["health_before"].clone())).collect::<Vec<_>>()
+    };
+    // The core alone is watched from there: of a sector its router speaks.
+    assert_eq!(unwatched().await, [(json!(node("core-1")), json!("up"))]);
+    let (_, core) = read(g.get(&token, &format!("/api/v1/inventory/nodes/{}", node("core-1")))).await;
+    assert_eq!(core["health"], "unknown", "{core:#}");
+    // Somebody else has said since that it is down, and that was found to be so.
+    g.learned(tenant(), node("core-1"), Health::Down, None).await;
+    g.settled(tenant()).await;
+    assert_eq!(unwatched().await, []);
+    let (_, down) = read(g.get(&token, "/api/v1/health?state=down")).await;
+    assert_eq!(down["items"][0]["node"], json!(node("core-1")), "{down:#}");
+
+    g.up(tenant(), node("core-1")).await;
+    g.blind(tenant(), false).await;
+    g.settled(tenant()).await;
+    assert_eq!(unwatched().await, []);
+    g.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_site_that_may_have_failed_as_a_whole_is_named_beside_the_cause() {
     let (g, token) = hillside().await;
     let story = g.outage(tenant(), node("core-1"), &[], "Core-1 is down").await;

@@ -26,15 +26,15 @@ columns! {
         owner_account: Option<Text<'a>>, owner_ticket_url: Option<Text<'a>>, opened_at: DateTime<Utc>,
         ended_at: Option<DateTime<Utc>>, ended_because: Option<Text<'a>>, merged_into: Option<Uuid>,
         acknowledged_by: Option<Text<'a>>, subscriber_count: i64, site_count: i64, at_risk_count: i64,
-        observed_count: i64, impact: Value, site_hypothesis: Option<Value>, heard_at: DateTime<Utc>, seq: i64,
+        observed_count: i64, impact: Value, site_hypothesis: Option<Value>, blind: Option<Value>, heard_at: DateTime<Utc>, seq: i64,
     }
     "insert into incident (tenant, id, state, class, title, urgency, tier, site, site_name, site_address,
          owner_account, owner_ticket_url, opened_at, ended_at, ended_because, merged_into, acknowledged_by,
-         subscriber_count, site_count, at_risk_count, observed_count, impact, site_hypothesis, heard_at, seq)
+         subscriber_count, site_count, at_risk_count, observed_count, impact, site_hypothesis, blind, heard_at, seq)
      select $1, * from unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::uuid[],
          $9::text[], $10::text[], $11::text[], $12::text[], $13::timestamptz[], $14::timestamptz[], $15::text[],
          $16::uuid[], $17::text[], $18::bigint[], $19::bigint[], $20::bigint[], $21::bigint[], $22::jsonb[],
-         $23::jsonb[], $24::timestamptz[], $25::bigint[])
+         $23::jsonb[], $24::jsonb[], $25::timestamptz[], $26::bigint[])
      on conflict (tenant, id) do update set state = excluded.state, class = excluded.class,
          title = excluded.title, urgency = excluded.urgency, tier = excluded.tier, site = excluded.site,
          site_name = excluded.site_name, site_address = excluded.site_address,
@@ -43,7 +43,7 @@ columns! {
          merged_into = excluded.merged_into, acknowledged_by = excluded.acknowledged_by,
          subscriber_count = excluded.subscriber_count, site_count = excluded.site_count,
          at_risk_count = excluded.at_risk_count, observed_count = excluded.observed_count,
-         impact = excluded.impact, site_hypothesis = excluded.site_hypothesis, heard_at = excluded.heard_at, seq = excluded.seq"
+         impact = excluded.impact, site_hypothesis = excluded.site_hypothesis, blind = excluded.blind, heard_at = excluded.heard_at, seq = excluded.seq"
 }
 
 columns! {
@@ -121,6 +121,7 @@ fn incident_row<'a>(rows: &mut Incidents<'a>, told: &Told, now: &'a Incident) {
     rows.observed_count.push(i64::from(now.impact.observed));
     rows.impact.push(json(&now.impact));
     rows.site_hypothesis.push(now.site_hypothesis.as_ref().map(json));
+    rows.blind.push(now.blind.as_ref().map(json));
     rows.heard_at.push(at(told.heard.heard));
     rows.seq.push(number(told.heard.seq));
 }

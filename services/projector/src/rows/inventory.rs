@@ -46,14 +46,15 @@ columns! {
         probe: Option<&'static str>, probe_port: Option<i32>, probe_every_seconds: Option<i64>,
         login_port: Option<i32>, login_tls: Option<bool>, plan: Option<Text<'a>>,
         owner_account: Option<Text<'a>>, owner_ticket_url: Option<Text<'a>>, maintenance: Value, seq: i64,
-        origin: &'static str, login_certificate: Option<String>,
+        origin: &'static str, login_certificate: Option<String>, watch_slot: Option<i32>,
     }
     "insert into node (tenant, id, file_id, name, kind, class, tier, site, address, seen_by, probe, probe_port,
          probe_every_seconds, login_port, login_tls, plan, owner_account, owner_ticket_url, maintenance, seq, origin,
-         login_certificate)
+         login_certificate, watch_slot)
      select $1, * from unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::uuid[],
          $9::text[], $10::uuid[], $11::text[], $12::int[], $13::bigint[], $14::int[], $15::bool[], $16::text[],
-         $17::text[], $18::text[], $19::jsonb[], $20::bigint[], $21::text[], $22::text[])
+         $17::text[], $18::text[], $19::jsonb[], $20::bigint[], $21::text[], $22::text[],
+         $23::int[])
      on conflict (tenant, id) do update set file_id = excluded.file_id, name = excluded.name,
          kind = excluded.kind, class = excluded.class, tier = excluded.tier, site = excluded.site,
          address = excluded.address, seen_by = excluded.seen_by, probe = excluded.probe,
@@ -61,7 +62,7 @@ columns! {
          login_port = excluded.login_port, login_tls = excluded.login_tls, plan = excluded.plan,
          owner_account = excluded.owner_account, owner_ticket_url = excluded.owner_ticket_url,
          maintenance = excluded.maintenance, seq = excluded.seq, origin = excluded.origin,
-         login_certificate = excluded.login_certificate"
+         login_certificate = excluded.login_certificate, watch_slot = excluded.watch_slot"
 }
 
 columns! {
@@ -323,6 +324,7 @@ fn node_row<'a>(rows: &mut Nodes<'a>, told: &Told, node: &'a Node) {
     rows.login_port.push(node.login.as_ref().map(|l| i32::from(l.port)));
     rows.login_tls.push(node.login.as_ref().map(|l| l.tls));
     rows.login_certificate.push(node.login.as_ref().and_then(|l| l.certificate).map(|c| c.to_string()));
+    rows.watch_slot.push(node.watch.map(|_| i32::from(events::slot_of(node.id))));
     rows.plan.push(some_text(node.plan.as_ref()));
     rows.owner_account.push(owner.map(|o| text(&o.account)));
     rows.owner_ticket_url.push(owner.and_then(|o| some_text(o.ticket_url.as_ref())));

@@ -3,12 +3,12 @@
 
 use super::Ground;
 use events::{
-    About, Answer, AskId, Audience, ChangeKind, ChannelId, Claim, EventId, Evidence, EvidenceKind, Fact,
-    Health, HealthKind, HealthSaid, Impact, Incident, IncidentClass, IncidentId, IncidentKind, IncidentSaid,
-    IncidentState, Learned, NodeHealth, NodeId, Notice, NoticeId, NoticeKind, NoticeSaid, Outcome, Phase,
-    Plan, PlanState, Property, Repair, RepairOutcome, RootCause, RouterChange, SessionsLost, Signal,
-    SignalSource, SiteHypothesis, SiteId, Suspicion, SuspicionKind, SuspicionSaid, TenantId, Tier, Time,
-    TimelineEntry, Urgency, Vantage,
+    About, Answer, AskId, Audience, BlindPop, ChangeKind, ChannelId, Claim, EventId, Evidence, EvidenceKind,
+    Fact, Health, HealthKind, HealthSaid, Impact, Incident, IncidentClass, IncidentId, IncidentKind,
+    IncidentSaid, IncidentState, Learned, NodeHealth, NodeId, Notice, NoticeId, NoticeKind, NoticeSaid,
+    Outcome, Phase, Plan, PlanState, Property, Repair, RepairOutcome, RootCause, RouterChange, SLOTS,
+    SessionsLost, Signal, SignalSource, SiteHypothesis, SiteId, Suspicion, SuspicionKind, SuspicionSaid,
+    TenantId, Tier, Time, TimelineEntry, Urgency, Vantage,
 };
 
 /// What was said, by name.
@@ -242,6 +242,22 @@ impl Ground {
         let fact = Fact::Incident(IncidentSaid { kind: IncidentKind::Opened, now: incident });
         self.say(tenant, "correlator", Some(verdict), fact).await;
         (id, verdicts)
+    }
+
+    /// Says that the point of presence sees nothing, in all of its slots; or that it sees again.
+    pub(crate) async fn blind(&self, tenant: TenantId, is: bool) {
+        let now = Time::from_us(chrono::Utc::now().timestamp_micros());
+        let pop = NodeId::of_pop(tenant, "main");
+        let (id, title) =
+            (IncidentId::of(EventId(pop.0)), "Point of presence main sees nothing beyond itself");
+        let mut incident = incident(id, pop, title, now, vec![]);
+        let slots = if is { (0..SLOTS).collect() } else { vec![] };
+        incident.class = IncidentClass::Blind;
+        incident.blind = Some(Box::new(BlindPop { pop: "main".into(), slots, targets: 3 }));
+        incident.state = if is { IncidentState::Open } else { IncidentState::Recovering };
+        incident.roots[0].down = is;
+        let kind = if is { IncidentKind::Opened } else { IncidentKind::Recovering };
+        self.say(tenant, "correlator", None, Fact::Incident(IncidentSaid { kind, now: incident })).await;
     }
 
     /// Says that a node is cut off by `root`, and names no event that this follows from.

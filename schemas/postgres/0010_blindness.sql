@@ -1,0 +1,43 @@
+-- What a point of presence watches is unknown while it is blind.
+
+alter table node add column watch_slot integer;
+comment on column node.watch_slot is 'In which slot of a point of presence it is watched; null where the server itself does not.';
+alter table incident add column blind jsonb;
+comment on column incident.blind is 'The point of presence that is blind: its name, in which of its slots, and how many devices it watches there; null where an incident is about something else.';
+
+-- Of tables that were filled before: a node has its slot when it is said again, and by a rebuild.
+
+create view blind_slot with (security_invoker = true) as
+select i.tenant, (s.slot)::integer as slot, min(i.opened_at) as since
+from incident i cross join lateral jsonb_array_elements(i.blind -> 'slots') as s (slot)
+where i.ended_at is null and i.state = 'open' and i.blind is not null
+group by i.tenant, s.slot;
+comment on view blind_slot is 'Slots in which a point of presence sees nothing, not even its own references.';
+comment on column blind_slot.tenant is 'Whose.';
+comment on column blind_slot.slot is 'Which slot.';
+comment on column blind_slot.since is 'Since when.';
+
+create view health_now with (security_invoker = true) as
+select h.tenant, h.node,
+    case when b.since is null then h.health else 'unknown' end as health,
+    case when b.since is null then h.flags else h.flags || 'unwatched'::text end as flags,
+    case when b.since is null then h.since else b.since end as since,
+    h.health as health_before,
+    h.claimed_at, h.roots, h.confidence_percent, h.evidence, h.event, h.cause, h.heard_at
+from health h
+left join node n on n.tenant = h.tenant and n.id = h.node
+left join blind_slot b on b.tenant = n.tenant and b.slot = n.watch_slot and b.since > h.since;
+comment on view health_now is 'What is believed of a node, and that nothing is known of it while who watches it is blind, unless it was found to be something else since.';
+comment on column health_now.tenant is 'Whose.';
+comment on column health_now.node is 'Which node.';
+comment on column health_now.health is 'up, down (broken itself), impacted (cut off by something else), degraded or unknown.';
+comment on column health_now.flags is 'Any of suspect, recovering, flapping, at_risk, maintenance, map_disagrees, unwatched.';
+comment on column health_now.since is 'Since when it is so.';
+comment on column health_now.health_before is 'What was believed before who watches it became blind; the same as health where it sees.';
+comment on column health_now.claimed_at is 'Since when it was so, as far as its source can tell.';
+comment on column health_now.roots is 'The nodes that explain it, when it is impacted.';
+comment on column health_now.confidence_percent is 'The sum of the weights of the evidence, at most 100.';
+comment on column health_now.evidence is 'Why it is believed: a list of {kind, count, weight, event}.';
+comment on column health_now.event is 'The event that says so.';
+comment on column health_now.cause is 'The event it followed from: the first link of the chain of causes.';
+comment on column health_now.heard_at is 'When the log stored it.';
