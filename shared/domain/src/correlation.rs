@@ -183,8 +183,8 @@ struct Tenant {
     views: Views,
     /// Devices that are looked at, by the site they are at.
     devices_at: BTreeMap<SiteId, Vec<Index>>,
-    /// Sites with a root that came or went, of which it is still to be weighed whether they failed as a whole.
-    sites_dirty: BTreeSet<SiteId>,
+    /// Whether it is still to be weighed which sites may have failed as a whole.
+    sites_stale: bool,
     armed: Option<Time>,
     armed_version: u32,
 }
@@ -202,6 +202,7 @@ impl Tenant {
             .filter_map(|r| graph.index_of(r.node))
             .collect();
         self.devices_at = site::devices_at(graph);
+        self.sites_stale = true;
         self.supply = Supply::with(graph, |i| if down.contains(&i) { Own::Broken } else { Own::Follows });
         // What was no root may be one now: a station that has come to serve several.
         self.dirty.extend(self.news.keys());
@@ -274,11 +275,11 @@ impl Tenant {
                 .and_then(|id| self.open.get(id))
                 .is_some_and(|(incident, _)| incident.roots.iter().any(|r| r.node == node && breaks(r)));
             if let Some(index) = self.network.graph.index_of(node) {
-                self.sites_dirty.extend(self.network.graph.site_of(index));
                 self.supply.set(&self.network.graph, index, if down { Own::Broken } else { Own::Follows });
             }
         }
         self.supply.settle(&self.network.graph, &mut |_, _| {});
+        self.sites_stale = true;
     }
 
     fn decide(&mut self, out: &mut Out) -> bool {
@@ -325,7 +326,11 @@ impl Tenant {
         let measured = self.measure_again(out) && self.look_at_sites(out);
         // What a word still to be weighed makes of an incident comes before its hold runs out.
         let put_off = !self.dirty.is_empty() || !self.sessions_dirty.is_empty() || !self.ordered.is_empty();
-        put_off || !viewed || !measured || !self.look_at_holds(out)
+        if put_off || !viewed || !measured {
+            return true;
+        }
+        // A maintenance window that ended may say something of a site.
+        !self.look_at_holds(out) || self.sites_stale
     }
 
     /// The timer to arm, when something ends earlier than one is armed for.

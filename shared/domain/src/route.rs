@@ -48,7 +48,7 @@ fn reasons(evidence: &[Evidence]) -> String {
                 format!("{} there went down with nothing above to explain it", counted(e.count, "device"))
             }
             EvidenceKind::SameMoment => "in the same moment".to_owned(),
-            EvidenceKind::SiteSilent => format!("none of the {} there works", counted(e.count, "device")),
+            EvidenceKind::SiteSilent => format!("none at work of the {} there", counted(e.count, "device")),
             EvidenceKind::Undetermined => "the cause could not be determined".to_owned(),
         };
         reasons.push(format!("{reason} ({})", e.weight));

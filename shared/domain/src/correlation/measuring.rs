@@ -14,7 +14,6 @@ impl Tenant {
     pub(super) fn measure(&self, incident: &mut Incident) {
         if incident.class.breaks_the_map() {
             self.measure_outage(incident);
-            incident.site_hypothesis = self.site_hypothesis_of(incident);
         }
         let loud: Vec<&RootCause> = incident.roots.iter().filter(|r| r.down && !r.quiet).collect();
         let tiers = |roots: &mut dyn Iterator<Item = &RootCause>| roots.map(|r| r.tier).min();

@@ -2,7 +2,8 @@
 //! there works.
 //!
 //! A guess with a confidence of its own, for the people who drive there: roots of one site stay incidents of their own
-//! where they share nobody, nobody is told once more because of it, and nothing else is decided by it.
+//! where they share nobody, nobody is told once more because of it, and nothing else is decided by it. It follows from what
+//! stands open and from the map alone, so it is the same after a start.
 
 use super::{Out, Tenant, breaks};
 use crate::{
@@ -12,7 +13,10 @@ use crate::{
 use events::{
     Incident, IncidentId, IncidentKind, IncidentState, NodeId, RootCause, SiteHypothesis, SiteId, Tier, Time,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
 
 /// Devices of one site that go down within so long of one another may have gone down together, ms: two of the heartbeats that
 /// find a core router dead where the file does not say how often (60 s).
@@ -30,36 +34,94 @@ pub(super) fn devices_at(graph: &Graph) -> BTreeMap<SiteId, Vec<Index>> {
     devices
 }
 
+/// What went down at one site and may have gone down with it.
+#[derive(Default)]
+struct Fallen {
+    /// Since when each is down.
+    since: BTreeMap<NodeId, Time>,
+    /// The incidents they are roots of.
+    of: BTreeSet<IncidentId>,
+}
+
 impl Tenant {
-    /// Of which site it may be that it failed as a whole, when roots of this incident were there: the likeliest.
-    pub(super) fn site_hypothesis_of(&self, incident: &Incident) -> Option<Box<SiteHypothesis>> {
-        let graph = &self.network.graph;
-        let site_of = |root: &RootCause| graph.site_of(graph.index_of(root.node)?);
-        let sites: BTreeSet<SiteId> =
-            incident.roots.iter().filter(|r| counts(r)).filter_map(site_of).collect();
-        let guesses = sites.into_iter().filter_map(|site| self.guess_of(site, incident));
-        guesses.max_by_key(|guess| (guess.confidence, guess.site)).map(Box::new)
+    /// Says of every incident what has become of the guess about its site, if anything was said of incidents or the map
+    /// changed. Returns whether there was room for all of it.
+    pub(super) fn look_at_sites(&mut self, out: &mut Out) -> bool {
+        if !std::mem::take(&mut self.sites_stale) {
+            return true;
+        }
+        let guesses = self.guesses();
+        let is_open = |i: &Incident| i.state == IncidentState::Open && i.class.breaks_the_map();
+        let open = self.open.iter().filter(|(_, (incident, _))| is_open(incident));
+        let news: Vec<IncidentId> = open
+            .filter(|(id, (incident, _))| incident.site_hypothesis.as_deref() != guesses.get(id))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in news {
+            if out.left() < 1 {
+                self.sites_stale = true;
+                return false;
+            }
+            let (mut incident, event) = self.open[&id].clone();
+            let before = incident.site_hypothesis.take();
+            incident.site_hypothesis = guesses.get(&id).cloned().map(Box::new);
+            let line = match (&incident.site_hypothesis, before) {
+                (Some(guess), _) => {
+                    format!("perhaps {} failed as a whole ({} %)", guess.name, guess.confidence)
+                }
+                (None, Some(said)) => format!("{} as a whole is not suspected any more", said.name),
+                (None, None) => continue,
+            };
+            self.say(IncidentKind::Changed, incident, event, &line, out);
+        }
+        // What was said of them just now changes nothing of it.
+        self.sites_stale = false;
+        true
     }
 
-    /// What is guessed of a site, with the roots of `incident` as they stand there.
-    fn guess_of(&self, site: SiteId, incident: &Incident) -> Option<SiteHypothesis> {
+    /// The likeliest guess for each incident with a root at a site that may have failed as a whole.
+    fn guesses(&self) -> BTreeMap<IncidentId, SiteHypothesis> {
+        let mut guesses: BTreeMap<IncidentId, SiteHypothesis> = BTreeMap::new();
+        for (site, fallen) in self.fallen_at_sites() {
+            let Some(guess) = self.guess_of(site, &fallen) else { continue };
+            for id in fallen.of {
+                let known = guesses.get(&id);
+                if known.is_none_or(|known| (known.confidence, known.site) < (guess.confidence, site)) {
+                    guesses.insert(id, guess.clone());
+                }
+            }
+        }
+        guesses
+    }
+
+    /// What speaks for the failing of each site: roots of open incidents that nothing above explains.
+    fn fallen_at_sites(&self) -> BTreeMap<SiteId, Fallen> {
         let graph = &self.network.graph;
+        let mut fallen: BTreeMap<SiteId, Fallen> = BTreeMap::new();
+        let open = self.open.iter().filter(|(_, (incident, _))| incident.state == IncidentState::Open);
+        for (id, (incident, _)) in open {
+            for root in incident.roots.iter().filter(|root| counts(root)) {
+                let Some(index) = graph.index_of(root.node) else { continue };
+                if let Some(site) = graph.site_of(index).filter(|_| !self.supply.of(index).fails()) {
+                    let at = fallen.entry(site).or_default();
+                    at.since.insert(root.node, root.since);
+                    at.of.insert(*id);
+                }
+            }
+        }
+        fallen
+    }
+
+    fn guess_of(&self, site: SiteId, fallen: &Fallen) -> Option<SiteHypothesis> {
         let devices = self.devices_at.get(&site)?;
-        let others = self.incidents_at(devices).into_iter().filter(|id| *id != incident.id);
-        let others = others.filter_map(|id| self.open.get(&id)).flat_map(|(other, _)| &other.roots);
-        let roots: BTreeMap<NodeId, Time> =
-            incident.roots.iter().chain(others).filter(|r| counts(r)).map(|r| (r.node, r.since)).collect();
-        let down_since = |index: &Index| roots.get(&graph.node(*index)?.id).copied();
-        // What works there has power.
-        if !devices.iter().all(|d| down_since(d).is_some() || self.supply.of(*d).fails()) {
+        if fallen.since.len() < 2 || devices.iter().any(|device| self.works(*device)) {
             return None;
         }
-        let mut since: Vec<Time> = devices.iter().filter_map(down_since).collect();
+        let graph = &self.network.graph;
+        let looked_at = |device: &Index| fallen.since.get(&graph.node(*device)?.id).copied();
+        let mut since: Vec<Time> = devices.iter().filter_map(looked_at).collect();
         since.sort_unstable();
-        let mine = incident.roots.iter().filter(|r| counts(r)).filter_map(|r| graph.index_of(r.node));
-        let mine: Vec<Time> =
-            mine.filter(|index| devices.contains(index)).filter_map(|i| down_since(&i)).collect();
-        let together = largest_together(&since, &mine).filter(|together| together.len() > 1)?;
+        let together = most_together(&since).filter(|together| together.len() > 1)?;
         let apart_ms = together.last()?.ms_since(*together.first()?);
         let evidence = of_site(together.len(), apart_ms, devices.len());
         let confidence = evidence.iter().map(|e| e.weight).sum();
@@ -67,54 +129,27 @@ impl Tenant {
         Some(SiteHypothesis { site, name, confidence, evidence })
     }
 
-    /// The open incidents with one of these as a root.
-    fn incidents_at(&self, devices: &[Index]) -> BTreeSet<IncidentId> {
-        let nodes = devices.iter().filter_map(|index| self.network.graph.node(*index));
-        nodes.filter_map(|node| self.root_of.get(&node.id)).copied().collect()
-    }
-
-    /// Says of the incidents at sites where a root came what has become likelier. What has become less likely is said with
-    /// the next word of them. Returns whether there was room for all of it.
-    pub(super) fn look_at_sites(&mut self, out: &mut Out) -> bool {
-        while let Some(site) = self.sites_dirty.pop_first() {
-            let Some(devices) = self.devices_at.get(&site) else { continue };
-            for id in self.incidents_at(devices) {
-                let Some((incident, event)) = self.open.get(&id).cloned() else { continue };
-                if incident.state != IncidentState::Open || !incident.class.breaks_the_map() {
-                    continue;
-                }
-                let Some(guess) = self.site_hypothesis_of(&incident) else { continue };
-                if incident.site_hypothesis.as_ref().is_some_and(|said| said.confidence >= guess.confidence) {
-                    continue;
-                }
-                if out.left() < 1 {
-                    self.sites_dirty.insert(site);
-                    return false;
-                }
-                let line = format!("perhaps {} failed as a whole ({} %)", guess.name, guess.confidence);
-                self.say(IncidentKind::Changed, incident, event, &line, out);
-            }
-            // What was said of it just now is no news about it.
-            self.sites_dirty.remove(&site);
-        }
-        true
+    /// Whether nothing speaks against a device: it is no root that is down, whatever else is thought of that, and not cut off.
+    fn works(&self, device: Index) -> bool {
+        let Some(node) = self.network.graph.node(device) else { return false };
+        let incident = self.root_of.get(&node.id).and_then(|id| self.open.get(id));
+        let is_root = incident.is_some_and(|(i, _)| i.roots.iter().any(|r| r.node == node.id && breaks(r)));
+        !is_root && !self.carried.contains_key(&node.id) && !self.supply.of(device).fails()
     }
 }
 
-/// Whether a root speaks for its site: it is down itself, and nobody works on it.
+/// Whether a root speaks for its site: it is down, nobody works on it, and it does not come and go.
 fn counts(root: &RootCause) -> bool {
-    breaks(root) && !root.quiet
+    breaks(root) && !root.quiet && !root.flapping
 }
 
-/// The most of `since`, which is sorted, that lie within [`TOGETHER_MS`] with one of `mine` among them; of two alike those
-/// that lie closer.
-fn largest_together<'a>(since: &'a [Time], mine: &[Time]) -> Option<&'a [Time]> {
+/// The most of `since`, which is sorted, that lie within [`TOGETHER_MS`]; of two alike those that lie closer.
+fn most_together(since: &[Time]) -> Option<&[Time]> {
     let from = |at: usize| {
         let first = since[at];
         let until = since.partition_point(|t| t.ms_since(first) <= TOGETHER_MS);
         &since[at..until]
     };
-    let has_mine = |some: &&[Time]| some.iter().any(|t| mine.contains(t));
-    let all = (0..since.len()).map(from).filter(has_mine);
-    all.max_by_key(|some| (some.len(), std::cmp::Reverse(some[some.len() - 1].ms_since(some[0]))))
+    let apart_ms = |some: &[Time]| some[some.len() - 1].ms_since(some[0]);
+    (0..since.len()).map(from).max_by_key(|some| (some.len(), Reverse(apart_ms(some))))
 }
