@@ -10,7 +10,8 @@ use std::{collections::BTreeMap, process::ExitCode};
 /// What `mastwatch status` can be told.
 #[derive(Debug, clap::Args)]
 pub struct StatusArgs {
-    /// Only what is at this site: its id in the network file. Exit code 3 then: something there is down or cut off.
+    /// Only what is at this site: its id in the network file. Exit code 3 then: something there is down, cut off or
+    /// unwatched.
     #[arg(long)]
     site: Option<String>,
 }
@@ -50,15 +51,19 @@ async fn at_site(site: &str, api: &Api, json: bool) -> anyhow::Result<ExitCode> 
     } else {
         show_counts(&counts);
     }
-    let is_ill = |of: &BTreeMap<String, u64>| of.contains_key("down") || of.contains_key("impacted");
+    let is_ill =
+        |of: &BTreeMap<String, u64>| ["down", "impacted", UNWATCHED].iter().any(|s| of.contains_key(*s));
     Ok(if counts.values().any(is_ill) { ExitCode::from(3) } else { ExitCode::SUCCESS })
 }
+
+/// What nothing is known of because the point of presence that watches it is blind.
+const UNWATCHED: &str = "unwatched";
 
 /// Nodes by tier and by what is believed of them.
 type Counts = BTreeMap<String, BTreeMap<String, u64>>;
 
 fn show_counts(counts: &Counts) {
-    let states = ["up", "degraded", "down", "impacted", "unknown"];
+    let states = ["up", "degraded", "down", "impacted", "unknown", UNWATCHED];
     let rows: Vec<Vec<String>> = ["core", "site", "sector", "station", "subscriber"]
         .iter()
         .filter_map(|tier| {
@@ -67,7 +72,7 @@ fn show_counts(counts: &Counts) {
             Some(std::iter::once((*tier).to_owned()).chain(cells).collect())
         })
         .collect();
-    show::table(&["TIER", "UP", "DEGRADED", "DOWN", "IMPACTED", "UNKNOWN"], &rows);
+    show::table(&["TIER", "UP", "DEGRADED", "DOWN", "IMPACTED", "UNKNOWN", "UNWATCHED"], &rows);
 }
 
 /// Whether an open incident means that something is down.
@@ -83,7 +88,9 @@ async fn counts(site: Option<&str>, api: &Api) -> anyhow::Result<Counts> {
     while let Some(page) = api.page(&path, &mut cursor).await? {
         for node in page["items"].as_array().into_iter().flatten() {
             let of = |key: &str| node[key].as_str().unwrap_or("unknown").to_owned();
-            *counts.entry(of("tier")).or_default().entry(of("health")).or_default() += 1;
+            let is_unwatched = node["is_unwatched"].as_bool() == Some(true);
+            let health = if is_unwatched { UNWATCHED.to_owned() } else { of("health") };
+            *counts.entry(of("tier")).or_default().entry(health).or_default() += 1;
         }
     }
     Ok(counts)

@@ -10,7 +10,7 @@ use crate::{
 use domain::reporter::{Child, Difference};
 use events::{
     About, EventId, Fact, Flag, Health, HealthKind, Node, NodeId, Noun, Plan, Repair, Say, Scan, SeenDevice,
-    Sighting, SightingId, Signal, SignalSource, Subject, TenantId, Time,
+    Sighting, SightingId, Signal, SignalSource, Subject, SuspicionKind, TenantId, Time,
 };
 use futures::{StreamExt, TryStreamExt, stream};
 use kit::{Filter, From, Log, LogError, Outgoing, PublishError};
@@ -137,6 +137,14 @@ impl Record {
         Ok(settled)
     }
 
+    /// Whether a claim against a node is being checked: a word of its health after it would have ended that.
+    async fn is_suspect(&self, tenant: TenantId, node: NodeId, health_seq: u64) -> Result<bool, RecordError> {
+        let raw = self.log.last(&Subject::of(tenant, Noun::Suspicion, node.0).to_string()).await?;
+        let Some(raw) = raw.filter(|raw| raw.seq > health_seq) else { return Ok(false) };
+        let fact = raw.decode().map(|heard| heard.fact);
+        Ok(matches!(fact, Ok(Fact::Suspicion(said)) if said.kind != SuspicionKind::Settled))
+    }
+
     /// Those whom a router sees, with what is believed of them now.
     pub(crate) async fn believed(
         &self,
@@ -145,13 +153,13 @@ impl Record {
     ) -> Result<Vec<Child>, RecordError> {
         let believed = |node: Arc<Node>| async move {
             let raw = self.log.last(&Subject::of(tenant, Noun::Health, node.id.0).to_string()).await?;
+            let health_seq = raw.as_ref().map_or(0, |raw| raw.seq);
             let said = raw.and_then(|raw| match raw.decode().map(|heard| heard.fact) {
                 Ok(Fact::Health(said)) if said.kind != HealthKind::Retired => Some(said.now),
                 Ok(_) | Err(_) => None,
             });
-            let is_pending = said.as_ref().is_some_and(|now| {
-                now.flags.contains(&Flag::Suspect) || now.flags.contains(&Flag::Recovering)
-            });
+            let is_recovering = said.as_ref().is_some_and(|now| now.flags.contains(&Flag::Recovering));
+            let is_pending = is_recovering || self.is_suspect(tenant, node.id, health_seq).await?;
             Ok::<_, RecordError>(Child {
                 node: node.id,
                 file_id: node.file_id.clone(),

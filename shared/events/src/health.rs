@@ -24,7 +24,7 @@ pub enum Health {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Flag {
-    /// A claim against it is being checked.
+    /// A claim against it is being checked. Never said: an open suspicion tells, and who reads health is shown it.
     Suspect,
     /// Its root is back; itself not heard of yet.
     Recovering,
@@ -32,7 +32,7 @@ pub enum Flag {
     Flapping,
     /// One more failure would cut it off.
     AtRisk,
-    /// It may be down quietly.
+    /// It may be down quietly. Never said: the inventory tells when, and who reads health is shown it.
     Maintenance,
     /// It answers although the map says it cannot.
     MapDisagrees,

@@ -141,6 +141,9 @@ pub struct BlindPop {
     pub pop: String,
     /// In which of its slots, ascending.
     pub slots: Vec<u16>,
+    /// Since when each of them is, in the same order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub since: Vec<Time>,
     /// How many nodes it watches there, of which nothing is known meanwhile.
     pub targets: u32,
 }

@@ -70,6 +70,8 @@ pub(crate) struct NodeRow {
     pub(crate) maintenance: Value,
     /// What is believed of it: up, down, impacted, degraded or unknown.
     pub(crate) health: String,
+    /// Whether nothing is known of it because the point of presence that watches it is blind.
+    pub(crate) is_unwatched: bool,
     /// Since when.
     pub(crate) since: Option<DateTime<Utc>>,
 }
@@ -144,7 +146,8 @@ macro_rules! nodes {
             "SELECT n.id, n.file_id, n.name, n.kind, n.class, n.tier, n.at_site AS site, s.name AS site_name,
                     n.site IS NULL AND n.at_site IS NOT NULL AS site_inherited, n.address,
                     n.seen_by, n.probe, n.probe_every_seconds, n.login_certificate, n.plan, n.owner_account, n.owner_ticket_url,
-                    n.maintenance, coalesce(h.health, 'unknown') AS health, h.since
+                    n.maintenance, coalesce(h.health, 'unknown') AS health,
+                    coalesce('unwatched' = ANY (h.flags), false) AS is_unwatched, h.since
              FROM node n
              LEFT JOIN site s ON s.tenant = n.tenant AND s.id = n.at_site
              LEFT JOIN health_now h ON h.tenant = n.tenant AND h.node = n.id

@@ -2,8 +2,8 @@
 
 use crate::ground::{Ground, Sse, ground, network, read, small, until};
 use events::{
-    Answer, AskId, Fact, Health, Learned, NodeId, Noun, Order, Outcome, Question, SessionState, TenantId,
-    Vantage,
+    Answer, AskId, EventId, Fact, Health, Learned, NodeId, Noun, Order, Outcome, Question, SessionState,
+    TenantId, Vantage,
 };
 use kit::{Filter, From};
 use network_file::Shape;
@@ -98,17 +98,27 @@ async fn what_a_blind_point_of_presence_watches_is_unknown_until_it_sees_again()
     assert_eq!(unwatched().await, [(json!(node("core-1")), json!("up"))]);
     let (_, core) = read(g.get(&token, &format!("/api/v1/inventory/nodes/{}", node("core-1")))).await;
     assert_eq!(core["health"], "unknown", "{core:#}");
-    // Somebody else has said since that it is down, and that was found to be so.
+    // While a claim against it is being checked that is shown too.
+    g.suspect(tenant(), node("core-1"), EventId::default()).await;
+    g.settled(tenant()).await;
+    let (_, core) = read(g.get(&token, "/api/v1/health/core-1")).await;
+    assert_eq!(core["flags"], json!(["suspect", "unwatched"]), "{core:#}");
+
+    g.blind(tenant(), false).await;
+    g.settled(tenant()).await;
+    assert_eq!(unwatched().await, [], "it sees again, and what was believed is believed");
+    let (_, core) = read(g.get(&token, "/api/v1/health/core-1")).await;
+    assert_eq!((&core["health"], &core["flags"]), (&json!("up"), &json!(["suspect"])), "{core:#}");
+
+    // Blind once more; and somebody else says that it is down, which is found to be so.
+    g.blind(tenant(), true).await;
+    g.settled(tenant()).await;
+    assert_eq!(unwatched().await.len(), 1);
     g.learned(tenant(), node("core-1"), Health::Down, None).await;
     g.settled(tenant()).await;
     assert_eq!(unwatched().await, []);
     let (_, down) = read(g.get(&token, "/api/v1/health?state=down")).await;
     assert_eq!(down["items"][0]["node"], json!(node("core-1")), "{down:#}");
-
-    g.up(tenant(), node("core-1")).await;
-    g.blind(tenant(), false).await;
-    g.settled(tenant()).await;
-    assert_eq!(unwatched().await, []);
     g.end().await;
 }
 

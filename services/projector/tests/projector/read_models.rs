@@ -196,7 +196,13 @@ async fn no_table_shows_a_row_to_whom_it_does_not_belong() {
     }
     assert_eq!(walled, TABLES.len() + 1);
     let mut tx = db.pool.begin().await.unwrap();
-    assert_eq!(count(&mut tx, "unmatched_claim").await, 0, "a view is no way around the wall");
+    for view in ["unmatched_claim", "downtime_incident", "blind_slot", "health_now"] {
+        assert_eq!(count(&mut tx, view).await, 0, "{view} is no way around the wall");
+    }
+    let mut tx = db.pool.begin().await.unwrap();
+    as_tenant(&mut tx, a).await.unwrap();
+    assert_eq!(count(&mut tx, "health_now").await, count(&mut tx, "health").await);
+    assert!(count(&mut tx, "health_now").await > 0);
 }
 
 #[tokio::test]

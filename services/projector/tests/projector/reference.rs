@@ -18,7 +18,7 @@ Every table shows the rows of one tenant only: of the one that the transaction h
 ```sql
 begin;
 select set_config('app.tenant_id', '<tenant id>', true);
-select name, health, since from health join node on node.id = health.node where health <> 'up';
+select name, health, since from health_now h join node on node.id = h.node where health <> 'up';
 commit;
 ```
 
@@ -49,11 +49,10 @@ async fn catalogue() -> String {
         let name: String = table.get(1);
         let says = table.get::<Option<String>, _>(2).unwrap_or_else(|| panic!("{name} has no comment"));
         writeln!(text, "\n## {name}\n\n{says}\n").unwrap();
-        if table.get::<bool, _>("is_view") {
-            continue;
+        let is_view = table.get::<bool, _>("is_view");
+        if !is_view {
+            writeln!(text, "Key: `{}`.\n", table.get::<String, _>("key")).unwrap();
         }
-        writeln!(text, "Key: `{}`.\n", table.get::<String, _>("key")).unwrap();
-        text.push_str("| column | type | may be null | meaning |\n| --- | --- | --- | --- |\n");
         let columns = sqlx::query(
             "select attname::text, format_type(atttypid, atttypmod), not attnotnull, col_description(attrelid, attnum)
              from pg_attribute where attrelid = $1 and attnum > 0 and not attisdropped order by attnum",
@@ -62,6 +61,11 @@ async fn catalogue() -> String {
         .fetch_all(&mut db)
         .await
         .unwrap();
+        // A view may have the columns of a table, and its comment says so.
+        if is_view && columns.iter().all(|column| column.get::<Option<String>, _>(3).is_none()) {
+            continue;
+        }
+        text.push_str("| column | type | may be null | meaning |\n| --- | --- | --- | --- |\n");
         for column in columns {
             let (column_name, kind): (String, String) = (column.get(0), column.get(1));
             let null = if column.get::<bool, _>(2) { "yes" } else { "" };

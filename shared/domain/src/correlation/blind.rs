@@ -43,17 +43,17 @@ impl Views {
         self.slots.get(pop)?.values().copied().max_by_key(|seen| (seen.heard, seen.event))
     }
 
-    /// Which slots of `pop` are blind, if `before` were and nothing was heard of them since.
-    fn blind(&self, pop: &str, before: &[u16]) -> Vec<u16> {
-        let mut blind: BTreeSet<u16> = before.iter().copied().collect();
+    /// Which slots of `pop` are blind, and since when, if those of `before` were and nothing was heard of them since.
+    fn blind(&self, pop: &str, before: Option<&BlindPop>) -> BTreeMap<u16, Time> {
+        let mut blind: BTreeMap<u16, Time> = before.map(slots_of).unwrap_or_default();
         for (slot, seen) in self.slots.get(pop).into_iter().flatten() {
             if seen.sees {
                 blind.remove(slot);
             } else {
-                blind.insert(*slot);
+                blind.entry(*slot).or_insert(seen.since);
             }
         }
-        blind.into_iter().collect()
+        blind
     }
 }
 
@@ -87,8 +87,9 @@ impl Tenant {
         let is_it = |incident: &Incident| incident.blind.as_ref().is_some_and(|blind| blind.pop == pop);
         let open = self.open.values().map(|(incident, _)| incident).find(|incident| is_it(incident)).cloned();
         let before = open.as_ref().and_then(|incident| incident.blind.clone());
-        let slots = self.views.blind(pop, before.as_ref().map_or(&[], |blind| &blind.slots));
-        let now = BlindPop { pop: pop.to_owned(), targets: self.watched_in(&slots), slots };
+        let (slots, since): (Vec<u16>, Vec<Time>) =
+            self.views.blind(pop, before.as_deref()).into_iter().unzip();
+        let now = BlindPop { pop: pop.to_owned(), targets: self.watched_in(&slots), slots, since };
         match open {
             None if now.slots.is_empty() => {}
             None => self.went_blind(now, &seen, out),
@@ -166,7 +167,7 @@ impl Tenant {
         }
         // How many were not watched is told with its end as well.
         if let Some(blind) = &mut incident.blind {
-            blind.slots = now.slots;
+            (blind.slots, blind.since) = (now.slots, now.since);
         }
         let kind = match incident.state {
             IncidentState::Open => {
@@ -181,6 +182,12 @@ impl Tenant {
         };
         self.say(kind, incident, seen.event, "a reference answers it again", out);
     }
+}
+
+/// The slots that are blind, each with since when; at the latest since it was said.
+fn slots_of(blind: &BlindPop) -> BTreeMap<u16, Time> {
+    let since = blind.since.iter().copied().chain(std::iter::repeat(Time::EPOCH));
+    blind.slots.iter().copied().zip(since).collect()
 }
 
 /// The point of presence itself, as what is wrong.

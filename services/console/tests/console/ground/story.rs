@@ -253,7 +253,8 @@ impl Ground {
         let mut incident = incident(id, pop, title, now, vec![]);
         let slots = if is { (0..SLOTS).collect() } else { vec![] };
         incident.class = IncidentClass::Blind;
-        incident.blind = Some(Box::new(BlindPop { pop: "main".into(), slots, targets: 3 }));
+        incident.blind =
+            Some(Box::new(BlindPop { pop: "main".into(), since: vec![now; slots.len()], slots, targets: 3 }));
         incident.state = if is { IncidentState::Open } else { IncidentState::Recovering };
         incident.roots[0].down = is;
         let kind = if is { IncidentKind::Opened } else { IncidentKind::Recovering };

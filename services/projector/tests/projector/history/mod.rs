@@ -473,7 +473,14 @@ fn incident(d: &mut Dice, now: Time) -> Incident {
         opened_at: d.time(now),
         ended_at: d.some(|d| d.time(now)),
         ended_because: d.some(Dice::text),
-        blind: d.some(|d| Box::new(BlindPop { pop: d.text(), slots: vec![1, 2], targets: 3 })),
+        blind: d.some(|d| {
+            Box::new(BlindPop {
+                pop: d.text(),
+                slots: vec![1, 2],
+                since: vec![d.time(now), d.time(now)],
+                targets: 3,
+            })
+        }),
         merged_into: d.some(|d| d.uuid(3, 8, IncidentId)),
         acknowledged_by: d.some(Dice::text),
         hold: 0,

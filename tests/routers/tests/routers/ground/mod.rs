@@ -12,7 +12,7 @@ use events::{
     Access, AccessSaid, DeviceClass, EventId, Fact, Fingerprint, Group, GroupMode, Health, HealthKind,
     HealthSaid, Heard, Inventory, Login, Member, Node, NodeHealth, NodeId, NodeKind, Noun, Order, OrderId,
     OrderSaid, Plan, PlanState, Policy, Repair, Revision, RevisionSource, Say, Scan, SeenDevice, Sighting,
-    Signal, TenantId, Tier, Time, Watch,
+    Signal, SignalSource, Suspicion, SuspicionKind, SuspicionSaid, TenantId, Tier, Time, Watch,
 };
 use kit::{
     Filter, From, Log, LogConfig, Outgoing, Service,
@@ -277,6 +277,20 @@ impl Ground {
         let json = serde_json::json!({ "node": self.id(file_id), "health": health, "since": now() });
         let now: NodeHealth = serde_json::from_value(json).unwrap();
         self.say(vec![Fact::Health(HealthSaid { kind: HealthKind::Changed, now })]).await;
+    }
+
+    /// A claim against somebody is being checked.
+    pub(crate) async fn suspect(&self, file_id: &str) {
+        let now = Suspicion {
+            node: self.id(file_id),
+            since: now(),
+            source: SignalSource::Netwatch,
+            sender: None,
+            claim: EventId::default(),
+            asked: vec![],
+            held_until: None,
+        };
+        self.say(vec![Fact::Suspicion(SuspicionSaid { kind: SuspicionKind::Raised, now })]).await;
     }
 
     /// What a reconciler is told, as variables of its environment.
