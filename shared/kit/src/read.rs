@@ -70,6 +70,10 @@ const SEAT_TAKES: usize = 256;
 /// How long a bounded reader waits for the next message before it asks whether there is one.
 const DOUBT_AFTER: Duration = Duration::from_millis(300);
 
+/// How long what a consumer has sent may be on its way, the first time and at most: over a long way, or from a server
+/// that has much to do, it takes longer than a doubt does. Whoever begins anew too early has the server do everything anew.
+const ON_ITS_WAY: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs(30));
+
 /// Where reading begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum From {
@@ -98,6 +102,8 @@ pub struct Reader {
     to: Option<u64>,
     headers_only: bool,
     consumer: Option<Consumer>,
+    /// How long what has been sent is waited for; twice as long after each time that it did not come.
+    on_its_way: Duration,
     /// Where taking everything was last found not to pay.
     bulk_refused: Option<u64>,
     /// Everything up to here has been handed out, or is not for this reader.
@@ -121,6 +127,8 @@ struct Consumer {
     floor: u64,
     /// How many messages were there for it when it was made.
     found: u64,
+    /// It has sent more than has come, and nothing has come since that was noticed.
+    owes: bool,
     /// It brings everything; filters are applied here.
     is_bulk: bool,
     /// It lives in a cluster, perhaps on a server that lags behind the leader.
@@ -184,6 +192,7 @@ impl Log {
             to,
             headers_only: false,
             consumer: None,
+            on_its_way: ON_ITS_WAY.0,
             bulk_refused: None,
             last_seq,
             pending: 0,
@@ -334,8 +343,12 @@ impl Reader {
 
     /// Takes one message from the consumer, or finds out why none comes.
     async fn step(&mut self) {
-        let patience = if self.to.is_some() { DOUBT_AFTER } else { SILENCE };
         let Some(consumer) = self.consumer.as_mut() else { return };
+        let patience = match self.to {
+            _ if consumer.owes => self.on_its_way,
+            Some(_) => DOUBT_AFTER,
+            None => SILENCE,
+        };
         let next = tokio::select! {
             biased;
             changed = self.breaks.changed() => {
@@ -366,6 +379,7 @@ impl Reader {
     fn take(&mut self, message: async_nats::jetstream::Message) {
         let Some(consumer) = self.consumer.as_mut() else { return };
         consumer.brought += 1;
+        consumer.owes = false;
         let (seq, pending, nth, heard) = {
             let Ok(info) = message.info() else { return };
             (info.stream_sequence, info.pending, info.consumer_sequence, time_of(info.published))
@@ -382,6 +396,7 @@ impl Reader {
             return;
         }
         self.last_seq = seq;
+        self.on_its_way = ON_ITS_WAY.0;
         self.pending = pending;
         if self.to == Some(seq) {
             self.ended = true;
@@ -417,7 +432,12 @@ impl Reader {
 
     /// Nothing came for a while. Something may have been lost on its way, or has expired meanwhile.
     async fn doubt(&mut self) {
-        let Some(consumer) = &self.consumer else { return };
+        let Some(consumer) = &mut self.consumer else { return };
+        if consumer.owes {
+            tracing::debug!("what was sent did not come, reading on from {}", self.last_seq);
+            self.on_its_way = (self.on_its_way * 2).min(ON_ITS_WAY.1);
+            return self.release();
+        }
         let found =
             self.context.get_consumer_from_stream::<pull::Config, _, _>(&consumer.name, &self.stream).await;
         let info = match &found {
@@ -428,7 +448,7 @@ impl Reader {
             }
         };
         if info.delivered.consumer_sequence > consumer.brought {
-            self.release();
+            consumer.owes = true;
         } else if info.num_pending == 0 && self.to.is_some() {
             self.finish().await;
         }
@@ -551,7 +571,7 @@ impl Reader {
             .messages()
             .await
             .map_err(chain)?;
-        Ok(Consumer { name, messages, brought: 0, floor, found, is_bulk, in_cluster })
+        Ok(Consumer { name, messages, brought: 0, floor, found, owes: false, is_bulk, in_cluster })
     }
 
     fn policy(&self) -> DeliverPolicy {

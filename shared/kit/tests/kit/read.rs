@@ -53,6 +53,23 @@ async fn a_bounded_reader_ends_where_it_should() {
     assert_eq!(seqs(&log, From::Time(start), Some(15)).await.first(), Some(&11));
 }
 
+/// What the server has sent and what has not come yet is on its way, not lost: whoever begins anew for it begins anew for ever
+/// where the way is long or the server slow.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_way_to_the_server_delays_a_reader_and_no_more() {
+    let (nats, log) = server(On::One).await;
+    let t = tenant("hillside");
+    log.publish_all(claims(t, 0, 30)).await.unwrap();
+    let wire = Wire::to(&nats.url()).await;
+    let far = servers::connect(&[wire.url()]).await;
+    wire.hold_up(Duration::from_millis(700));
+    let read = tokio::time::timeout(Duration::from_secs(30), seqs(&far, From::Start, Some(30))).await;
+    assert_eq!(read.expect("it read nothing in 30 s"), (1..=30).collect::<Vec<_>>());
+    let mut tail = far.read(&[Filter::noun(Noun::Signal)], From::Seq(11), None);
+    let chunk = tokio::time::timeout(Duration::from_secs(30), tail.next_chunk(100)).await;
+    assert_eq!(chunk.expect("it read nothing in 30 s").unwrap().len(), 20);
+}
+
 /// A decider that owes something does not wait: it looks whether anything is there and goes on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_stops_waiting_for_a_chunk_half_way_loses_nothing() {

@@ -1,9 +1,10 @@
-//! A wire between a client and its server that can swallow what the server says.
+//! A wire between a client and its server that can swallow what the server says, or hold it up.
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
 };
+use std::time::Duration;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -15,6 +16,7 @@ pub(crate) struct Wire {
     swallow: Arc<AtomicBool>,
     armed: Arc<AtomicBool>,
     swallowed: Arc<AtomicUsize>,
+    held_up_ms: Arc<AtomicU64>,
     cut: watch::Sender<u64>,
 }
 
@@ -28,7 +30,9 @@ impl Wire {
         let swallowed = Arc::new(AtomicUsize::new(0));
         let (cut, cuts) = watch::channel(0);
         let armed = Arc::new(AtomicBool::new(false));
+        let held_up_ms = Arc::new(AtomicU64::new(0));
         let (quiet, trap, counter) = (swallow.clone(), armed.clone(), swallowed.clone());
+        let held_up = held_up_ms.clone();
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let Ok(server) = TcpStream::connect(&server).await else { continue };
@@ -38,11 +42,12 @@ impl Wire {
                     quiet.clone(),
                     trap.clone(),
                     counter.clone(),
+                    held_up.clone(),
                     cuts.clone(),
                 ));
             }
         });
-        Wire { url, swallow, armed, swallowed, cut }
+        Wire { url, swallow, armed, swallowed, held_up_ms, cut }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -59,6 +64,11 @@ impl Wire {
     pub(crate) fn swallow_after_the_next_delivery(&self) -> Gate {
         self.armed.store(true, Ordering::SeqCst);
         Gate { swallow: self.swallow.clone(), armed: self.armed.clone() }
+    }
+
+    /// From now on everything that the server says comes so much later.
+    pub(crate) fn hold_up(&self, by: Duration) {
+        self.held_up_ms.store(by.as_millis() as u64, Ordering::SeqCst);
     }
 
     /// How many bytes were swallowed.
@@ -91,6 +101,7 @@ async fn carry(
     swallow: Arc<AtomicBool>,
     armed: Arc<AtomicBool>,
     swallowed: Arc<AtomicUsize>,
+    held_up_ms: Arc<AtomicU64>,
     mut cuts: watch::Receiver<u64>,
 ) {
     cuts.mark_unchanged();
@@ -108,6 +119,7 @@ async fn carry(
                 swallowed.fetch_add(n, Ordering::SeqCst);
                 continue;
             }
+            tokio::time::sleep(Duration::from_millis(held_up_ms.load(Ordering::SeqCst))).await;
             to_client.write_all(&buffer[..n]).await?;
             let is_claim = buffer[..n].windows(8).any(|bytes| bytes == b".signal.");
             if is_claim && armed.swap(false, Ordering::SeqCst) {
