@@ -26,7 +26,7 @@ pub struct LabArgs {
     /// The lab's control interface.
     #[arg(long, env = "MASTWATCH_LAB", default_value = CONTROL, global = true)]
     pub control: SocketAddr,
-    /// Print the answer as JSON.
+    /// Print the answer as JSON, in one line.
     #[arg(long, global = true)]
     pub json: bool,
     /// What to do.
@@ -169,7 +169,7 @@ impl LabArgs {
             }
         };
         let answer = ask(self.control, method, &path, sent).await?;
-        let text = if self.json { format!("{answer:#}\n") } else { shown(&answer) };
+        let text = if self.json { format!("{answer}\n") } else { shown(&answer) };
         std::io::stdout().lock().write_all(text.as_bytes()).context("writing the answer")
     }
 }

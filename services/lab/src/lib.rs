@@ -35,5 +35,5 @@ pub mod view;
 pub mod world;
 
 pub use crate::lab::Lab;
-pub use crate::run::{Config, run};
+pub use crate::run::{Config, control_at, run};
 pub use crate::settings::Settings;

@@ -47,17 +47,32 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send) -> a
     if let Some(device) = &config.icmp_device {
         crate::icmp::answer_on(&lab, device).with_context(|| format!("opening the TUN device {device}"))?;
     }
-    let listener = tokio::net::TcpListener::bind(config.control)
-        .await
-        .with_context(|| format!("listening for the lab's control interface on {}", config.control))?;
-    let address = listener.local_addr().context("asking for the control interface's address")?;
+    let (address, serving) = control_at(&lab, config.control).await?;
     let (nodes, routers) = (lab.network().nodes().len(), lab.network().routers().len());
     tracing::info!(%address, nodes, routers, "the lab is up");
-    let serving = axum::serve(listener, control::routes(Arc::clone(&lab)));
     tokio::select! {
-        served = serving => served.context("serving the lab's control interface")?,
+        served = serving => served?,
         () = shutdown => {}
     }
     lab.stop().await;
     Ok(())
+}
+
+/// Listens for those who break and mend things (`mastwatch lab …`): where, and what serves them.
+///
+/// # Errors
+///
+/// When the address cannot be had.
+pub async fn control_at(
+    lab: &Arc<Lab>,
+    address: SocketAddr,
+) -> anyhow::Result<(SocketAddr, impl Future<Output = anyhow::Result<()>> + Send + 'static)> {
+    let listener = tokio::net::TcpListener::bind(address)
+        .await
+        .with_context(|| format!("listening for the lab's control interface on {address}"))?;
+    let address = listener.local_addr().context("asking for the control interface's address")?;
+    let routes = control::routes(Arc::clone(lab));
+    let serving =
+        async move { axum::serve(listener, routes).await.context("serving the lab's control interface") };
+    Ok((address, serving))
 }

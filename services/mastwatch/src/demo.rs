@@ -66,12 +66,21 @@ pub async fn play(
         Demo::Routers => routers::play(&stage, &mut notices).await?,
     };
     let Some(lab) = lab else { return Ok(()) };
-    voice.line(
-        "The simulated ISP goes on. Break and mend things by `mastwatch lab`; Ctrl-C stops everything.",
-    );
+    let (control, serving) = lab::control_at(&lab, control_address()?).await?;
+    let at = if control.to_string() == lab::cli::CONTROL {
+        String::new()
+    } else {
+        format!(" --control {control}")
+    };
+    voice.line(&format!(
+        "The simulated ISP goes on. Break and mend things by `mastwatch lab{at} break <id>` (and `mend`, `state`, `--help`); \
+         Ctrl-C stops everything."
+    ));
+    tokio::pin!(serving);
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
+            served = &mut serving => served?,
             Some(notice) = notices.recv() => tell(&notice, voice),
         }
     }
@@ -130,6 +139,14 @@ impl Stage<'_> {
     }
 }
 
+/// Where `mastwatch lab` speaks to the simulated ISP: where it looks for one, or at a free port when somebody plays one
+/// already.
+fn control_address() -> anyhow::Result<SocketAddr> {
+    let usual: SocketAddr = lab::cli::CONTROL.parse().context("reading the lab's usual address")?;
+    let free = TcpListener::bind(usual).or_else(|_| TcpListener::bind((usual.ip(), 0)));
+    free.context("finding a free port for `mastwatch lab`")?.local_addr().context("asking for that port")
+}
+
 /// Where the played routers are spoken to: the usual port, or a free one when somebody plays an ISP already.
 fn api_port() -> anyhow::Result<u16> {
     let on_the_first = |port| TcpListener::bind((FIRST_ROUTER, port));
@@ -165,14 +182,25 @@ async fn settled(api: &Api, stop: &CancellationToken) -> anyhow::Result<bool> {
     }
 }
 
+/// The next notice of a kind; none when told to stop. Others that come before it are shown: a demonstration tells what
+/// happens, not what should.
 async fn next(
+    kind: &str,
     notices: &mut mpsc::Receiver<Value>,
     stop: &CancellationToken,
+    voice: &Voice,
 ) -> anyhow::Result<Option<Value>> {
-    tokio::select! {
-        () = stop.cancelled() => Ok(None),
-        notice = notices.recv() => Ok(notice),
-        () = tokio::time::sleep(PATIENCE * 4) => bail!("no notice came; the log is in the data directory"),
+    let patience = tokio::time::sleep(PATIENCE * 4);
+    tokio::pin!(patience);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return Ok(None),
+            notice = notices.recv() => match notice {
+                Some(other) if other["type"] != kind => tell(&other, voice),
+                notice => return Ok(notice),
+            },
+            () = &mut patience => bail!("no `{kind}` came; the log is in the data directory"),
+        }
     }
 }
 

@@ -26,14 +26,14 @@ pub(super) async fn play(
     voice.line(&format!("Now {VICTIM} loses its power. Nobody tells us: a dead router sends no webhook."));
     let began = Instant::now();
     lab.set_broken(&[victim], true);
-    let Some(notice) = next(notices, stop).await? else { return Ok(()) };
+    let Some(notice) = next("incident.opened", notices, stop, voice).await? else { return Ok(()) };
     voice.line(&format!("After {:.1} s, one alert:", began.elapsed().as_secs_f64()));
     tell(&notice, voice);
     tokio::time::sleep(Duration::from_secs(3)).await;
     voice.line(&format!("Now {VICTIM} gets its power back."));
     let began = Instant::now();
     lab.set_broken(&[victim], false);
-    let Some(notice) = next(notices, stop).await? else { return Ok(()) };
+    let Some(notice) = next("incident.resolved", notices, stop, voice).await? else { return Ok(()) };
     voice.line(&format!("After {:.1} s, one \"resolved\":", began.elapsed().as_secs_f64()));
     tell(&notice, voice);
     Ok(())

@@ -240,21 +240,25 @@ impl Story<'_> {
         self.prints(("tower", &self.tower), "/tool/netwatch", &["host", "status", "comment"]).await?;
         self.stage.voice.line("   mastwatch router plan tower");
         look(TOWER.0, "plan", &self.api).await?;
-        let Some(notice) = next(notices, self.stage.stop).await? else { return Ok(()) };
+        let Some(notice) = self.next("incident.opened", notices).await? else { return Ok(()) };
         tell(&notice, self.stage.voice);
         self.stage.voice.line("   Webhooks arrive again, and the access point comes back.");
         self.lab.with(|state| state.faults.drop = 0.0);
         self.lab.set_broken(&[node], false);
-        let Some(notice) = next(notices, self.stage.stop).await? else { return Ok(()) };
+        let Some(notice) = self.next("incident.resolved", notices).await? else { return Ok(()) };
         tell(&notice, self.stage.voice);
         Ok(())
+    }
+
+    async fn next(&self, kind: &str, notices: &mut mpsc::Receiver<Value>) -> anyhow::Result<Option<Value>> {
+        next(kind, notices, self.stage.stop, self.stage.voice).await
     }
 
     async fn suspends_a_subscriber(&self, notices: &mut mpsc::Receiver<Value>) -> anyhow::Result<()> {
         self.headline("The core loses its power, and meanwhile somebody has not paid. The core comes back: he is cut off.");
         let node = self.lab.network().find("core").context("finding the core")?;
         self.lab.set_broken(&[node], true);
-        let Some(notice) = next(notices, self.stage.stop).await? else { return Ok(()) };
+        let Some(notice) = self.next("incident.opened", notices).await? else { return Ok(()) };
         tell(&notice, self.stage.voice);
         self.stage.voice.line(&format!("   mastwatch subscriber suspend {ACCOUNT}"));
         self.api.call(Method::POST, &format!("/api/v1/subscribers/{ACCOUNT}/suspend"), None).await?;
@@ -277,7 +281,7 @@ impl Story<'_> {
         })
         .await?;
         self.prints(("core", &self.core), "/ppp/secret", &["name", "profile", "disabled"]).await?;
-        let Some(notice) = next(notices, self.stage.stop).await? else { return Ok(()) };
+        let Some(notice) = self.next("incident.resolved", notices).await? else { return Ok(()) };
         tell(&notice, self.stage.voice);
         Ok(())
     }

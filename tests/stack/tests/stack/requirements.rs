@@ -128,7 +128,16 @@ fn another_command_shows_a_router_added_installed_put_right_and_a_subscriber_sus
     let data = tempfile::tempdir().unwrap();
     let mut up = shown("--demo=routers", data.path());
     let (said, after) = reads_until(&mut up, "The simulated ISP goes on.");
+    // Its last line says how to break and mend things, and so it is.
+    let last = said.last().cloned().unwrap_or_default();
+    let control = last.split_once("--control ").and_then(|(_, rest)| rest.split(' ').next());
+    let at = control.map_or(vec![], |address| vec!["--control", address]);
+    let asked = Command::new(stack::binary().unwrap()).arg("lab").args(at).args(["--json", "state"]).output();
+    let asked = asked.unwrap();
     ends(up);
+    let answer = String::from_utf8(asked.stdout).unwrap();
+    assert!(asked.status.success() && answer.lines().count() == 1, "{last}\n{answer}");
+    assert!(serde_json::from_str::<serde_json::Value>(&answer).unwrap().is_object());
     let story = said.join("\n");
     let after = after.unwrap_or_else(|| panic!("it never came to its end:\n{story}"));
     assert!(after < Duration::from_secs(300), "{after:?}\n{story}");
