@@ -336,7 +336,7 @@ impl Tenant {
     /// The timer to arm, when something ends earlier than one is armed for.
     fn wake(&mut self, now: Time) -> Option<Timer> {
         let ends = self.open.values().flat_map(|(i, _)| [self.hold_ends(i), self.window_turns(i, now)]);
-        let at = ends.flatten().filter(|at| *at > now).min()?;
+        let at = ends.flatten().chain(self.views.next_silence(now)).filter(|at| *at > now).min()?;
         if self.armed.is_some_and(|armed| armed > now && armed <= at) {
             return None;
         }

@@ -44,6 +44,9 @@ fn reasons(evidence: &[Evidence]) -> String {
                 "its only reference does not answer it".to_owned()
             }
             EvidenceKind::ReferencesSilent => format!("none of its {} references answers it", e.count),
+            EvidenceKind::PollerSilent => {
+                format!("nothing was heard of who works there for {}", counted(e.count, "minute"))
+            }
             EvidenceKind::SiteDevicesDown => {
                 format!("{} there went down with nothing above to explain it", counted(e.count, "device"))
             }

@@ -58,6 +58,8 @@ pub enum EvidenceKind {
     SessionLost,
     /// A point of presence has so many references, and none of them answers it.
     ReferencesSilent,
+    /// Nothing was heard of who works at a point of presence for so many minutes.
+    PollerSilent,
     /// So many devices of one site went down together, and nothing above them explains it.
     SiteDevicesDown,
     /// They went down in the same moment.

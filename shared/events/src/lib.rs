@@ -77,4 +77,4 @@ pub use signal::{About, Claim, Learned, Signal, SignalSource};
 pub use subject::{PARTITIONS, SLOTS, Subject, SubjectError, partition_of, slot_of};
 pub use time::Time;
 pub use timer::{Cut, Due, Timer};
-pub use view::View;
+pub use view::{SEEN_AGAIN_MS, View};

@@ -8,8 +8,11 @@ use crate::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How a point of presence, or the part of it that one replica works on, sees now. Said when that changes, and
-/// every minute while it is blind.
+/// So often it is said again that a slot in which something is watched is worked on, milliseconds.
+pub const SEEN_AGAIN_MS: u64 = 5 * 60_000;
+
+/// How a point of presence, or the part of it that one replica works on, sees now. Said when that changes, every minute while
+/// it is blind, and every [`SEEN_AGAIN_MS`] while it sees.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct View {
     /// Which point of presence.
@@ -17,7 +20,8 @@ pub struct View {
     /// Whether a reference answers it.
     pub sees: bool,
     /// In which of its slots, ascending. Where it is blind: those that this replica holds and in which the tenant has
-    /// routers or watched nodes; where it sees: those that were said to be blind and that this replica holds.
+    /// routers or watched nodes; where it sees: those that were said to be blind and that this replica holds, and
+    /// those in which the tenant has watched nodes, when that was said long enough ago.
     pub slots: Vec<u16>,
     /// Since when.
     pub since: Time,

@@ -2,17 +2,21 @@
 
 use super::Tenant;
 use crate::impact::{counted, grouped};
-use events::{Incident, IncidentClass, RootCause};
+use events::{EvidenceKind, Incident, IncidentClass, RootCause};
 
 impl Tenant {
     /// The title of an incident as it stands.
     pub(super) fn title_of(&self, incident: &Incident) -> String {
         if let Some(blind) = &incident.blind {
             let devices = counted(blind.targets, "device");
-            return format!(
-                "Point of presence {} sees nothing beyond itself: {devices} not watched",
-                blind.pop
-            );
+            let is_silent =
+                |root: &RootCause| root.evidence.iter().any(|e| e.kind == EvidenceKind::PollerSilent);
+            let what = if incident.roots.iter().any(is_silent) {
+                "is not heard of any more"
+            } else {
+                "sees nothing beyond itself"
+            };
+            return format!("Point of presence {} {what}: {devices} not watched", blind.pop);
         }
         let found = incident.roots.iter().find_map(|r| Some((r, r.subscribers_below?)));
         let Some((root, of)) = found.filter(|_| incident.class == IncidentClass::SessionsLost) else {

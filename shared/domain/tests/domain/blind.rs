@@ -126,6 +126,62 @@ fn closed_by_a_person_it_is_not_opened_again_by_the_same_blindness() {
     );
 }
 
+#[test]
+fn a_point_of_presence_of_which_nothing_is_heard_is_told_of_once_until_it_is_heard_of() {
+    let mut town = Town::new();
+    branch(&mut town, vec![]);
+    for _ in 0..4 {
+        sees(&mut town, true, &all_slots());
+        town.pass(SEEN_AGAIN_MS as i64);
+    }
+    assert_eq!(kinds(&town), [], "said every five minutes, it is there");
+    town.pass(7 * 60_000);
+    assert_eq!(kinds(&town), [], "twelve minutes may be two words that were lost");
+    town.pass(60_000);
+    let incident = town.incident();
+    assert_eq!((incident.class, incident.urgency), (IncidentClass::Blind, Urgency::Urgent));
+    assert_eq!(incident.title, "Point of presence main is not heard of any more: 2 devices not watched");
+    let text = domain::route::text_of(&incident);
+    assert!(text.contains("nothing was heard of who works there for 12 minutes (100)"), "{text}");
+    // Who is loaded anew says the same of it, had it not been said.
+    let mut anew = domain::Correlation::default();
+    let none_said = town.log.iter().filter(|heard| heard.fact.noun() != Noun::Incident);
+    none_said.for_each(|heard| events::Decide::recall(&mut anew, heard));
+    let said = events::Decide::decide(&mut anew, town.now, 900).said;
+    assert!(matches!(&said[0].fact, Fact::Incident(again) if again.now.id == incident.id), "{said:?}");
+    for _ in 0..5 {
+        town.pass(10 * 60_000);
+    }
+    assert_eq!(kinds(&town), [IncidentKind::Opened]);
+    sees(&mut town, true, &all_slots());
+    assert_eq!(town.incident().state, IncidentState::Recovering);
+    sees(&mut town, true, &all_slots());
+    town.pass(600_000);
+    assert_eq!(town.incident().state, IncidentState::Resolved);
+    let told =
+        town.notices().iter().map(|title| title.split(':').next().unwrap().to_owned()).collect::<Vec<_>>();
+    assert_eq!(told, ["Opened", "Escalated", "Resolved"], "nobody took it within the hour");
+}
+
+#[test]
+fn of_a_slot_in_which_nothing_is_watched_or_that_another_works_on_nothing_need_be_heard() {
+    let mut town = Town::new();
+    branch(&mut town, vec![]);
+    let watched = [slot_of(town.id("core")), slot_of(town.id("tower"))];
+    let idle: Vec<u16> = all_slots().into_iter().filter(|slot| !watched.contains(slot)).collect();
+    sees(&mut town, true, &idle);
+    sees(&mut town, true, &watched);
+    town.pass(SEEN_AGAIN_MS as i64);
+    let north =
+        View { pop: "north".into(), sees: true, slots: watched.to_vec(), since: town.now, references: 0 };
+    for _ in 0..4 {
+        town.hear(Fact::View(north.clone()));
+        town.decide();
+        town.pass(SEEN_AGAIN_MS as i64);
+    }
+    assert_eq!(kinds(&town), []);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
