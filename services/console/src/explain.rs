@@ -12,8 +12,8 @@
 
 use chrono::{DateTime, Utc};
 use events::{
-    Claim, Enforcement, Entitlement, EventId, Fact, Health, Heard, IncidentId, IncidentSaid, NodeHealth,
-    NodeId, NoticeId, NoticeKind, Noun, Outcome, Phase, SessionState, Sighting, TenantId, Time,
+    Claim, Enforcement, Entitlement, EventId, Evidence, Fact, Health, Heard, IncidentId, IncidentSaid,
+    NodeHealth, NodeId, NoticeId, NoticeKind, Noun, Outcome, Phase, SessionState, Sighting, TenantId, Time,
 };
 use kit::{Filter, From, Log, LogError, Raw};
 use serde::Serialize;
@@ -528,10 +528,11 @@ fn what(fact: &Fact) -> String {
             format!("suspicion {}: claimed down by {}", word(&said.kind), word(&said.now.source))
         }
         Fact::Health(said) => {
-            let confidence: u32 = said.now.evidence.iter().map(|evidence| evidence.weight).sum();
+            let confidence = Evidence::sum(&said.now.evidence);
             let health = word(&said.now.health);
             match (said.now.health, said.now.roots.len()) {
-                (Health::Down, _) => format!("verdict: {health}, confidence {}%", confidence.min(100)),
+                (Health::Down, _) if confidence == 0 => format!("verdict: {health}, the cause undetermined"),
+                (Health::Down, _) => format!("verdict: {health}, confidence {confidence}%"),
                 (Health::Impacted, n) => format!("verdict: {health}, explained by {n} other"),
                 (Health::Up | Health::Degraded | Health::Unknown, _) => match &said.now.sessions_lost {
                     Some(lost) => format!(

@@ -100,7 +100,11 @@ async fn one(id: &str, api: &Api, json: bool) -> anyhow::Result<()> {
     ));
     for cause in incident["causes"].as_array().into_iter().flatten() {
         let role = if cause["is_primary"].as_bool() == Some(true) { "cause" } else { "contributing" };
-        show::line(format!("  {role}: {} ({} %)", text(cause, "name"), cause["confidence_percent"]));
+        let sure = match cause["confidence_percent"].as_u64() {
+            Some(0) | None => "undetermined".to_owned(),
+            Some(percent) => format!("{percent} %"),
+        };
+        show::line(format!("  {role}: {} ({sure})", text(cause, "name")));
         evidence(cause);
     }
     let guess = &incident["site_hypothesis"];

@@ -36,12 +36,8 @@ impl Parts for NoParts {
 }
 
 fn now(tenant: TenantId, seq: u64) -> NodeHealth {
-    let evidence = Evidence {
-        kind: EvidenceKind::DownClaim,
-        count: 3,
-        weight: 40,
-        event: Some(EventId::following(EventId::default(), "bench", &seq.to_string())),
-    };
+    let event = EventId::following(EventId::default(), "bench", &seq.to_string());
+    let evidence = Evidence::of(EvidenceKind::DownClaim, 3, 40, Some(event));
     NodeHealth {
         node: NodeId::of(tenant, &format!("node-{seq}")),
         health: Health::Impacted,

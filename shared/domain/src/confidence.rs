@@ -47,7 +47,7 @@ pub const SESSIONS_LOST: u32 = 90;
 
 /// The named weights of sessions that were lost together.
 pub fn of_sessions(lost: &SessionsLost) -> Vec<Evidence> {
-    let weight = |kind, count, weight, event| Evidence { kind, count, weight, event };
+    let weight = Evidence::of;
     vec![
         weight(EvidenceKind::SessionLost, lost.impact.subscribers, SESSIONS_LOST, Some(lost.event)),
         weight(EvidenceKind::SupplyAlive, 1, 100 - SESSIONS_LOST, None),
@@ -61,11 +61,8 @@ pub const SAME_MOMENT_MS: i64 = 10_000;
 /// The named weights of a site's having failed as a whole: so many of its devices went down together, how far apart, and of
 /// all devices there none works.
 pub fn of_site(down: usize, apart_ms: i64, devices: usize) -> Vec<Evidence> {
-    let weight = |kind, count: usize, weight| Evidence {
-        kind,
-        count: u32::try_from(count).unwrap_or(u32::MAX),
-        weight,
-        event: None,
+    let weight = |kind, count: usize, weight| {
+        Evidence::of(kind, u32::try_from(count).unwrap_or(u32::MAX), weight, None)
     };
     let of_number = match down {
         0 | 1 => return Vec::new(),
@@ -108,7 +105,7 @@ impl Case {
         let mut add = |kind, count, weight: u32, event| {
             let weight = weight.min(left);
             left -= weight;
-            found.push(Evidence { kind, count, weight, event });
+            found.push(Evidence::of(kind, count, weight, event));
         };
         if let Some(event) = self.router {
             add(EvidenceKind::RouterSaysDown, 1, ROUTER_SAYS_DOWN, Some(event));

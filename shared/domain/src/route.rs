@@ -25,7 +25,11 @@ fn clock(time: events::Time) -> String {
 }
 
 fn why(root: &RootCause) -> String {
-    format!("{}: {}; confidence {} %", root.name, reasons(&root.evidence), root.confidence)
+    let sure = match root.confidence {
+        0 => "undetermined".to_owned(),
+        percent => format!("confidence {percent} %"),
+    };
+    format!("{}: {}; {sure}", root.name, reasons(&root.evidence))
 }
 
 fn reasons(evidence: &[Evidence]) -> String {
@@ -52,9 +56,13 @@ fn reasons(evidence: &[Evidence]) -> String {
             }
             EvidenceKind::SameMoment => "in the same moment".to_owned(),
             EvidenceKind::SiteSilent => format!("none at work of the {} there", counted(e.count, "device")),
-            EvidenceKind::Undetermined => "the cause could not be determined".to_owned(),
+            EvidenceKind::Undetermined => {
+                let by = e.settled_by.as_ref().map(|name| format!("; a look at {name} would settle it"));
+                format!("the cause could not be determined{}", by.unwrap_or_default())
+            }
         };
-        reasons.push(format!("{reason} ({})", e.weight));
+        // What weighs nothing is no reason for being sure.
+        reasons.push(if e.weight == 0 { reason } else { format!("{reason} ({})", e.weight) });
     }
     reasons.join(", ")
 }

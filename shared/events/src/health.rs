@@ -80,6 +80,24 @@ pub struct Evidence {
     /// The event that said it (the last of them).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<EventId>,
+    /// Where nothing decisive was found: what that is called which a look at would settle it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settled_by: Option<String>,
+}
+
+impl Evidence {
+    /// So much of a kind, with the event that said so last.
+    pub const fn of(kind: EvidenceKind, count: u32, weight: u32, event: Option<EventId>) -> Self {
+        Self { kind, count, weight, event, settled_by: None }
+    }
+
+    /// What these weigh together, percent: at most 100, and nothing where the cause could not be determined.
+    pub fn sum(all: &[Evidence]) -> u32 {
+        if all.iter().any(|e| e.kind == EvidenceKind::Undetermined) {
+            return 0;
+        }
+        all.iter().fold(0_u32, |sum, e| sum.saturating_add(e.weight)).min(100)
+    }
 }
 
 /// A probe that was asked for, in the standing of what it was asked for.

@@ -52,7 +52,7 @@ enum Which {
     Rest(rest::Args),
     /// Many routers: installed, then read every few minutes, some of them black-holed.
     Routers(routers::Args),
-    /// Every one of them, with the parameters the figures of the README are taken with.
+    /// Every one of them but `routers`, which takes half an hour, with the parameters the figures of the README are taken with.
     All(all::Args),
 }
 

@@ -188,9 +188,9 @@ fn beliefs<'a>(last: &BTreeMap<NodeId, (&'a Told, Option<&'a NodeHealth>)>) -> B
     rows
 }
 
-/// The sum of the weights, at most 100.
+/// How sure it is, percent.
 fn confidence(evidence: &[Evidence]) -> i32 {
-    evidence.iter().fold(0_i32, |sum, e| sum.saturating_add_unsigned(e.weight).min(100))
+    i32::try_from(Evidence::sum(evidence)).unwrap_or(100)
 }
 
 fn flags(flags: &[Flag]) -> String {

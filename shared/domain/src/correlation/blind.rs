@@ -284,7 +284,7 @@ fn cause_of(tenant: TenantId, blind: &BlindPop, seen: &Seen) -> RootCause {
         quiet: false,
         flapping: false,
         confidence: 100,
-        evidence: vec![Evidence { kind, count, weight: 100, event: Some(seen.event) }],
+        evidence: vec![Evidence::of(kind, count, 100, Some(seen.event))],
         subscribers_below: None,
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{News, Tenant, flaps};
 use crate::confidence;
-use events::{Incident, IncidentClass, IncidentId, IncidentState, NodeId, RootCause, Urgency};
+use events::{Evidence, Incident, IncidentClass, IncidentId, IncidentState, NodeId, RootCause, Urgency};
 
 impl Tenant {
     /// Whether a node may open incidents by itself, by the map of now.
@@ -24,7 +24,7 @@ impl Tenant {
             down: true,
             since: lost.map_or(news.now.since, |lost| lost.since),
             quiet: node.maintenance.iter().any(|w| w.from <= news.now.since && news.now.since < w.until),
-            confidence: evidence.iter().map(|e| e.weight).sum::<u32>().min(100),
+            confidence: Evidence::sum(&evidence),
             evidence,
             // What is lost below it does not flap with it.
             flapping: lost.is_none() && flaps(&news.now),

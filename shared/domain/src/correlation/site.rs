@@ -11,7 +11,8 @@ use crate::{
     graph::{Graph, Index},
 };
 use events::{
-    Incident, IncidentId, IncidentKind, IncidentState, NodeId, RootCause, SiteHypothesis, SiteId, Tier, Time,
+    Evidence, Incident, IncidentId, IncidentKind, IncidentState, NodeId, RootCause, SiteHypothesis, SiteId,
+    Tier, Time,
 };
 use std::{
     cmp::Reverse,
@@ -124,7 +125,7 @@ impl Tenant {
         let together = most_together(&since).filter(|together| together.len() > 1)?;
         let apart_ms = together.last()?.ms_since(*together.first()?);
         let evidence = of_site(together.len(), apart_ms, devices.len());
-        let confidence = evidence.iter().map(|e| e.weight).sum();
+        let confidence = Evidence::sum(&evidence);
         let name = graph.site(site)?.name.clone();
         Some(SiteHypothesis { site, name, confidence, evidence })
     }

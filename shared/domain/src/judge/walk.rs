@@ -109,12 +109,13 @@ impl Tenant {
         if out.now >= began.plus_ms(BOUND_MS) {
             if confirmed {
                 let mut evidence = case.evidence(node.tier, false);
-                evidence.push(Evidence {
-                    kind: EvidenceKind::Undetermined,
-                    count: 1,
-                    weight: 0,
-                    event: None,
-                });
+                let graph = &self.network.graph;
+                // The nearest of what may explain it.
+                let unproven = self.unproven_above(index, since);
+                let nearest = unproven.into_iter().max_by_key(|above| (graph.rank(*above), *above));
+                let settled_by = nearest.and_then(|above| graph.node(above)).map(|n| n.name.clone());
+                evidence
+                    .push(Evidence { settled_by, ..Evidence::of(EvidenceKind::Undetermined, 1, 0, None) });
                 self.say_down(index, cause, claim.as_ref().map(|c| c.at), evidence, out);
             } else {
                 self.say_health(index, Health::Unknown, cause, out, |now| {

@@ -314,3 +314,35 @@ fn what_was_silent_while_the_core_was_away_is_looked_at_once_more() {
         assert_eq!(town.health("core"), Some(Health::Up));
     }
 }
+
+/// What is found silent while nobody could look at what it needs is down at the bound; but what broke it is not known, and the
+/// next look that would tell is named.
+#[test]
+fn where_nothing_could_be_looked_at_in_time_the_cause_is_undetermined_and_the_look_that_would_tell_is_named()
+{
+    let mut town = Town::new();
+    branch(&mut town, vec![]);
+    town.now = town.now.plus_ms(60_000);
+    town.claim("tower", Claim::Down);
+    for _ in 0..120 {
+        town.decide();
+        for ask in std::mem::take(&mut town.asks) {
+            let outcome = if ask.target == town.id("tower") && matches!(ask.question, Question::Reach { .. })
+            {
+                Outcome::Silent { tries: 3, last: true }
+            } else {
+                Outcome::Unanswered { why: "nobody is there".into() }
+            };
+            let (target, via, pop) = (ask.target, Vantage::Direct, "main".to_owned());
+            let (ask, asked_at) = (Some(ask.id), Some(ask.at));
+            town.hear(Fact::Answer(Answer { ask, asked_at, target, via, outcome, pop }));
+        }
+        town.pass(1_000);
+    }
+    assert_eq!(town.health("tower"), Some(Health::Down));
+    let incident = town.incident();
+    assert_eq!((incident.roots.len(), incident.roots[0].confidence), (1, 0), "{incident:?}");
+    let text = domain::route::text_of(&incident);
+    let why = "the cause could not be determined; a look at core would settle it; undetermined";
+    assert!(text.contains(why), "{text}");
+}

@@ -166,13 +166,13 @@ impl Ground {
         });
         let (answer, _) = self.say(tenant, "poller", Some(suspicion), answer).await;
         let evidence = vec![
-            Evidence { kind: EvidenceKind::SilentTry, count: 3, weight: 90, event: Some(answer) },
-            Evidence { kind: EvidenceKind::DownClaim, count: 1, weight: 5, event: Some(claim) },
+            Evidence::of(EvidenceKind::SilentTry, 3, 90, Some(answer)),
+            Evidence::of(EvidenceKind::DownClaim, 1, 5, Some(claim)),
         ];
         let fact = health(root, Health::Down, vec![], evidence.clone());
         let (verdict, _) = self.say(tenant, "diagnostician", Some(answer), fact).await;
         let mut incident = incident(IncidentId::of(verdict), root, title, now, evidence);
-        let evidence = vec![Evidence { kind: EvidenceKind::SiteSilent, count: 2, weight: 30, event: None }];
+        let evidence = vec![Evidence::of(EvidenceKind::SiteSilent, 2, 30, None)];
         let (site, name) = (SiteId::of(tenant, "mill-hill"), "Mill Hill".to_owned());
         incident.site_hypothesis = Some(Box::new(SiteHypothesis { site, name, confidence: 65, evidence }));
         let id = incident.id;

@@ -397,7 +397,7 @@ fn asked(d: &mut Dice, now: Time) -> Asked {
 
 fn evidence(d: &mut Dice) -> Evidence {
     let kind = d.pick(&[EvidenceKind::SilentTry, EvidenceKind::DownClaim, EvidenceKind::Undetermined]);
-    Evidence { kind, count: d.below(9) as u32, weight: d.below(70) as u32, event: d.some(Dice::event) }
+    Evidence::of(kind, d.below(9) as u32, d.below(70) as u32, d.some(Dice::event))
 }
 
 fn health(d: &mut Dice, now: Time) -> HealthSaid {
