@@ -7,7 +7,7 @@ use crate::{
     Config, Hook,
     audit::{Audit, Who},
     book::{Book, Holder},
-    claim::{Claimed, Given},
+    claim::{Claimed, Given, Number},
     fields::{Batch, Fields, Unreadable},
     figures::Figures,
     lately::{Lately, Stale},
@@ -184,7 +184,7 @@ impl Door {
         self.figures.publish.observe(heard.elapsed().as_secs_f64());
         let stored = stored?;
         if let Some(number) = number {
-            self.lately.note(number.sender, &number.boot, number.seq, heard);
+            self.remember(&number, heard);
         }
         self.count(&[stored]);
         Ok(Accepted::One(stored.id))
@@ -233,7 +233,7 @@ impl Door {
         self.figures.publish.observe(heard.elapsed().as_secs_f64());
         let stored = stored?;
         for number in numbers {
-            self.lately.note(number.sender, &number.boot, number.seq, heard);
+            self.remember(&number, heard);
         }
         self.count(&stored);
         Ok(Accepted::Many(stored))
@@ -283,6 +283,12 @@ impl Door {
                 Stale::OldBoot => "this boot of the sender is over: another has been heard of since".into(),
             })
         })
+    }
+
+    fn remember(&self, number: &Number, heard: Instant) {
+        if !self.lately.note(number.sender, &number.boot, number.seq, heard) {
+            self.figures.unremembered.inc();
+        }
     }
 
     fn outgoing(&self, holder: &Holder, id: EventId, claimed: Claimed) -> Outgoing {

@@ -21,6 +21,8 @@ pub(crate) struct Figures {
     pub(crate) duplicates: Counter,
     /// How long storing takes, as a sender waits for it.
     pub(crate) publish: Histogram,
+    /// Signals whose number could not be remembered.
+    pub(crate) unremembered: Counter,
     refusals: Family<Reason, Counter>,
 }
 
@@ -30,6 +32,10 @@ impl Figures {
             accepted: metrics.counter("signals_accepted", "Signals stored for the first time"),
             duplicates: metrics.counter("signals_repeated", "Signals that had been stored before"),
             publish: metrics.seconds("publish", "Time until the log has stored a request's signals"),
+            unremembered: metrics.counter(
+                "signals_unremembered",
+                "Signals of senders beyond those that are remembered: stale ones of theirs are not refused",
+            ),
             refusals: metrics.counters("refusals", "Requests refused, by reason"),
         }
     }

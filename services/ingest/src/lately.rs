@@ -143,8 +143,9 @@ impl Lately {
         Err(Stale::OldBoot)
     }
 
-    /// Remembers that `seq` of `boot` was heard and is stored.
-    pub(crate) fn note(&self, sender: NodeId, boot: &str, seq: u64, at: Instant) {
+    /// Remembers that `seq` of `boot` was heard and is stored. Returns whether there was room to: of a sender that is not
+    /// remembered nothing is refused as stale.
+    pub(crate) fn note(&self, sender: NodeId, boot: &str, seq: u64, at: Instant) -> bool {
         let mut senders = self.senders.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = senders.known.get_mut(&sender) {
             known.heard = at;
@@ -157,7 +158,7 @@ impl Lately {
             } else {
                 known.start(boot, seq, at);
             }
-            return;
+            return true;
         }
         if senders.known.len() >= SENDERS_MAX {
             let is_due =
@@ -167,9 +168,11 @@ impl Lately {
                 senders.swept = Some(at);
             }
         }
-        if senders.known.len() < SENDERS_MAX {
+        let has_room = senders.known.len() < SENDERS_MAX;
+        if has_room {
             senders.known.insert(sender, Sender::new(boot, seq, at));
         }
+        has_room
     }
 }
 
@@ -196,7 +199,7 @@ mod tests {
         fn hears(&self, boot: &str, seq: u64, s: u64) -> Result<(), Stale> {
             let at = self.began + Duration::from_secs(s);
             self.lately.check(self.sender, boot, seq, at)?;
-            self.lately.note(self.sender, boot, seq, at);
+            assert!(self.lately.note(self.sender, boot, seq, at));
             Ok(())
         }
     }
@@ -257,5 +260,24 @@ mod tests {
             assert_eq!(told.hears("a", 50, 500), Err(Stale::OldBoot));
         }
         told.hears("b", 2, 501).unwrap();
+    }
+
+    #[test]
+    fn of_senders_beyond_those_that_there_is_room_for_it_is_said_that_they_are_not_remembered() {
+        let told = told(SETTLES);
+        let tenant = TenantId::of("hillside");
+        let full = (0..SENDERS_MAX)
+            .all(|n| told.lately.note(NodeId::of(tenant, &n.to_string()), "boot", 5_000, told.began));
+        assert!(full);
+        assert!(!told.lately.note(NodeId::of(tenant, "one more"), "boot", 5_000, told.began));
+        assert!(
+            told.lately.note(NodeId::of(tenant, "7"), "boot", 5_001, told.began),
+            "who is known stays so"
+        );
+        let later = told.began + FORGET_AFTER * 2;
+        assert!(
+            told.lately.note(NodeId::of(tenant, "one more"), "boot", 5_001, later),
+            "the silent ones make room"
+        );
     }
 }
