@@ -44,6 +44,9 @@ pub(crate) struct HealthRow {
     pub(crate) event: Option<Uuid>,
     /// The event it followed from.
     pub(crate) cause: Option<Uuid>,
+    /// Subscribers that have it on their way up; only where nodes at risk are asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) subscribers_behind: Option<i64>,
     /// Since when a down claim is being checked.
     pub(crate) suspect_since: Option<DateTime<Utc>>,
     /// What raised it.
@@ -69,14 +72,20 @@ pub(crate) struct CountRow {
 /// What is believed of the nodes that the rest of the statement chooses.
 macro_rules! believed {
     ($which:literal) => {
+        believed!("", "NULL::bigint", $which)
+    };
+    ($with:literal, $behind:literal, $which:literal) => {
         concat!(
+            $with,
             "SELECT n.id AS node, n.file_id, n.name, n.tier, coalesce(h.health, 'unknown') AS health,
                     coalesce(h.flags, '{}') AS flags, h.health_before, h.since, h.claimed_at,
                     extract(epoch FROM now() - h.heard_at)::bigint AS age_seconds,
                     coalesce(h.roots, '{}') AS roots, h.confidence_percent,
                     coalesce(h.evidence, '[]') AS evidence, h.event, h.cause,
                     s.since AS suspect_since, s.source AS suspect_source, s.sender AS suspect_sender,
-                    s.held_until AS suspect_held_until
+                    s.held_until AS suspect_held_until, ",
+            $behind,
+            " AS subscribers_behind
              FROM node n
              LEFT JOIN health_now h ON h.tenant = n.tenant AND h.node = n.id
              LEFT JOIN suspicion s ON s.tenant = n.tenant AND s.node = n.id
@@ -108,6 +117,37 @@ impl ReadModels {
              ORDER BY n.id LIMIT $5"
         ));
         Ok(rows.bind(tenant.0).bind(state).bind(tier).bind(after).bind(limit).fetch_all(&mut *tx).await?)
+    }
+
+    /// What is believed of those that could not lose one more of what they need: most subscribers behind them first.
+    pub(crate) async fn at_risk(
+        &self,
+        tenant: TenantId,
+        tier: Option<String>,
+        after: Option<Uuid>,
+        limit: i64,
+    ) -> Read<Vec<HealthRow>> {
+        let mut tx = self.of(tenant).await?;
+        let rows = sqlx::query_as(believed!(
+            "WITH RECURSIVE below (root, node) AS (
+                 SELECT h.node, h.node FROM health h WHERE h.tenant = $1 AND 'at_risk' = ANY (h.flags)
+                 UNION
+                 SELECT b.root, m.node FROM below b JOIN dependency_member m ON m.tenant = $1 AND m.member = b.node
+             ),
+             counted AS (
+                 SELECT b.root, count(*) FILTER (WHERE c.tier = 'subscriber' AND c.id <> b.root) AS behind
+                 FROM below b JOIN node c ON c.tenant = $1 AND c.id = b.node GROUP BY b.root
+             ),
+             ranked AS (SELECT root, behind, row_number() OVER (ORDER BY behind DESC, root) AS place FROM counted)
+             ",
+            "r.behind",
+            "JOIN ranked r ON r.root = n.id
+             WHERE n.tenant = $1
+               AND ($2::text IS NULL OR n.tier = $2)
+               AND ($3::uuid IS NULL OR r.place > (SELECT place FROM ranked WHERE root = $3))
+             ORDER BY r.place LIMIT $4"
+        ));
+        Ok(rows.bind(tenant.0).bind(tier).bind(after).bind(limit).fetch_all(&mut *tx).await?)
     }
 
     /// What is believed of the first of `ids` that there is.

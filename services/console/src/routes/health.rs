@@ -20,7 +20,8 @@ use utoipa::{IntoParams, ToSchema};
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct Which {
-    /// up, down, impacted, degraded, unknown or suspect; if absent, every node that is known not to be up.
+    /// up, down, impacted, degraded, unknown, suspect, or at_risk: what could not lose one more of what it needs, most
+    /// subscribers behind it first; if absent, every node that is known not to be up.
     state: Option<String>,
     /// core, site, sector, station or subscriber.
     tier: Option<String>,
@@ -53,11 +54,14 @@ pub(crate) async fn list(
     Query(which): Query<Which>,
 ) -> Answer<Json<Page<HealthShown>>> {
     let limit = rows(which.limit)?;
-    let states = ["up", "down", "impacted", "degraded", "unknown", "suspect"];
+    let states = ["up", "down", "impacted", "degraded", "unknown", "suspect", "at_risk"];
     let state = one_of("state", which.state, &states)?;
     let tier = one_of("tier", which.tier, &TIERS)?;
     let after = after(which.cursor.as_deref())?;
-    let found = desk.models.health(within.tenant, state, tier, after, limit).await?;
+    let found = match state.as_deref() {
+        Some("at_risk") => desk.models.at_risk(within.tenant, tier, after, limit).await?,
+        Some(_) | None => desk.models.health(within.tenant, state, tier, after, limit).await?,
+    };
     let found = found.into_iter().map(shown).collect();
     Ok(Json(Page::of(found, limit, |health: &HealthShown| health.row.node.to_string())))
 }

@@ -122,6 +122,41 @@ async fn what_a_blind_point_of_presence_watches_is_unknown_until_it_sees_again()
     g.end().await;
 }
 
+/// Design, section 6: what could not lose one more is ranked by the subscribers behind it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_at_risk_is_listed_with_most_subscribers_behind_it_first() {
+    let (g, token) = hillside().await;
+    // One sector, the tower it stands on, and the core above both: each has more subscribers behind it than the one before.
+    for id in ["tower-1-sector-1", "core-1", "tower-1"] {
+        g.at_risk(tenant(), node(id)).await;
+    }
+    g.up(tenant(), node("tower-2")).await;
+    g.settled(tenant()).await;
+    let mut seen = vec![];
+    let mut cursor = String::new();
+    loop {
+        let (status, page) =
+            read(g.get(&token, &format!("/api/v1/health?state=at_risk&limit=2{cursor}"))).await;
+        assert_eq!(status, 200, "{page:#}");
+        let items = page["items"].as_array().unwrap().iter();
+        seen.extend(items.map(|one| {
+            (one["name"].clone(), one["subscribers_behind"].as_u64().unwrap(), one["node"].clone())
+        }));
+        match page["next"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    let nodes: Vec<_> = seen.iter().map(|(.., node)| node.clone()).collect();
+    assert_eq!(
+        nodes,
+        [json!(node("core-1")), json!(node("tower-1")), json!(node("tower-1-sector-1"))],
+        "{seen:?}"
+    );
+    assert!(seen.windows(2).all(|two| two[0].1 > two[1].1) && seen[2].1 > 0, "{seen:?}");
+    g.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_site_that_may_have_failed_as_a_whole_is_named_beside_the_cause() {
     let (g, token) = hillside().await;

@@ -4,7 +4,7 @@
 use super::Ground;
 use events::{
     About, Answer, AskId, Audience, BlindPop, ChangeKind, ChannelId, Claim, EventId, Evidence, EvidenceKind,
-    Fact, Health, HealthKind, HealthSaid, Impact, Incident, IncidentClass, IncidentId, IncidentKind,
+    Fact, Flag, Health, HealthKind, HealthSaid, Impact, Incident, IncidentClass, IncidentId, IncidentKind,
     IncidentSaid, IncidentState, Learned, NodeHealth, NodeId, Notice, NoticeId, NoticeKind, NoticeSaid,
     Outcome, Phase, Plan, PlanState, Property, Repair, RepairOutcome, RootCause, RouterChange, SLOTS,
     SessionsLost, Signal, SignalSource, SiteHypothesis, SiteId, Suspicion, SuspicionKind, SuspicionSaid,
@@ -272,6 +272,15 @@ impl Ground {
         let mut fact = health(node, is, vec![], vec![]);
         if let Fact::Health(said) = &mut fact {
             said.now.learned = by;
+        }
+        self.say(tenant, "diagnostician", None, fact).await;
+    }
+
+    /// Says that a node is up, and could not lose one more of what it needs.
+    pub(crate) async fn at_risk(&self, tenant: TenantId, node: NodeId) {
+        let mut fact = health(node, Health::Up, vec![], vec![]);
+        if let Fact::Health(said) = &mut fact {
+            said.now.flags = vec![Flag::AtRisk];
         }
         self.say(tenant, "diagnostician", None, fact).await;
     }
