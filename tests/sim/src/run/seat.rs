@@ -2,7 +2,7 @@
 //!
 //! A crash forgets everything that was not stored; who starts again must remember the same as before.
 
-use super::{Ev, Run};
+use super::{Ev, Run, refold::Turn};
 use crate::{
     bus::Place,
     crew::{Member, Mind},
@@ -25,8 +25,11 @@ pub(super) struct Seat {
     pub(super) mind: Option<Box<dyn Mind>>,
     pub(super) place: Place,
     pub(super) doing: Doing,
-    pub(super) held: Option<(Decision, Place)>,
+    pub(super) held: Option<(Decision, Place, usize)>,
     pub(super) expected: Option<(Place, u64)>,
+    /// Every decision, as long as it did not die.
+    pub(super) turns: Vec<Turn>,
+    pub(super) has_died: bool,
 }
 
 /// Whether anything is another than before, and not only looked at again.
@@ -113,18 +116,19 @@ impl Run {
         }
         if nothing && self.rng.chance(500) {
             // Nothing to store: the cut follows with the next commit.
+            seat.turns.push(Turn { place, room, said: 0..0 });
             seat.place = place;
             seat.doing = Doing::Nothing;
             return;
         }
-        seat.held = Some((decision, place));
+        seat.held = Some((decision, place, room));
         seat.doing = Doing::Committing;
         self.agenda.after(self.rng.between(300, 8_000), Ev::Commit { decider });
     }
 
     pub(super) fn commit(&mut self, decider: u8) {
         let seat = &mut self.seats[usize::from(decider)];
-        let Some((decision, place)) = seat.held.take() else { return };
+        let Some((decision, place, room)) = seat.held.take() else { return };
         let late_us = self.rng.between(0, SECOND_US);
         let stored = self.bus.commit(&mut self.agenda, decider, &decision, place, late_us);
         if let Some(mind) = seat.mind.as_mut() {
@@ -132,6 +136,7 @@ impl Run {
                 mind.apply(say);
             }
         }
+        seat.turns.push(Turn { place, room, said: stored.clone() });
         seat.place = place;
         seat.doing = Doing::Nothing;
         if decision.said.iter().any(|say| is_news(&say.fact)) {
@@ -159,6 +164,8 @@ impl Run {
         let always = self.faults.crashes >= 1_000;
         let seat = &mut self.seats[usize::from(decider)];
         seat.mind = None;
+        seat.turns.clear();
+        seat.has_died = true;
         seat.held = None;
         seat.doing = Doing::Dead;
         // Who dies after every commit is up again at once: what counts is what it remembers, not how it lags.
