@@ -278,7 +278,11 @@ impl Ground {
             if enough(&answers) {
                 return answers;
             }
-            assert!(began.elapsed() < Duration::from_secs(30), "it never came to this: {what}: {answers:?}");
+            let (count, last) = (answers.len(), &answers[answers.len().saturating_sub(10)..]);
+            assert!(
+                began.elapsed() < Duration::from_secs(30),
+                "it never came to this: {what}: {count} answers, the last {last:?}"
+            );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
