@@ -216,7 +216,7 @@ impl Door {
                 self.is_news(&claimed, heard)?;
                 Ok(claimed)
             });
-            let mut claimed = claimed.map_err(|refusal| refusal.of_element(n))?;
+            let mut claimed = claimed.map_err(|refusal| Refusal::Element(n, Box::new(refusal)))?;
             let id = match (claimed.number.take(), key) {
                 (Some(number), _) => {
                     let id = number.id();
@@ -352,29 +352,6 @@ async fn read(body: Body, max: usize) -> Result<Bytes, Refusal> {
         }
     })
 }
-
-impl Refusal {
-    /// The same, saying which element of an array it is about.
-    fn of_element(self, n: usize) -> Self {
-        match self {
-            Refusal::Malformed(what) => Refusal::Malformed(format!("signal {n}: {what}")),
-            Refusal::Stale(what) => Refusal::Stale(format!("signal {n}: {what}")),
-            other @ (Refusal::Unauthorized
-            | Refusal::OtherGrant
-            | Refusal::WrongSource
-            | Refusal::NoGet
-            | Refusal::TooLarge(_)
-            | Refusal::NoRouter
-            | Refusal::OtherRouter
-            | Refusal::OwnSource(_)
-            | Refusal::OverQuota(_)
-            | Refusal::NoKeys
-            | Refusal::NotStored { .. }
-            | Refusal::Internal) => other,
-        }
-    }
-}
-
 impl From<Unreadable> for Refusal {
     fn from(unreadable: Unreadable) -> Self {
         match unreadable {

@@ -51,6 +51,8 @@ pub(crate) enum Refusal {
     },
     /// A fault of ours; it has been logged.
     Internal,
+    /// One of an array, the first that is refused: its place, from 0, and why.
+    Element(usize, Box<Refusal>),
 }
 
 impl Refusal {
@@ -60,7 +62,7 @@ impl Refusal {
     }
 
     /// Its name in figures.
-    pub(crate) const fn reason(&self) -> &'static str {
+    pub(crate) fn reason(&self) -> &'static str {
         match self {
             Refusal::Malformed(_) => "malformed",
             Refusal::Unauthorized => "unauthorized",
@@ -76,12 +78,14 @@ impl Refusal {
             Refusal::NoKeys => "no_keys",
             Refusal::NotStored { .. } => "not_stored",
             Refusal::Internal => "internal",
+            Refusal::Element(_, why) => why.reason(),
         }
     }
 
     /// Why, for the record, when it is a matter of security; others are counted only.
-    pub(crate) const fn audited(&self) -> Option<RefusalReason> {
+    pub(crate) fn audited(&self) -> Option<RefusalReason> {
         Some(match self {
+            Refusal::Element(_, why) => return why.audited(),
             Refusal::Unauthorized => RefusalReason::Unauthorized,
             Refusal::OtherGrant => RefusalReason::OtherGrant,
             Refusal::WrongSource => RefusalReason::WrongSource,
@@ -103,6 +107,7 @@ impl Refusal {
     pub(crate) fn detail(&self) -> Option<&str> {
         match self {
             Refusal::Stale(detail) | Refusal::TooLarge(detail) => Some(detail),
+            Refusal::Element(_, why) => why.detail(),
             Refusal::Malformed(_)
             | Refusal::Unauthorized
             | Refusal::OtherGrant
@@ -150,6 +155,11 @@ impl Refusal {
             Refusal::NoKeys => Problem::unavailable("this tenant's keys are not known here yet", AWAY_AGAIN),
             Refusal::NotStored { why, again } => Problem::unavailable(why, again),
             Refusal::Internal => Problem::internal(),
+            Refusal::Element(n, why) => {
+                let mut problem = why.problem();
+                problem.detail = problem.detail.map(|detail| format!("signal {n}: {detail}"));
+                problem
+            }
         }
     }
 }

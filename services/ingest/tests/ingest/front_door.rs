@@ -124,6 +124,15 @@ async fn an_array_is_stored_whole_or_not_at_all() {
     wrong[7] = json!({"id": "x", "says": "perhaps"});
     let refusal = post(&json!(wrong)).send().await.unwrap().text().await.unwrap();
     assert!(refusal.contains("signal 7: `says` must be"), "{refusal}");
+    // Whatever it is refused for, the one that is wrong is named.
+    let mut wrong: Vec<Value> = (0..10).map(element).collect();
+    wrong[3] = json!({"user": "u", "says": "up", "source": "ppp"});
+    let refusal = post(&json!(wrong)).send().await.unwrap();
+    assert_eq!(refusal.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    let problem: Value = refusal.json().await.unwrap();
+    assert_eq!(problem["code"], "no_router", "{problem}");
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.starts_with("signal 3: a session is known at its router only"), "{detail}");
     let many: Value = (0..1_001).map(element).collect();
     assert_eq!(refused(post(&many)).await.0, 413);
     assert_eq!(refused(post(&json!({"id": "x"}))).await.0, 400);
