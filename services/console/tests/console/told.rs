@@ -208,7 +208,7 @@ async fn who_lost_a_session_is_named_with_the_verdict_that_says_so_and_the_rest_
     let expected: Vec<_> =
         verdicts.iter().take(10).map(|(node, event)| (json!(node), json!(event))).collect();
     assert_eq!(lost, expected.iter().map(|(node, event)| (node, event)).collect::<Vec<_>>(), "{told:#}");
-    assert_eq!(told["lost"][0]["what"], "verdict: down, confidence 0%");
+    assert_eq!(told["lost"][0]["what"], "verdict: down, the cause undetermined");
     g.end().await;
 }
 
