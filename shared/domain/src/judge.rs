@@ -154,6 +154,13 @@ impl Tenant {
             self.walk(index, node, Some(turn), out);
             return;
         }
+        let begun = words.begun().filter(|_| words.praise().is_none()).map(|look| look.asked_at);
+        if let Some(asked_at) = begun
+            && self.is_unsettled(index, asked_at, node, out)
+        {
+            return;
+        }
+        let words = self.words(index, node.tier, node.watch.is_some());
         let health = match words.praise().map(|c| c.says) {
             Some(Claim::Degraded) => Health::Degraded,
             Some(Claim::Up | Claim::Down) => Health::Up,
@@ -161,6 +168,20 @@ impl Tenant {
         };
         let cause = words.claim.map(|c| c.event).or(alive.map(|(_, e)| e));
         self.settle_living(index, node, health, cause, out);
+    }
+
+    /// A suspicion is not settled by a look that has only begun: it may come to nothing, and what was found silent before it
+    /// is said no more. It is waited for, and where it came to nothing looked at again. Returns whether that is so.
+    fn is_unsettled(&mut self, index: Index, asked_at: Time, node: &Arc<Node>, out: &mut Out) -> bool {
+        let suspicion = self.standing[index as usize].suspicion.as_ref();
+        if suspicion.is_none_or(|suspicion| asked_at < suspicion.walks_from()) {
+            return false;
+        }
+        match self.in_flight.get(&(index, false)).map(|asked| asked.deadline).filter(|end| *end > out.now) {
+            Some(deadline) => drop(self.wakes.insert((deadline, index))),
+            None => self.walk(index, node, Some(asked_at), out),
+        }
+        true
     }
 
     /// When somebody said that it works, after it was looked at and found silent, and nobody has looked since. Of what we

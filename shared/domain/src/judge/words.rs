@@ -61,6 +61,11 @@ impl Words<'_> {
         })
     }
 
+    /// A look that was asked for, has found it silent so far, and has not ended.
+    pub(super) fn begun(&self) -> Option<&Look> {
+        self.silence.as_ref().filter(|look| look.asked && matches!(look.seen, Seen::Silent(_, false)))
+    }
+
     /// A claim that it works, well or badly.
     pub(super) fn praise(&self) -> Option<&ClaimHeard> {
         self.claim.filter(|c| match c.says {

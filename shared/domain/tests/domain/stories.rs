@@ -346,3 +346,40 @@ fn where_nothing_could_be_looked_at_in_time_the_cause_is_undetermined_and_the_lo
     let why = "the cause could not be determined; a look at core would settle it; undetermined";
     assert!(text.contains(why), "{text}");
 }
+
+/// What a heartbeat found silent is looked at once more; that look begins silent too and comes to nothing, for want of a place
+/// at the poller. The heartbeat does not say it again: the suspicion must not end with that.
+#[test]
+fn a_look_that_has_begun_and_comes_to_nothing_does_not_clear_whom_a_heartbeat_found_silent() {
+    let mut town = Town::new();
+    branch(&mut town, vec![]);
+    town.now = town.now.plus_ms(60_000);
+    let (tower, via, pop) = (town.id("tower"), Vantage::Direct, "main".to_owned());
+    let heartbeat = Outcome::Silent { tries: 3, last: true };
+    let answer = Answer { ask: None, asked_at: None, target: tower, via, outcome: heartbeat, pop };
+    town.hear(Fact::Answer(answer.clone()));
+    let mut looks = 0;
+    for _ in 0..40 {
+        town.decide();
+        for ask in std::mem::take(&mut town.asks) {
+            let says = |town: &mut Town, outcome: Outcome| {
+                let (ask, asked_at, target) = (Some(ask.id), Some(ask.at), ask.target);
+                town.hear(Fact::Answer(Answer { ask, asked_at, target, outcome, ..answer.clone() }));
+                town.decide();
+            };
+            if ask.target != tower {
+                says(&mut town, Outcome::Replied { rtt_us: 900 });
+                continue;
+            }
+            looks += 1;
+            says(&mut town, Outcome::Silent { tries: 1, last: false });
+            match looks {
+                1 => says(&mut town, Outcome::Unanswered { why: "too many commands in flight".into() }),
+                _ => says(&mut town, Outcome::Silent { tries: 3, last: true }),
+            }
+        }
+        town.pass(1_000);
+    }
+    assert_eq!(town.health("tower"), Some(Health::Down), "after {looks} looks");
+    assert_eq!(town.incidents().len(), 1);
+}
