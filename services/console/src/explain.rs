@@ -528,7 +528,7 @@ fn what(fact: &Fact) -> String {
             format!("suspicion {}: claimed down by {}", word(&said.kind), word(&said.now.source))
         }
         Fact::Health(said) => {
-            let confidence = Evidence::sum(&said.now.evidence);
+            let confidence = Evidence::confidence(&said.now.evidence);
             let health = word(&said.now.health);
             match (said.now.health, said.now.roots.len()) {
                 (Health::Down, _) if confidence == 0 => format!("verdict: {health}, the cause undetermined"),

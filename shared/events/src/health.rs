@@ -92,7 +92,7 @@ impl Evidence {
     }
 
     /// What these weigh together, percent: at most 100, and nothing where the cause could not be determined.
-    pub fn sum(all: &[Evidence]) -> u32 {
+    pub fn confidence(all: &[Evidence]) -> u32 {
         if all.iter().any(|e| e.kind == EvidenceKind::Undetermined) {
             return 0;
         }

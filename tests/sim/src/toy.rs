@@ -34,21 +34,7 @@ pub(crate) fn signal(n: u64) -> Say {
 }
 
 fn health(node: NodeId, up: bool, since: Time) -> NodeHealth {
-    NodeHealth {
-        node,
-        health: if up { Health::Up } else { Health::Down },
-        flags: vec![],
-        since,
-        at: None,
-        roots: vec![],
-        evidence: vec![],
-        asked: vec![],
-        opens_incident: false,
-        penalty: None,
-        session_lost: false,
-        learned: None,
-        sessions_lost: None,
-    }
+    NodeHealth::of(node, if up { Health::Up } else { Health::Down }, since)
 }
 
 /// What is known of something, by which event, and when it was heard.

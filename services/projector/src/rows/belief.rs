@@ -190,7 +190,7 @@ fn beliefs<'a>(last: &BTreeMap<NodeId, (&'a Told, Option<&'a NodeHealth>)>) -> B
 
 /// How sure it is, percent.
 fn confidence(evidence: &[Evidence]) -> i32 {
-    i32::try_from(Evidence::sum(evidence)).unwrap_or(100)
+    i32::try_from(Evidence::confidence(evidence)).unwrap_or(100)
 }
 
 fn flags(flags: &[Flag]) -> String {

@@ -24,7 +24,7 @@ impl Tenant {
             down: true,
             since: lost.map_or(news.now.since, |lost| lost.since),
             quiet: node.maintenance.iter().any(|w| w.from <= news.now.since && news.now.since < w.until),
-            confidence: Evidence::sum(&evidence),
+            confidence: Evidence::confidence(&evidence),
             evidence,
             // What is lost below it does not flap with it.
             flapping: lost.is_none() && flaps(&news.now),

@@ -125,7 +125,7 @@ impl Tenant {
         let together = most_together(&since).filter(|together| together.len() > 1)?;
         let apart_ms = together.last()?.ms_since(*together.first()?);
         let evidence = of_site(together.len(), apart_ms, devices.len());
-        let confidence = Evidence::sum(&evidence);
+        let confidence = Evidence::confidence(&evidence);
         let name = graph.site(site)?.name.clone();
         Some(SiteHypothesis { site, name, confidence, evidence })
     }

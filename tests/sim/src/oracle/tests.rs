@@ -93,21 +93,7 @@ impl Tale {
     }
 
     fn believe(&mut self, thing: u32, health: Health) {
-        let now = NodeHealth {
-            node: self.net.ids[thing as usize],
-            health,
-            flags: vec![],
-            since: self.now().plus_ms(1_000),
-            at: None,
-            roots: vec![],
-            evidence: vec![],
-            asked: vec![],
-            opens_incident: false,
-            penalty: None,
-            session_lost: false,
-            learned: None,
-            sessions_lost: None,
-        };
+        let now = NodeHealth::of(self.net.ids[thing as usize], health, self.now().plus_ms(1_000));
         self.say(Fact::Health(HealthSaid { kind: HealthKind::Changed, now }));
     }
 

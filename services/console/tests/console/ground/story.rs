@@ -26,19 +26,9 @@ pub(crate) struct Story {
 
 fn health(node: NodeId, health: Health, roots: Vec<NodeId>, evidence: Vec<Evidence>) -> Fact {
     let now = NodeHealth {
-        node,
-        health,
-        flags: vec![],
-        since: Time::from_us(chrono::Utc::now().timestamp_micros()),
-        at: None,
         roots,
         evidence,
-        asked: vec![],
-        opens_incident: false,
-        penalty: None,
-        session_lost: false,
-        learned: None,
-        sessions_lost: None,
+        ..NodeHealth::of(node, health, Time::from_us(chrono::Utc::now().timestamp_micros()))
     };
     Fact::Health(HealthSaid { kind: HealthKind::Changed, now })
 }

@@ -180,21 +180,7 @@ impl Town {
 
     /// Says what diagnostician would.
     pub(crate) fn said(&mut self, name: &str, health: Health) {
-        let now = NodeHealth {
-            node: self.id(name),
-            health,
-            flags: vec![],
-            since: self.now,
-            at: None,
-            roots: vec![],
-            evidence: vec![],
-            asked: vec![],
-            opens_incident: false,
-            penalty: None,
-            session_lost: false,
-            learned: None,
-            sessions_lost: None,
-        };
+        let now = NodeHealth::of(self.id(name), health, self.now);
         self.hear(Fact::Health(HealthSaid { kind: HealthKind::Changed, now }));
     }
 
