@@ -5,12 +5,13 @@ use kit::{
     config::{Check, Secret, Section},
     http::Limits,
 };
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::{net::SocketAddr, time::Duration};
 use vault::{KeyError, MasterKeys};
 
 /// The table `console`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Where the API and the status page are served.

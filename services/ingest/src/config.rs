@@ -6,7 +6,8 @@ use kit::{
     http::Limits,
     quota::Rate,
 };
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::{net::SocketAddr, time::Duration};
 use vault::{KeyError, MasterKeys};
 
@@ -14,7 +15,7 @@ use vault::{KeyError, MasterKeys};
 const ARRAY_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 /// The table `ingest`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Where routers send their webhooks to.
@@ -24,6 +25,7 @@ pub struct Config {
     /// Whether the short forms may be used by GET, with the token in the address.
     pub get_forms: bool,
     /// The reverse proxies, as `address/bits`, whose word about where a request came from counts.
+    #[schemars(with = "Vec<String>")]
     pub proxies: Vec<IpNet>,
     /// The header in which they say it; its last address counts.
     pub proxy_header: String,

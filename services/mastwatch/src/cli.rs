@@ -2,7 +2,7 @@
 
 use crate::{
     administrator, api, audit, compose, convert, doctor, generate, history, import, incidents, inventory,
-    keys, live_check, nats_users, rebuild, router, show, status, subscriber, up,
+    keys, live_check, nats_users, rebuild, router, settings, show, status, subscriber, up,
 };
 use anyhow::Context;
 use clap::{Parser, Subcommand};
@@ -76,6 +76,8 @@ enum Command {
     Administrator(administrator::AdministratorArgs),
     /// Declare the streams, where the services' users may not (`declare_streams = false`).
     Declare(nats_users::DeclareArgs),
+    /// List what can be set, in a file or in the environment: what it is by itself, what it is set to, and what it means.
+    Settings(settings::SettingsArgs),
     /// Look whether everything needed is there and works.
     Doctor,
 }
@@ -140,6 +142,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::RotateKeys(args) => keys::rotate(&args, &server, json).await?,
         Command::Administrator(args) => administrator::run(&args, json).await?,
         Command::Declare(args) => nats_users::declare(&args, json).await?,
+        Command::Settings(args) => settings::run(&args, json)?,
         Command::Doctor => return doctor::run(&server, json).await,
     }
     Ok(ExitCode::SUCCESS)

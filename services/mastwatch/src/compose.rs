@@ -4,9 +4,13 @@ use anyhow::{Context, bail};
 use kit::{
     Process, Restart,
     admin::Build,
-    config::{Section, Settings},
+    config::{
+        Section, Settings,
+        keys::{self, Key},
+    },
     telemetry,
 };
+use schemars::JsonSchema;
 
 /// Every service, in the order in which a reader meets them.
 pub const SERVICES: [&str; 8] =
@@ -15,6 +19,45 @@ pub const SERVICES: [&str; 8] =
 /// What the program says of itself in `mastwatch_build_info`.
 pub fn build() -> Build {
     Build { version: crate::VERSION, revision: option_env!("MASTWATCH_REVISION").unwrap_or("unknown") }
+}
+
+/// The part of the configuration that one service, or every service, reads.
+pub struct Table {
+    /// The service; `None`: every one.
+    pub service: Option<&'static str>,
+    /// What can be set.
+    pub keys: Vec<Key>,
+    check: fn(&Settings) -> anyhow::Result<()>,
+}
+
+impl Table {
+    fn of<T: Section + JsonSchema>() -> Self {
+        let check = |settings: &Settings| section::<T>(settings).map(drop);
+        Self { service: Some(T::NAME), keys: keys::section::<T>(), check }
+    }
+
+    /// Reads it, as a service does when it starts.
+    ///
+    /// # Errors
+    ///
+    /// Every fault, with the place where it lies.
+    pub fn check(&self, settings: &Settings) -> anyhow::Result<()> {
+        (self.check)(settings)
+    }
+}
+
+/// What concerns every service, then the table of each that has one.
+pub fn tables() -> Vec<Table> {
+    let check = |settings: &Settings| settings.common().map(drop).context("reading the configuration");
+    vec![
+        Table { service: None, keys: keys::common(), check },
+        Table::of::<ingest::Config>(),
+        Table::of::<poller::Config>(),
+        Table::of::<notifier::Config>(),
+        Table::of::<reconciler::Config>(),
+        Table::of::<projector::Config>(),
+        Table::of::<console::Config>(),
+    ]
 }
 
 /// One process with the services of `names` in it, ready to be run.

@@ -25,6 +25,7 @@ pub mod rebuild;
 pub mod router;
 pub mod scout;
 pub mod servers;
+pub mod settings;
 pub mod show;
 pub mod status;
 pub mod subscriber;

@@ -1,7 +1,8 @@
 //! What the notifier is told before it starts: the table `notifier`.
 
 use kit::config::{Check, Secret, Section};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use url::Url;
 use vault::{KeyError, MasterKeys};
@@ -11,7 +12,7 @@ const MIN: u64 = 60 * S;
 const H: u64 = 60 * MIN;
 
 /// The table `notifier`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// The master keys that tenants' keys are wrapped under: base64, newest first, parted by commas.
@@ -19,6 +20,7 @@ pub struct Config {
     /// Whether channels may point at loopback, private and link-local addresses.
     pub allow_private_targets: bool,
     /// Where people find the console: links in notices begin with it.
+    #[schemars(with = "Option<String>")]
     pub console_url: Option<Url>,
     /// How long one call of a webhook may take, milliseconds.
     pub webhook_within_ms: u64,

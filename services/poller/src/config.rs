@@ -3,12 +3,13 @@
 use crate::{sight::Reference, statics::Pace};
 use kit::config::{Check, Secret, Section};
 use roster::PlainApi;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use vault::{KeyError, MasterKeys};
 
 /// The table `poller`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// The master keys that tenants' keys are wrapped under: base64, newest first, parted by commas.
@@ -17,6 +18,7 @@ pub struct Config {
     pub router_authority: Option<String>,
     /// Where routers may be logged in to without TLS: `never`, `private` (addresses that are not routed in the
     /// Internet) or `anywhere`.
+    #[schemars(with = "String")]
     pub plain_api: PlainApi,
     /// Probes and commands that one router has at once, one of them kept for its heartbeat.
     pub probes_per_router: usize,
@@ -40,6 +42,7 @@ pub struct Config {
     pub statics_at_once: usize,
     /// Hosts outside of the network that is watched, which answer whenever this one is connected to anything: `192.0.2.1`
     /// by ICMP, or `tcp:192.0.2.53:53`. While none of them answers, nobody is called silent. None: that is not looked at.
+    #[schemars(with = "Vec<String>")]
     pub references: Vec<Reference>,
     /// After how long without a sign of life a replica's slots are taken over, milliseconds.
     pub takeover_after_ms: u64,

@@ -16,7 +16,7 @@ use crate::{
 };
 use events::{Outcome, Time, Vantage};
 use futures::{StreamExt, stream::FuturesUnordered};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::{
     fmt,
     net::{IpAddr, SocketAddr},
@@ -50,8 +50,8 @@ const APART: Duration = Duration::from_millis(900);
 pub(crate) const UNSEEN: &str = "no reference answers this point of presence: its silence proves nothing";
 
 /// A host that answers whenever this one is connected to anything: `192.0.2.1` by ICMP, `tcp:192.0.2.53:53`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum Reference {
     /// Echoes.
     Icmp(IpAddr),
@@ -81,6 +81,12 @@ impl TryFrom<String> for Reference {
 
     fn try_from(text: String) -> Result<Self, NoReference> {
         text.parse()
+    }
+}
+
+impl From<Reference> for String {
+    fn from(reference: Reference) -> Self {
+        reference.to_string()
     }
 }
 

@@ -1,10 +1,11 @@
 //! What an operator may say about the projector: the table `[projector]`.
 
 use kit::config::{Check, Section};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// The table `[projector]` of the configuration. Where Postgres is stands among what concerns every service.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Events in one transaction at most. 2,000 by default: beyond that nothing is gained.

@@ -3,12 +3,13 @@
 use domain::enforce::Bound;
 use kit::config::{Check, Secret, Section};
 use roster::PlainApi;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use vault::{KeyError, MasterKeys};
 
 /// The table `reconciler`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// The master keys that tenants' keys are wrapped under: base64, newest first, parted by commas.
@@ -17,6 +18,7 @@ pub struct Config {
     pub router_authority: Option<String>,
     /// Where routers may be logged in to without TLS: `never`, `private` (addresses that are not routed in the
     /// Internet) or `anywhere`.
+    #[schemars(with = "String")]
     pub plain_api: PlainApi,
     /// Where routers reach ingest: `http://…` or `https://…`, without a slash at its end. Without it nothing is
     /// installed on them.

@@ -27,7 +27,7 @@ mod victoria_metrics;
 pub use crate::error::{NotRunning, StartError};
 pub use crate::measure::{cpu_time, cpu_time_of_one, pss_bytes, pss_bytes_of_one, tree};
 pub use crate::nats::{Durability, Nats, NatsCluster, NatsOptions};
-pub use crate::ports::Port;
+pub use crate::ports::{Port, free_port};
 pub use crate::postgres::{Postgres, PostgresOptions};
 pub use crate::process::AtParentDeath;
 pub use crate::programs::{FindError, Place, PostgresPrograms, Program, Programs, Version};

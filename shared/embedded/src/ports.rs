@@ -35,7 +35,7 @@ impl Port {
     pub(crate) fn number(self) -> io::Result<u16> {
         match self {
             Port::Fixed(number) => Ok(number),
-            Port::Free => free(),
+            Port::Free => free_port(),
         }
     }
 }
@@ -43,19 +43,28 @@ impl Port {
 /// Ports this process has handed out. Never twice: their servers may not listen yet.
 static TAKEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
 
-/// A port nobody listens on now. Another process may still be faster, so callers try again.
-fn free() -> io::Result<u16> {
+/// A TCP port on which nobody listens now, at any address of this machine. Another process may still be faster, so
+/// callers try again.
+///
+/// # Errors
+///
+/// When none is found.
+///
+/// # Panics
+///
+/// Never: no holder of the lock panics.
+pub fn free_port() -> io::Result<u16> {
     let end = outgoing_begin().max(LOWEST + 1_000);
     for _ in 0..TRIES {
         let step = random::below(u32::from(end - LOWEST))?;
         let number = LOWEST + u16::try_from(step).expect("a step within the range of ports fits");
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, number)).is_ok()
+        if TcpListener::bind((Ipv4Addr::UNSPECIFIED, number)).is_ok()
             && TAKEN.lock().expect("no holder of this lock panics").insert(number)
         {
             return Ok(number);
         }
     }
-    Err(io::Error::new(io::ErrorKind::AddrInUse, "no free port on 127.0.0.1"))
+    Err(io::Error::new(io::ErrorKind::AddrInUse, "no free port"))
 }
 
 fn outgoing_begin() -> u16 {

@@ -10,14 +10,18 @@
 //! outside every table is only reported by [`Settings::strangers`], because Kubernetes puts variables
 //! with our prefix into every container beside a service of our name.
 
+pub mod keys;
+
 use figment::{
     Figment, Metadata, Profile, Provider,
     error::Kind,
     providers::{Format, Toml},
     value::{Dict, Map, Value},
 };
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, de::DeserializeOwned};
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     fmt, io,
     net::SocketAddr,
@@ -66,6 +70,20 @@ impl fmt::Debug for Secret {
     }
 }
 
+impl JsonSchema for Secret {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Secret".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "writeOnly": true })
+    }
+}
+
 impl Serialize for Secret {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         s.serialize_str("…")
@@ -82,7 +100,7 @@ impl<'de> Deserialize<'de> for Secret {
 }
 
 /// When what is said counts as stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Durability {
     /// Once it is on the disk: survives a power cut.
@@ -102,7 +120,7 @@ impl fmt::Display for Durability {
 }
 
 /// How a log line looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LogFormat {
     /// One JSON object a line.
@@ -113,7 +131,7 @@ pub enum LogFormat {
 }
 
 /// What concerns every service.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Common {
     /// The log's servers: `nats://host:port`, several parted by commas. No credentials in it.

@@ -10,7 +10,7 @@ use routeros_api::{
     Tls,
     tls::{Fingerprint as Shown, TlsError},
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::{
     collections::HashMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -18,7 +18,7 @@ use std::{
 };
 
 /// Where routers may be logged in to without TLS.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PlainApi {
     /// Nowhere.

@@ -4,7 +4,7 @@ use crate::Stack;
 use anyhow::Context;
 use events::{NodeId, TenantId};
 use network_file::{LabHints, NetworkFile, Shape, generate};
-use std::{collections::BTreeMap, net::TcpListener, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// How long every root must have been up.
 pub const RESOLVE_HOLD: Duration = Duration::from_secs(3);
@@ -31,8 +31,7 @@ impl Isp {
     /// When its addresses are not to be had, or the console does not take it.
     pub async fn open(stack: &Stack, slug: &str, seed: u64, shape: Shape) -> anyhow::Result<Self> {
         // Every ISP has the same addresses, so each has a port of its own.
-        let api_port =
-            TcpListener::bind("127.0.0.1:0").context("looking for a free port")?.local_addr()?.port();
+        let api_port = crate::free_port()?.port();
         let mut network = generate(&Shape { seed, api_port, ..shape })?;
         network.tenant.slug = slug.to_owned();
         network.tenant.name = format!("{slug} Ltd.");

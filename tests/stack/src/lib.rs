@@ -28,7 +28,7 @@ use serde_json::Value;
 use std::{
     collections::BTreeMap,
     fs::File,
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::Arc,
@@ -108,13 +108,14 @@ fn with_passwords(users: &[User]) -> String {
     })
 }
 
-/// A port of this machine that is free now.
+/// A port of this machine that is free now, at every address: simulated routers have one each.
 ///
 /// # Errors
 ///
 /// When there is none.
 pub fn free_port() -> anyhow::Result<SocketAddr> {
-    Ok(TcpListener::bind("127.0.0.1:0").context("finding a free port")?.local_addr()?)
+    let port = embedded::free_port().context("finding a free port")?;
+    Ok(SocketAddr::from(([127, 0, 0, 1], port)))
 }
 
 /// The binary that `cargo build -p mastwatch` made beside this test.

@@ -15,11 +15,24 @@ const RECOVERING_AFTER_MS: i64 = 10_000;
 /// What a router may take to give up a session that an outage broke, and the word of it to come in; or its
 /// subscriber to dial in again.
 const SESSION_LAG_MS: i64 = 120_000;
-/// What is down is looked at again after so long, and then twice, four times, … as long, at most 64 times.
+/// What is down or unknown is looked at again after so long, and then twice, four times, … as long, at most 64 times.
 const LOOK_AGAIN_MS: i64 = 60_000;
 
+/// When what has been so `since` was last due to be looked at again, if it was, and when it will be.
+fn look_times(since: Time, now: Time) -> (Option<Time>, Time) {
+    let (mut due, mut step) = (None, LOOK_AGAIN_MS);
+    let mut next = since.plus_ms(step);
+    while next <= now {
+        due = Some(next);
+        step = (step * 2).min(LOOK_AGAIN_MS * 64);
+        next = next.plus_ms(step);
+    }
+    (due, next)
+}
+
 impl Tenant {
-    /// A router that is up and sees nodes of which nothing is known is asked about them.
+    /// A router that is up and sees nodes of which nothing is known is asked about them: at once, and where that told
+    /// nothing again, ever more rarely.
     pub(super) fn call_the_roll(&mut self, router: Index, node: &Arc<Node>, out: &mut Out) {
         if node.login.is_none()
             || self.network.graph.sees(router).is_empty()
@@ -27,15 +40,17 @@ impl Tenant {
         {
             return;
         }
-        let unknown = |i: &Index| match self.believed(*i) {
-            None | Some(Health::Unknown) => true,
-            Some(Health::Impacted) => !self.supply.of(*i).fails(),
-            Some(Health::Up | Health::Down | Health::Degraded) => false,
-        };
-        if !self.network.graph.sees(router).iter().any(unknown) {
+        let sees = self.network.graph.sees(router);
+        let unknown = |i: &Index| matches!(self.believed(*i), None | Some(Health::Unknown));
+        let recovers = |i: &Index| self.believed(*i) == Some(Health::Impacted) && !self.supply.of(*i).fails();
+        let mut since = self.since(router).max(self.network.revised_at);
+        if sees.iter().any(unknown) {
+            let (due, next) = look_times(since, out.now);
+            self.wakes.insert((next, router));
+            since = due.unwrap_or(since);
+        } else if !sees.iter().any(recovers) {
             return;
         }
-        let since = self.since(router).max(self.network.revised_at);
         match self.want(router, true, since, out.now) {
             Want::Ask(round) => self.check(router, Question::RollCall { whole: true }, round, out),
             Want::Wait(at) => {
@@ -198,19 +213,9 @@ impl Tenant {
         if node.tier > Tier::Sector || !node.is_observable() {
             return;
         }
-        let since = self.since(index);
-        let mut step = LOOK_AGAIN_MS;
-        let mut due = since.plus_ms(step);
-        let mut next = due;
-        while next <= out.now {
-            due = next;
-            step = (step * 2).min(LOOK_AGAIN_MS * 64);
-            next = due.plus_ms(step);
-        }
+        let (due, next) = look_times(self.since(index), out.now);
         self.wakes.insert((next, index));
-        if due > out.now {
-            return;
-        }
+        let Some(due) = due else { return };
         let Some((question, target)) = self.question(index, node, due) else { return };
         let roll_call = matches!(question, Question::RollCall { .. });
         if let Want::Ask(round) = self.want(target, roll_call, due, out.now)

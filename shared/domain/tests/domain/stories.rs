@@ -12,6 +12,39 @@ fn what_is_seen_by_a_router_is_learned_by_one_roll_call() {
     assert!(town.notices().is_empty());
 }
 
+/// A poller that has just begun, or a router on which nothing is installed yet, tells nothing of who is there: that must
+/// not be the last time that it is asked. Found by a busy machine: of what is unknown nobody said anything more.
+#[test]
+fn a_router_whose_roll_call_told_nothing_is_asked_again_ever_more_rarely_until_all_it_sees_is_known() {
+    let mut town = Town::new();
+    town.answers_roll_calls = false;
+    tree(&mut town);
+    let roll_calls = |town: &Town| {
+        let is_one =
+            |fact: &Fact| matches!(fact, Fact::Ask(ask) if matches!(ask.question, Question::RollCall { .. }));
+        town.log.iter().filter(|heard| is_one(&heard.fact)).count()
+    };
+    let minutes = |town: &mut Town, count: usize| {
+        for _ in 0..count * 60 {
+            town.pass(1_000);
+            town.answer(&[]);
+        }
+    };
+    minutes(&mut town, 20);
+    assert_ne!(town.health("sub-124"), Some(Health::Up));
+    // Each of two towers at once, after 1, 3, 7 and 15 minutes, three times each.
+    assert_eq!(roll_calls(&town), 2 * 5 * 3);
+    town.answers_roll_calls = true;
+    minutes(&mut town, 12);
+    for name in ["sector-00", "sub-124", "sub-000"] {
+        assert_eq!(town.health(name), Some(Health::Up), "{name}");
+    }
+    let asked = roll_calls(&town);
+    minutes(&mut town, 120);
+    assert_eq!(roll_calls(&town), asked, "everything is known");
+    assert!(town.notices().is_empty());
+}
+
 #[test]
 fn a_dead_core_is_told_once_and_its_children_are_impacted() {
     let mut town = Town::new();

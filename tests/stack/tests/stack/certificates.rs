@@ -6,7 +6,7 @@ use stack::{
     Running, Stack,
     hand::{types_with, until},
 };
-use std::{net::TcpListener, sync::Arc};
+use std::sync::Arc;
 
 const TENANT: &str = "pinned";
 const ADDRESS: &str = "127.28.0.1";
@@ -22,7 +22,7 @@ struct Ground {
 impl Ground {
     async fn lay() -> Self {
         let stack = Stack::start().await.unwrap();
-        let port = TcpListener::bind((ADDRESS, 0)).unwrap().local_addr().unwrap().port().to_string();
+        let port = stack::free_port().unwrap().port().to_string();
         let text = format!(
             "tenant: {{id: {TENANT}, name: Pinned}}
 devices:

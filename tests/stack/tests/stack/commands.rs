@@ -9,7 +9,6 @@ use stack::{
     ledger,
 };
 use std::{
-    net::TcpListener,
     path::Path,
     process::Stdio,
     time::{Duration, Instant},
@@ -59,15 +58,15 @@ async fn rebuilt(person: &Person<'_>, config: &Path) -> Said {
     comes_to(person, &words, |said| said.code == 0).await
 }
 
-/// An ISP of eight subscribers in a file, and a person beside it. `api`: where its routers' API is to be.
-fn isp<'s>(stack: &'s Stack, api: &str) -> (NetworkFile, Person<'s>) {
+/// An ISP of eight subscribers in a file, and a person beside it.
+fn isp(stack: &Stack) -> (NetworkFile, Person<'_>) {
     let shape = Shape {
         towers: 2,
         sectors: 2,
         clients: 2,
         heartbeat_s: 5,
         // Another test may be playing its own ISP at the usual one.
-        api_port: TcpListener::bind((api, 0)).unwrap().local_addr().unwrap().port(),
+        api_port: stack::free_port().unwrap().port(),
         concentrators: Concentrators::Towers,
         ..Shape::default()
     };
@@ -82,7 +81,7 @@ fn isp<'s>(stack: &'s Stack, api: &str) -> (NetworkFile, Person<'s>) {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_command_says_what_the_deciders_found_to_people_and_to_programs() {
     let stack = Stack::start().await.unwrap();
-    let (network, person) = isp(&stack, "127.20.0.1");
+    let (network, person) = isp(&stack);
     let tenant = network.tenant.slug.clone();
 
     // Nobody is there yet: what is wrong, and what to do.
@@ -241,7 +240,7 @@ async fn every_command_says_what_the_deciders_found_to_people_and_to_programs() 
 #[tokio::test(flavor = "multi_thread")]
 async fn explain_names_who_lost_their_sessions_below_what_works() {
     let stack = Stack::start().await.unwrap();
-    let (network, person) = isp(&stack, "127.20.0.1");
+    let (network, person) = isp(&stack);
     let running = stack.run(&["all"]).unwrap();
     let lab = stack.play(&network).await.unwrap();
     comes_to(&person, &["import", "network.yaml"], |said| said.code == 0).await;
@@ -277,7 +276,7 @@ async fn explain_names_who_lost_their_sessions_below_what_works() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_suspends_confirms_halts_and_resumes_and_each_command_says_how_it_stands() {
     let stack = Stack::start().await.unwrap();
-    let (mut network, person) = isp(&stack, "127.20.0.1");
+    let (mut network, person) = isp(&stack);
     for login in network.nodes.iter_mut().filter_map(|node| node.login.as_mut()) {
         login.enforce = true;
     }
@@ -372,7 +371,7 @@ async fn a_person_suspends_confirms_halts_and_resumes_and_each_command_says_how_
 async fn a_start_tells_a_program_its_addresses_once_when_it_is_ready() {
     kit::telemetry::use_ring();
     let data = TempDir::new().unwrap();
-    let port = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let port = || stack::free_port().unwrap().to_string();
     let mut up = tokio::process::Command::new(binary().unwrap())
         .args(["up", "--json", "--data"])
         .arg(data.path())

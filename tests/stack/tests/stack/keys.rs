@@ -10,7 +10,7 @@ use stack::{
     Stack,
     hand::{Typist, until},
 };
-use std::{net::TcpListener, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 use vault::{MasterKeys, OpenError};
 
 /// A command of an administrator as it is typed: exit code, and what it said as JSON.
@@ -73,7 +73,7 @@ fn network(stack: &Stack) -> NetworkFile {
         clients: 2,
         heartbeat_s: 2,
         // Another test may be playing its own ISP at the usual one.
-        api_port: TcpListener::bind("127.20.0.1:0").unwrap().local_addr().unwrap().port(),
+        api_port: stack::free_port().unwrap().port(),
         concentrators: Concentrators::Towers,
         ..Shape::default()
     };

@@ -10,7 +10,7 @@ use stack::{
     hand::{facts, types, until, writes},
     ledger,
 };
-use std::{collections::BTreeSet, net::TcpListener, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 /// Routers whose operator has lived with them and lets us change them; nothing of ours is there.
 fn network(stack: &Stack, towers: u32, sectors: u32, clients: u32) -> NetworkFile {
@@ -20,7 +20,7 @@ fn network(stack: &Stack, towers: u32, sectors: u32, clients: u32) -> NetworkFil
         clients,
         heartbeat_s: 5,
         // Another test may be playing its own ISP at the usual one.
-        api_port: TcpListener::bind("127.20.0.1:0").unwrap().local_addr().unwrap().port(),
+        api_port: stack::free_port().unwrap().port(),
         concentrators: Concentrators::Towers,
         ..Shape::default()
     };

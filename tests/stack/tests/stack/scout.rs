@@ -10,7 +10,7 @@ use stack::{
     hand::{facts, types, types_at_a_terminal, types_with, until, writes},
     ledger,
 };
-use std::{collections::BTreeSet, net::TcpListener, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 const TENANT: &str = "scouted";
 /// Everything that is played. What an operator has written down is the first device alone.
@@ -36,10 +36,6 @@ devices:
   - {{id: {core}, name: Core, class: router, tier: core, site: hill, address: 127.26.0.1, login: {{user: nms, password: s3cret, port: PORT, manage: on}}}}{below}"
     );
     network_file::parse("scouted.yaml", &text.replace("PORT", &port.to_string()), &OnlyWrittenOut).unwrap()
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.26.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// What routers see, under what each is called. Names are asked for, which is on record.
@@ -86,7 +82,7 @@ async fn scanned(stack: &Stack, running: &Running, router: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tower_is_scanned_and_grows_into_three_tiers_by_saying_yes() {
     let stack = Stack::start().await.unwrap();
-    let port = free_port();
+    let port = stack::free_port().unwrap().port();
     let running = stack.run(&["all"]).unwrap();
     let lab: Arc<Lab> = stack.play(&network(port, "core", BELOW)).await.unwrap();
     let small = network(port, "core", "");
@@ -215,7 +211,7 @@ async fn a_tower_is_scanned_and_grows_into_three_tiers_by_saying_yes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_is_added_whole_or_not_at_all_whenever_the_console_is_killed() {
     let stack = Stack::start().await.unwrap();
-    let port = free_port();
+    let port = stack::free_port().unwrap().port();
     let _others = stack.run(&["ingest", "projector", "reconciler"]).unwrap();
     let mut console = stack.run(&["console"]).unwrap();
     let lab = stack.play(&network(port, "core", BELOW)).await.unwrap();

@@ -1,0 +1,140 @@
+//! `mastwatch settings`: what can be set, and what is.
+
+use crate::{
+    compose::{self, Table},
+    show,
+};
+use anyhow::{Context, bail};
+use kit::config::{Settings, keys::Key};
+use std::path::PathBuf;
+
+/// What `mastwatch settings` can be told.
+#[derive(Debug, clap::Args)]
+pub struct SettingsArgs {
+    /// Only what this service is told in its own table.
+    service: Option<String>,
+    /// A configuration file (TOML).
+    #[arg(long, env = "MASTWATCH_CONFIG")]
+    config: Option<PathBuf>,
+    /// Only what is set.
+    #[arg(long)]
+    set: bool,
+}
+
+/// Lists what can be set, then reads each table of which something is set, as its service does when it starts.
+///
+/// # Errors
+///
+/// When there is no such service, or its service would not start with what is set: every fault of the first such
+/// table.
+pub fn run(args: &SettingsArgs, json: bool) -> anyhow::Result<()> {
+    let given = Settings::load(args.config.as_deref()).context("reading the configuration")?;
+    given.only(&compose::SERVICES).context("reading the configuration")?;
+    let tables = asked(args.service.as_deref())?;
+    let mut rows = Vec::new();
+    for key in tables.iter().flat_map(|table| &table.keys) {
+        let set_to = given.set_to(key);
+        if args.set && set_to.is_none() {
+            continue;
+        }
+        if json {
+            show::json(&Row { key, set_to: set_to.as_deref() });
+        } else {
+            let set_to = set_to.unwrap_or_default();
+            rows.push(vec![key.name.clone(), default(key), set_to, key.meaning.clone()]);
+        }
+    }
+    if !json {
+        show::table(&["KEY", "DEFAULT", "SET TO", "MEANING"], &rows);
+    }
+    let is_set = |table: &&Table| table.keys.iter().any(|key| given.set_to(key).is_some());
+    tables.iter().filter(is_set).try_for_each(|table| table.check(&given))
+}
+
+#[derive(serde::Serialize)]
+struct Row<'a> {
+    #[serde(flatten)]
+    key: &'a Key,
+    set_to: Option<&'a str>,
+}
+
+fn asked(service: Option<&str>) -> anyhow::Result<Vec<Table>> {
+    let mut tables = compose::tables();
+    let Some(name) = service else { return Ok(tables) };
+    tables.retain(|table| table.service == Some(name));
+    match tables.is_empty() {
+        false => Ok(tables),
+        true if compose::SERVICES.contains(&name) => {
+            bail!("`{name}` has no table: it needs nothing of its own")
+        }
+        true => bail!("`{name}` is no service; there are: {}", compose::SERVICES.join(", ")),
+    }
+}
+
+/// What a key is by itself, as it would be written into the file.
+fn default(key: &Key) -> String {
+    if key.default.is_null() { String::new() } else { key.default.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{fmt::Write, path::Path};
+
+    /// The page that lists every key.
+    fn page() -> String {
+        let mut page = String::from(
+            "# Settings\n\n\
+             What a process is told before it starts: in one file (TOML, `--config` or `MASTWATCH_CONFIG`) and in the\n\
+             environment, which wins. A key `a.b` of the file is the variable `MASTWATCH_A__B`. Any key may be given as\n\
+             `<key>_file` (`MASTWATCH_A__B_FILE`), naming a file that holds the value: meant for secrets. An empty variable counts\n\
+             as not set. Everything is checked before anything connects, and all faults are named at once.\n\n\
+             `mastwatch settings` lists the same and says what is set. diagnostician and correlator need nothing of their own.\n\n\
+             *Written by `MASTWATCH_WRITE=1 cargo nextest run -p mastwatch` from the types that read it.*\n",
+        );
+        for Table { service, keys, .. } in compose::tables() {
+            let head = service.map_or_else(|| "Every service".to_owned(), |service| format!("`[{service}]`"));
+            write!(page, "\n## {head}\n\n| key | by itself | meaning |\n| --- | --- | --- |\n").unwrap();
+            for key in keys {
+                let name = service.and_then(|t| key.name.strip_prefix(t)).map_or(&*key.name, |k| &k[1..]);
+                let default =
+                    if key.default.is_null() { String::new() } else { format!("`{}`", key.default) };
+                let secret = if key.is_secret { " Secret." } else { "" };
+                writeln!(page, "| `{name}` | {default} | {}{secret} |", key.meaning.replace('|', "\\|"))
+                    .unwrap();
+            }
+        }
+        page
+    }
+
+    #[test]
+    fn the_reference_lists_every_key() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/settings.md");
+        if std::env::var_os("MASTWATCH_WRITE").is_some_and(|v| v == "1") {
+            std::fs::write(&path, page()).unwrap();
+        }
+        let there = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            there == page(),
+            "`MASTWATCH_WRITE=1 cargo nextest run -p mastwatch` writes {}",
+            path.display()
+        );
+    }
+
+    #[test]
+    fn every_key_says_what_it_means() {
+        let keys: Vec<Key> = asked(None).unwrap().into_iter().flat_map(|table| table.keys).collect();
+        assert!(keys.len() > 60, "{}", keys.len());
+        for key in keys {
+            assert!(key.meaning.ends_with('.'), "{key:?}");
+        }
+    }
+
+    #[test]
+    fn a_service_is_asked_about_alone() {
+        let [poller] = &asked(Some("poller")).unwrap()[..] else { panic!("one table") };
+        assert!(poller.keys.iter().all(|key| key.name.starts_with("poller.")));
+        assert!(asked(Some("correlator")).err().unwrap().to_string().contains("needs nothing"));
+        assert!(asked(Some("polller")).err().unwrap().to_string().contains("there are: ingest"));
+    }
+}
