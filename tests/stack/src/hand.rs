@@ -1,7 +1,7 @@
 //! What a test's hand does: types commands, waits, counts, and reads the log.
 
 use crate::{Running, Stack, binary};
-use events::{Fact, Noun};
+use events::{Fact, NodeId, Noun};
 use kit::{Filter, From};
 use lab::Lab;
 use serde_json::Value;
@@ -201,4 +201,22 @@ pub async fn facts(stack: &Stack, noun: Noun) -> Vec<Fact> {
         all.push(raw.decode().expect("the log can be read").fact);
     }
     all
+}
+
+/// Everything in the log that names a node, a line each: for whoever must find out why a test failed.
+///
+/// # Panics
+///
+/// When the log cannot be read.
+pub async fn said_of(stack: &Stack, node: NodeId) -> String {
+    let end = stack.log.state().await.expect("the log can be read").last_seq;
+    let mut reader = stack.log.read(&Noun::ALL.map(Filter::noun), From::Start, Some(end));
+    let (name, mut lines) = (node.to_string(), String::new());
+    while let Some(raw) = reader.next().await.expect("the log can be read") {
+        let body = String::from_utf8_lossy(&raw.body);
+        if raw.subject.contains(&name) || body.contains(&name) {
+            lines.push_str(&format!("{} {} {} {body}\n", raw.seq, raw.heard, raw.subject));
+        }
+    }
+    lines
 }

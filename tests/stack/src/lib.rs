@@ -370,7 +370,8 @@ impl Stack {
                 return Ok(());
             }
             if began.elapsed() > within {
-                bail!("not settled within {} s: {settled:?}", within.as_secs());
+                let unknown = api.get("/api/v1/health?state=unknown&limit=5").await;
+                bail!("not settled within {} s: {settled:?}, {unknown:?}", within.as_secs());
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
