@@ -3,7 +3,7 @@
 use super::toy::{Habits, Toy, faults};
 use events::{EventId, Heard, Noun};
 use kit::{Decider, DeciderOptions, DeciderStats, Filter, From, Leasing, Log, Observe};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -80,7 +80,16 @@ pub(crate) async fn assert_once_in_effect(log: &Log, echoes: u32) {
 /// What was given up: under which subject, and why.
 pub(crate) async fn dead_letters(log: &Log) -> Vec<(String, String)> {
     let client = async_nats::connect(&log.config().servers[0]).await.unwrap();
-    let stream = async_nats::jetstream::new(client).get_stream("DEAD").await.unwrap();
+    let context = async_nats::jetstream::new(client);
+    // Three that were all started anew may have nobody yet who leads this stream, and say nothing.
+    let begun = tokio::time::Instant::now();
+    let stream = loop {
+        match context.get_stream("DEAD").await {
+            Ok(stream) => break stream,
+            Err(error) => assert!(begun.elapsed() < Duration::from_secs(30), "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
     let mut letters = Vec::new();
     for seq in 1..=stream.cached_info().state.last_sequence {
         let letter = stream.get_raw_message(seq).await.unwrap();
