@@ -39,6 +39,9 @@ const HEARTBEAT: Duration = Duration::from_secs(2);
 /// How long one request for messages stands.
 const EXPIRES: Duration = Duration::from_secs(30);
 
+/// After so long without a message it is asked how many jobs wait, where some did: another may have taken them.
+const COUNT_AFTER: Duration = Duration::from_secs(5);
+
 /// A job that panicked or was cut off so many times goes to the dead letters.
 const TRIES_MAX: i64 = 5;
 
@@ -197,6 +200,7 @@ impl Worker {
                     .counter("unconfirmed", "Jobs that ended without a confirmation, and will be repeated"),
                 failed: metrics.counter("failed", "Jobs that panicked or were cut off"),
                 running: metrics.gauge("running", "Jobs being done"),
+                backlog: metrics.gauge("backlog", "Jobs that nobody has taken yet"),
                 seconds: metrics.seconds("job", "Time a job takes"),
             },
         });
@@ -208,8 +212,8 @@ impl Worker {
                 () = service.stop.cancelled() => break,
                 opened = self.open(&service.log) => opened,
             };
-            let mut messages = match opened {
-                Ok(messages) => messages,
+            let (mut consumer, mut messages) = match opened {
+                Ok(opened) => opened,
                 Err(reason) if is_final(&reason) => {
                     return Err(WorkerError::Consumer { name: self.name, reason });
                 }
@@ -225,7 +229,7 @@ impl Worker {
             };
             wait = Duration::from_millis(50);
             readiness.ready();
-            take(&self, service, &desk, &places, &mut jobs, &mut messages).await;
+            take(&self, service, &desk, &places, &mut jobs, (&mut consumer, &mut messages)).await;
             while let Some(Some(Ok(message))) = messages.next().now_or_never() {
                 // Not begun: somebody else may have it at once.
                 drop(message.ack_with(AckKind::Nak(None)).await);
@@ -238,7 +242,7 @@ impl Worker {
     }
 
     /// The consumer as it is to be, and a stream of its messages.
-    async fn open(&self, log: &Log) -> Result<pull::Stream, String> {
+    async fn open(&self, log: &Log) -> Result<(PullConsumer, pull::Stream), String> {
         let consumer: PullConsumer = log
             .inner
             .context
@@ -259,14 +263,15 @@ impl Worker {
             )
             .await
             .map_err(chain)?;
-        consumer
+        let messages = consumer
             .stream()
             .max_messages_per_batch(self.at_a_time)
             .expires(EXPIRES)
             .heartbeat(HEARTBEAT)
             .messages()
             .await
-            .map_err(chain)
+            .map_err(chain)?;
+        Ok((consumer, messages))
     }
 }
 
@@ -277,7 +282,7 @@ async fn take<F, Fut>(
     desk: &Arc<Desk<F>>,
     places: &Arc<Semaphore>,
     jobs: &mut JoinSet<()>,
-    messages: &mut pull::Stream,
+    (consumer, messages): (&mut PullConsumer, &mut pull::Stream),
 ) where
     F: Fn(Job) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Verdict> + Send + 'static,
@@ -292,6 +297,11 @@ async fn take<F, Fut>(
                 () = service.stop.cancelled() => return,
                 Some(joined) = jobs.join_next() => forward_panic(joined),
                 next = messages.next() => break next,
+                () = tokio::time::sleep(COUNT_AFTER), if desk.stats.backlog.get() > 0 => {
+                    if let Ok(info) = consumer.info().await {
+                        desk.stats.backlog.set(count(info.num_pending));
+                    }
+                }
             }
         };
         match next {
@@ -306,6 +316,10 @@ async fn take<F, Fut>(
             None => return,
         }
     }
+}
+
+fn count(pending: u64) -> i64 {
+    i64::try_from(pending).unwrap_or(i64::MAX)
 }
 
 fn forward_panic(joined: Result<(), tokio::task::JoinError>) {
@@ -329,6 +343,7 @@ struct Stats {
     unconfirmed: Counter,
     failed: Counter,
     running: Gauge,
+    backlog: Gauge,
     seconds: Histogram,
 }
 
@@ -352,6 +367,7 @@ where
             return;
         };
         let (delivered, seq, pending) = (info.delivered, info.stream_sequence, info.pending);
+        self.stats.backlog.set(count(pending));
         let heard = crate::message::time_of(info.published);
         let raw = Raw::from_stream(message.message.clone(), seq, pending, heard);
         self.stats.running.inc();

@@ -12,6 +12,7 @@ use std::{
     },
     time::Duration,
 };
+use tokio::sync::Semaphore;
 
 /// How often each sequence was handed out.
 type Seen = Arc<Mutex<BTreeMap<u64, u32>>>;
@@ -79,6 +80,37 @@ async fn no_more_jobs_run_at_once_than_there_are_places() {
     stop.cancel();
     run.await.unwrap().unwrap();
     assert_eq!(seen.load(Ordering::SeqCst), 4);
+}
+
+/// What waits is counted with each job that is taken; where the last of it went to somebody else, a moment later.
+#[tokio::test]
+async fn jobs_that_nobody_has_taken_are_counted_until_none_is_left() {
+    let ground = ground(On::One).await;
+    ground.say_all(TenantId::of("a"), 0..40, "x").await;
+    let (service, gate) = (ground.service(), Arc::new(Semaphore::new(0)));
+    let (stop, held) = (service.stop.clone(), Arc::clone(&gate));
+    let run = tokio::spawn(async move {
+        let work = move |_| {
+            let gate = Arc::clone(&held);
+            async move {
+                gate.acquire().await.unwrap().forget();
+                Verdict::Done
+            }
+        };
+        worker().at_a_time(4).run(&service, work).await
+    });
+    let waiting = || ground.figure("mastwatch_hands_backlog");
+    until("four are taken", async || waiting() == Some(36.0)).await;
+    gate.add_permits(4);
+    until("eight are taken", async || waiting() == Some(32.0)).await;
+    let stream = ground.log.config().stream.clone();
+    let context =
+        async_nats::jetstream::new(async_nats::connect(&ground.log.config().servers[0]).await.unwrap());
+    context.get_stream(stream).await.unwrap().purge().await.unwrap();
+    gate.add_permits(40);
+    until("none waits", async || waiting() == Some(0.0)).await;
+    stop.cancel();
+    run.await.unwrap().unwrap();
 }
 
 async fn what_is_put_off_comes_again_then_and_long_work_is_not_handed_out_twice(on: On) {
