@@ -15,6 +15,7 @@ use axum::{
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{
+        MetricType,
         counter::Counter,
         family::{Family, MetricConstructor},
         gauge::Gauge,
@@ -149,7 +150,18 @@ pub struct Metrics {
 #[derive(Default)]
 struct Shelf {
     registry: Registry,
-    known: HashMap<String, Box<dyn Any + Send>>,
+    known: HashMap<String, (Figure, Box<dyn Any + Send>)>,
+}
+
+/// One figure, for people.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Figure {
+    /// Its name as it is read.
+    pub name: String,
+    /// counter, gauge or histogram.
+    pub kind: String,
+    /// What it tells.
+    pub help: String,
 }
 
 impl Debug for Metrics {
@@ -192,15 +204,25 @@ impl Metrics {
     ) -> M {
         let full = if self.prefix.is_empty() { name.to_owned() } else { format!("{}_{name}", self.prefix) };
         let mut shelf = self.shelf();
-        if let Some(known) = shelf.known.get(&full) {
+        if let Some((_, known)) = shelf.known.get(&full) {
             return known.downcast_ref::<M>().expect("one name belongs to one type of figure").clone();
         }
         let metric = make();
+        let kind = metric.metric_type();
+        let ending = match (&unit, kind) {
+            (Some(unit), _) => format!("_{}", unit.as_str()),
+            (None, MetricType::Counter) => "_total".to_owned(),
+            (None, MetricType::Gauge | MetricType::Histogram | MetricType::Info | MetricType::Unknown) => {
+                String::new()
+            }
+        };
+        let figure =
+            Figure { name: full.clone() + &ending, kind: kind.as_str().to_owned(), help: help.to_owned() };
         match unit {
             Some(unit) => shelf.registry.register_with_unit(full.clone(), help, unit, metric.clone()),
             None => shelf.registry.register(full.clone(), help, metric.clone()),
         }
-        shelf.known.insert(full, Box::new(metric.clone()));
+        shelf.known.insert(full, (figure, Box::new(metric.clone())));
         metric
     }
 
@@ -233,6 +255,13 @@ impl Metrics {
         L: Clone + Hash + Eq + EncodeLabelSet + Debug + Send + Sync + 'static,
     {
         self.register(name, help, Some(Unit::Seconds), || Family::new_with_constructor(Seconds))
+    }
+
+    /// Every figure that has been asked for so far, by name; `mastwatch_build_info` is none of them.
+    pub fn list(&self) -> Vec<Figure> {
+        let mut all: Vec<Figure> = self.shelf().known.values().map(|(figure, _)| figure.clone()).collect();
+        all.sort();
+        all
     }
 
     /// All figures of the process as OpenMetrics text.

@@ -6,6 +6,7 @@ mod administrator;
 mod blind;
 mod certificates;
 mod commands;
+mod figures;
 mod history;
 mod keys;
 mod path;
