@@ -1,5 +1,6 @@
 //! What the tests of the front desk stand on: a real log, a real Postgres, the projector and the desk itself.
 
+pub(crate) mod hillside;
 pub(crate) mod story;
 
 use console::Config;
