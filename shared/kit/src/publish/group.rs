@@ -35,9 +35,16 @@ use tokio::{
 /// The bytes of a group, beside which it holds at most [`COMMIT_MESSAGES_MAX`] messages.
 const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// Every one but the first leaves when it is half full: two small ones would cost the server more than one
-/// after the other.
-const ANOTHER_FROM: usize = COMMIT_MESSAGES_MAX / 2;
+/// So much must wait for one more group to leave while `under_way` are on their way. The second leaves when it is half
+/// full, so that the server finds it when it has stored the first; any further one when it is full: each costs the
+/// server a few syncs, however much it holds.
+const fn another_from(under_way: usize) -> usize {
+    match under_way {
+        0 => 0,
+        1 => COMMIT_MESSAGES_MAX / 2,
+        _ => COMMIT_MESSAGES_MAX,
+    }
+}
 
 /// What one caller wants stored, all or nothing.
 pub(super) struct Job {
@@ -102,8 +109,7 @@ impl Writer {
             while let Ok(job) = self.queue.try_recv() {
                 self.wait(job);
             }
-            while groups.is_empty() || groups.len() < self.groups_max && self.waiting_messages >= ANOTHER_FROM
-            {
+            while groups.len() < self.groups_max && self.waiting_messages >= another_from(groups.len()) {
                 let group = self.group();
                 if group.is_empty() {
                     break;
