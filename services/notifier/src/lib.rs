@@ -44,8 +44,12 @@ pub async fn run(config: Config, service: Service) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The delivering half.
-async fn deliver(config: Config, service: &Service) -> anyhow::Result<()> {
+/// Runs the delivering half alone, where another process decides.
+///
+/// # Errors
+///
+/// When the configuration does not fit, or the log cannot be read for good.
+pub async fn deliver(config: Config, service: &Service) -> anyhow::Result<()> {
     let readiness = service.readiness.part("channels");
     let directory = Arc::new(Directory::new(config.keys()?));
     let end = tokio::select! {

@@ -32,7 +32,8 @@ struct Seen {
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Views {
     slots: BTreeMap<String, BTreeMap<u16, Seen>>,
-    /// Of which something is still to be weighed.
+    /// Of which something is still to be weighed. After a start that is all of them: it is no memory.
+    #[serde(skip)]
     dirty: BTreeSet<String>,
 }
 

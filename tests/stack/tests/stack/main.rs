@@ -7,6 +7,7 @@ mod blind;
 mod certificates;
 mod commands;
 mod figures;
+mod forgetting;
 mod history;
 mod keys;
 mod path;
