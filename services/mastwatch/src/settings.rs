@@ -21,12 +21,12 @@ pub struct SettingsArgs {
     set: bool,
 }
 
-/// Lists what can be set, then reads each table of which something is set, as its service does when it starts.
+/// Lists what can be set, then reads each table of which something is set, as its service does when it starts. What means
+/// nothing here is named on standard error.
 ///
 /// # Errors
 ///
-/// When there is no such service, or its service would not start with what is set: every fault of the first such
-/// table.
+/// When there is no such service, or a service would not start with what is set: the faults of every table.
 pub fn run(args: &SettingsArgs, json: bool) -> anyhow::Result<()> {
     let given = Settings::load(args.config.as_deref()).context("reading the configuration")?;
     given.only(&compose::SERVICES).context("reading the configuration")?;
@@ -47,8 +47,14 @@ pub fn run(args: &SettingsArgs, json: bool) -> anyhow::Result<()> {
     if !json {
         show::table(&["KEY", "DEFAULT", "SET TO", "MEANING"], &rows);
     }
-    let is_set = |table: &&Table| table.keys.iter().any(|key| given.set_to(key).is_some());
-    tables.iter().filter(is_set).try_for_each(|table| table.check(&given))
+    for stranger in given.strangers(&compose::SERVICES) {
+        show::note(format!("`{stranger}` means nothing to this program"));
+    }
+    // Also where nothing of it is known: a key that is misspelt is a fault.
+    let is_set = |table: &&Table| table.service.is_none_or(|service| given.has_table(service));
+    let checked = tables.iter().filter(is_set).filter_map(|table| table.check(&given).err());
+    let faults: Vec<String> = checked.map(|error| format!("{error:#}")).collect();
+    if faults.is_empty() { Ok(()) } else { bail!("{}", faults.join("\n")) }
 }
 
 #[derive(serde::Serialize)]
@@ -88,7 +94,7 @@ mod tests {
              What a process is told before it starts: in one file (TOML, `--config` or `MASTWATCH_CONFIG`) and in the\n\
              environment, which wins. A key `a.b` of the file is the variable `MASTWATCH_A__B`. Any key may be given as\n\
              `<key>_file` (`MASTWATCH_A__B_FILE`), naming a file that holds the value: meant for secrets. An empty variable counts\n\
-             as not set. Everything is checked before anything connects, and all faults are named at once.\n\n\
+             as not set. Everything is checked before anything connects, and what is wrong with one table is named at once.\n\n\
              `mastwatch settings` lists the same and says what is set. diagnostician and correlator need nothing of their own.\n\n\
              *Written by `MASTWATCH_WRITE=1 cargo nextest run -p mastwatch` from the types that read it.*\n",
         );
@@ -128,6 +134,16 @@ mod tests {
         for key in keys {
             assert!(key.meaning.ends_with('.'), "{key:?}");
         }
+    }
+
+    #[test]
+    fn a_table_of_which_only_a_misspelt_key_is_set_is_a_fault() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = dir.path().join("mastwatch.toml");
+        std::fs::write(&config, "[poller]\nasks_at_onces = 5\n[projector]\nconnections = 1\n").unwrap();
+        let args = SettingsArgs { service: None, config: Some(config), set: true };
+        let faults = run(&args, true).unwrap_err().to_string();
+        assert!(faults.contains("asks_at_onces") && faults.contains("connections"), "{faults}");
     }
 
     #[test]

@@ -259,6 +259,7 @@ impl Tenant {
             self.settle_suspicion(index, out);
         }
         self.call_the_roll(index, node, out);
+        self.call_the_roll_again(index, node, out);
     }
 
     fn supply_is_usable(&self, router: Index) -> bool {

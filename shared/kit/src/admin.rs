@@ -209,13 +209,9 @@ impl Metrics {
         }
         let metric = make();
         let kind = metric.metric_type();
-        let ending = match (&unit, kind) {
-            (Some(unit), _) => format!("_{}", unit.as_str()),
-            (None, MetricType::Counter) => "_total".to_owned(),
-            (None, MetricType::Gauge | MetricType::Histogram | MetricType::Info | MetricType::Unknown) => {
-                String::new()
-            }
-        };
+        let unit_ending = unit.as_ref().map(|unit| format!("_{}", unit.as_str())).unwrap_or_default();
+        let is_counter = matches!(kind, MetricType::Counter);
+        let ending = unit_ending + if is_counter { "_total" } else { "" };
         let figure =
             Figure { name: full.clone() + &ending, kind: kind.as_str().to_owned(), help: help.to_owned() };
         match unit {

@@ -39,8 +39,8 @@ const HEARTBEAT: Duration = Duration::from_secs(2);
 /// How long one request for messages stands.
 const EXPIRES: Duration = Duration::from_secs(30);
 
-/// After so long without a message it is asked how many jobs wait, where some did: another may have taken them.
-const COUNT_AFTER: Duration = Duration::from_secs(5);
+/// How often it is asked how many jobs wait: others take them too, and there may be no place for one more.
+const COUNT_EVERY: Duration = Duration::from_secs(5);
 
 /// A job that panicked or was cut off so many times goes to the dead letters.
 const TRIES_MAX: i64 = 5;
@@ -200,7 +200,10 @@ impl Worker {
                     .counter("unconfirmed", "Jobs that ended without a confirmation, and will be repeated"),
                 failed: metrics.counter("failed", "Jobs that panicked or were cut off"),
                 running: metrics.gauge("running", "Jobs being done"),
-                backlog: metrics.gauge("backlog", "Jobs that nobody has taken yet"),
+                backlog: metrics.gauge(
+                    "backlog",
+                    "Jobs that no replica has taken yet: each replica tells of all, so do not sum",
+                ),
                 seconds: metrics.seconds("job", "Time a job takes"),
             },
         });
@@ -212,7 +215,7 @@ impl Worker {
                 () = service.stop.cancelled() => break,
                 opened = self.open(&service.log) => opened,
             };
-            let (mut consumer, mut messages) = match opened {
+            let (consumer, mut messages) = match opened {
                 Ok(opened) => opened,
                 Err(reason) if is_final(&reason) => {
                     return Err(WorkerError::Consumer { name: self.name, reason });
@@ -229,7 +232,10 @@ impl Worker {
             };
             wait = Duration::from_millis(50);
             readiness.ready();
-            take(&self, service, &desk, &places, &mut jobs, (&mut consumer, &mut messages)).await;
+            tokio::select! {
+                () = take(&self, service, &desk, &places, &mut jobs, &mut messages) => {}
+                () = count_forever(&consumer, &desk.stats.backlog) => {}
+            }
             while let Some(Some(Ok(message))) = messages.next().now_or_never() {
                 // Not begun: somebody else may have it at once.
                 drop(message.ack_with(AckKind::Nak(None)).await);
@@ -282,7 +288,7 @@ async fn take<F, Fut>(
     desk: &Arc<Desk<F>>,
     places: &Arc<Semaphore>,
     jobs: &mut JoinSet<()>,
-    (consumer, messages): (&mut PullConsumer, &mut pull::Stream),
+    messages: &mut pull::Stream,
 ) where
     F: Fn(Job) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Verdict> + Send + 'static,
@@ -297,11 +303,6 @@ async fn take<F, Fut>(
                 () = service.stop.cancelled() => return,
                 Some(joined) = jobs.join_next() => forward_panic(joined),
                 next = messages.next() => break next,
-                () = tokio::time::sleep(COUNT_AFTER), if desk.stats.backlog.get() > 0 => {
-                    if let Ok(info) = consumer.info().await {
-                        desk.stats.backlog.set(count(info.num_pending));
-                    }
-                }
             }
         };
         match next {
@@ -320,6 +321,18 @@ async fn take<F, Fut>(
 
 fn count(pending: u64) -> i64 {
     i64::try_from(pending).unwrap_or(i64::MAX)
+}
+
+/// Keeps the count of jobs that wait; does not end.
+async fn count_forever(consumer: &PullConsumer, backlog: &Gauge) {
+    backlog.set(count(consumer.cached_info().num_pending));
+    loop {
+        tokio::time::sleep(COUNT_EVERY).await;
+        // While the log is away the last count stands.
+        if let Ok(info) = consumer.get_info().await {
+            backlog.set(count(info.num_pending));
+        }
+    }
 }
 
 fn forward_panic(joined: Result<(), tokio::task::JoinError>) {

@@ -2,7 +2,10 @@
 //!
 //! Routers are asked about all they see rather than each of those by itself.
 
-use super::{NETWATCH_LAG_MS, asking::Want};
+use super::{
+    NETWATCH_LAG_MS,
+    asking::{ROLL_CALL_MS, Want},
+};
 use crate::{
     diagnosis::{Out, Tenant},
     graph::Index,
@@ -31,32 +34,57 @@ fn look_times(since: Time, now: Time) -> (Option<Time>, Time) {
 }
 
 impl Tenant {
-    /// A router that is up and sees nodes of which nothing is known is asked about them: at once, and where that told
-    /// nothing again, ever more rarely.
+    /// A router that is up and sees nodes of which nothing is known, or that are back, is asked about them.
     pub(super) fn call_the_roll(&mut self, router: Index, node: &Arc<Node>, out: &mut Out) {
-        if node.login.is_none()
-            || self.network.graph.sees(router).is_empty()
-            || !self.supply_is_usable(router)
-        {
+        if !self.tells_of_others(router, node) {
             return;
         }
-        let sees = self.network.graph.sees(router);
-        let unknown = |i: &Index| matches!(self.believed(*i), None | Some(Health::Unknown));
-        let recovers = |i: &Index| self.believed(*i) == Some(Health::Impacted) && !self.supply.of(*i).fails();
-        let mut since = self.since(router).max(self.network.revised_at);
-        if sees.iter().any(unknown) {
-            let (due, next) = look_times(since, out.now);
-            self.wakes.insert((next, router));
-            since = due.unwrap_or(since);
-        } else if !sees.iter().any(recovers) {
+        let is_missing = |i: &Index| match self.believed(*i) {
+            None | Some(Health::Unknown) => true,
+            Some(Health::Impacted) => !self.supply.of(*i).fails(),
+            Some(Health::Up | Health::Down | Health::Degraded) => false,
+        };
+        if self.network.graph.sees(router).iter().any(is_missing) {
+            self.ask_for_the_roll(router, self.since(router).max(self.network.revised_at), out);
+        }
+    }
+
+    /// A router that is up and sees nodes of which nothing is known still is asked about them again, ever more rarely: that
+    /// it did not answer, or had nothing of them to tell, must not be the last that is heard of them.
+    pub(super) fn call_the_roll_again(&mut self, router: Index, node: &Arc<Node>, out: &mut Out) {
+        if !self.tells_of_others(router, node) {
             return;
         }
+        let is_unknown = |i: &&Index| matches!(self.believed(**i), None | Some(Health::Unknown));
+        let newest = self.network.graph.sees(router).iter().filter(is_unknown).map(|i| self.since(*i)).max();
+        let Some(newest) = newest else { return };
+        let since = newest.max(self.since(router)).max(self.network.revised_at);
+        let (due, next) = look_times(since, out.now);
+        self.wakes.insert((next, router));
+        if let Some(due) = due {
+            self.ask_for_the_roll(router, due, out);
+        }
+    }
+
+    fn tells_of_others(&self, router: Index, node: &Node) -> bool {
+        node.login.is_some() && !self.network.graph.sees(router).is_empty() && self.supply_is_usable(router)
+    }
+
+    /// Asks a router about all it sees, if that was not answered after `since`. What has not been answered is asked again
+    /// soon after or not at all: how it ended is not remembered for ever.
+    fn ask_for_the_roll(&mut self, router: Index, since: Time, out: &mut Out) {
+        let asked_lately = self
+            .in_flight
+            .get(&(router, true))
+            .is_some_and(|asked| out.now < asked.at.plus_ms(2 * ROLL_CALL_MS));
         match self.want(router, true, since, out.now) {
-            Want::Ask(round) => self.check(router, Question::RollCall { whole: true }, round, out),
+            Want::Ask(round) if round == 0 || asked_lately => {
+                self.check(router, Question::RollCall { whole: true }, round, out);
+            }
             Want::Wait(at) => {
                 self.wakes.insert((at, router));
             }
-            Want::Done | Want::GivenUp => {}
+            Want::Ask(_) | Want::Done | Want::GivenUp => {}
         }
     }
 
@@ -208,12 +236,21 @@ impl Tenant {
         at
     }
 
-    /// What is down and cannot say itself that it is back is looked at again, ever more rarely.
+    /// What is down or unknown and cannot say itself that it is back is looked at again, ever more rarely.
     pub(super) fn look_again(&mut self, index: Index, node: &Arc<Node>, out: &mut Out) {
-        if node.tier > Tier::Sector || !node.is_observable() {
+        if !node.is_observable() {
             return;
         }
         let (due, next) = look_times(self.since(index), out.now);
+        if node.tier > Tier::Sector {
+            // Its router is asked about all it sees.
+            if let Some(router) =
+                self.router_of(node).filter(|_| self.believed(index) == Some(Health::Unknown))
+            {
+                self.wakes.insert((next, router));
+            }
+            return;
+        }
         self.wakes.insert((next, index));
         let Some(due) = due else { return };
         let Some((question, target)) = self.question(index, node, due) else { return };

@@ -49,15 +49,34 @@ fn of_type<T: JsonSchema>(table: Option<&str>) -> Vec<Key> {
 }
 
 impl Settings {
-    /// What `key` is set to, as text; a secret shows itself as `…`. `None`: nothing sets it.
+    /// Whether anything of the table `name` is set, known or not.
+    pub fn has_table(&self, name: &str) -> bool {
+        self.figment.find_value(name).is_ok()
+    }
+
+    /// What `key` is set to, as text; a secret shows itself as `…`, and so does who logs in where an address says it.
+    /// `None`: nothing sets it.
     pub fn set_to(&self, key: &Key) -> Option<String> {
         let value = self.figment.find_value(&key.name).ok()?;
         if key.is_secret {
             return Some("…".into());
         }
         let value = serde_json::to_value(value).ok()?;
-        Some(value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+        Some(without_logins(&value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
     }
+}
+
+/// The text with `…` for what stands between `://` and `@` in each of its addresses.
+fn without_logins(text: &str) -> String {
+    let mut parts = text.split("://");
+    let mut shown = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let end = part.find(['/', ',', '?', '#', '"', ' ']).unwrap_or(part.len());
+        let (authority, rest) = part.split_at(end);
+        let host = authority.rsplit_once('@').map(|(_, host)| format!("…@{host}"));
+        shown.push_str(&format!("://{}{rest}", host.as_deref().unwrap_or(authority)));
+    }
+    shown
 }
 
 #[cfg(test)]
@@ -78,12 +97,22 @@ mod tests {
 
     #[test]
     fn what_is_set_is_told_and_a_secret_is_not() {
-        let given = [("MASTWATCH_DRAIN_S", "5"), ("MASTWATCH_NATS_PASSWORD", "hunter2")];
+        let given = [
+            ("MASTWATCH_DRAIN_S", "5"),
+            ("MASTWATCH_NATS_PASSWORD", "hunter2"),
+            ("MASTWATCH_NATS_URL", "nats://u:hunter2@a:1,b:2,nats://c:3"),
+            ("MASTWATCH_VM_URL", "http://u:hunter2@vm:8428/p@q"),
+        ];
         let given = given.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let settings = Settings::from_parts(None, given).unwrap();
         let set: Vec<(String, String)> =
             common().iter().filter_map(|key| Some((key.name.clone(), settings.set_to(key)?))).collect();
-        let told = [("drain_s", "5"), ("nats_password", "…")];
+        let told = [
+            ("drain_s", "5"),
+            ("nats_password", "…"),
+            ("nats_url", "nats://…@a:1,b:2,nats://c:3"),
+            ("vm_url", "http://…@vm:8428/p@q"),
+        ];
         assert_eq!(set, told.map(|(name, value)| (name.to_owned(), value.to_owned())));
     }
 }

@@ -35,14 +35,45 @@ use tokio::{
 /// The bytes of a group, beside which it holds at most [`COMMIT_MESSAGES_MAX`] messages.
 const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// So much must wait for one more group to leave while `under_way` are on their way. The second leaves when it is half
-/// full, so that the server finds it when it has stored the first; any further one when it is full: each costs the
-/// server a few syncs, however much it holds.
-const fn another_from(under_way: usize) -> usize {
-    match under_way {
-        0 => 0,
-        1 => COMMIT_MESSAGES_MAX / 2,
-        _ => COMMIT_MESSAGES_MAX,
+/// What waits to be stored, or what a group holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Size {
+    messages: usize,
+    bytes: usize,
+}
+
+impl Size {
+    /// As much as a group holds.
+    const FULL: Size = Size { messages: COMMIT_MESSAGES_MAX, bytes: GROUP_BYTES_MAX };
+
+    fn of<'a>(items: impl Iterator<Item = &'a Item>) -> Self {
+        items.fold(Self::default(), |sum, item| sum.with(Size { messages: 1, bytes: item.message.bytes() }))
+    }
+
+    fn with(self, other: Size) -> Self {
+        Self { messages: self.messages + other.messages, bytes: self.bytes + other.bytes }
+    }
+
+    fn without(self, other: Size) -> Self {
+        Self { messages: self.messages - other.messages, bytes: self.bytes - other.bytes }
+    }
+
+    fn fits(self) -> bool {
+        self.messages <= Self::FULL.messages && self.bytes <= Self::FULL.bytes
+    }
+
+    /// Whether with this waiting one more group leaves while `under_way` are on their way. The second leaves when half as
+    /// much waits as fills one, so that the server finds it when it has stored the first; any further one when as
+    /// much waits as fills one: each costs the server a few syncs, however much it holds.
+    fn leaves_beside(self, under_way: usize) -> bool {
+        let reaches = |part: usize| {
+            self.messages >= Self::FULL.messages / part || self.bytes >= Self::FULL.bytes / part
+        };
+        match under_way {
+            0 => true,
+            1 => reaches(2),
+            _ => reaches(1),
+        }
     }
 }
 
@@ -59,8 +90,7 @@ pub(super) struct Writer {
     store: Store,
     queue: mpsc::UnboundedReceiver<Job>,
     waiting: VecDeque<Job>,
-    /// How many messages wait.
-    waiting_messages: usize,
+    waiting_size: Size,
     /// Jobs that hold a fact which is under way in another job.
     leaning: Vec<Job>,
     /// Facts that are being stored.
@@ -92,7 +122,7 @@ impl Writer {
             store,
             queue,
             waiting: VecDeque::new(),
-            waiting_messages: 0,
+            waiting_size: Size::default(),
             leaning: Vec::new(),
             under_way: HashSet::new(),
             remembered: Remembered::default(),
@@ -109,7 +139,7 @@ impl Writer {
             while let Ok(job) = self.queue.try_recv() {
                 self.wait(job);
             }
-            while groups.len() < self.groups_max && self.waiting_messages >= another_from(groups.len()) {
+            while groups.len() < self.groups_max && self.waiting_size.leaves_beside(groups.len()) {
                 let group = self.group();
                 if group.is_empty() {
                     break;
@@ -133,22 +163,22 @@ impl Writer {
     }
 
     fn wait(&mut self, job: Job) {
-        self.waiting_messages += job.items.len();
+        self.waiting_size = self.waiting_size.with(Size::of(job.items.iter()));
         self.waiting.push_back(job);
     }
 
     /// Before everybody else: it has waited once already.
     fn wait_first(&mut self, job: Job) {
-        self.waiting_messages += job.items.len();
+        self.waiting_size = self.waiting_size.with(Size::of(job.items.iter()));
         self.waiting.push_front(job);
     }
 
     /// What goes into the next commit. Answers on the way what is known already.
     fn group(&mut self) -> Vec<Unit> {
         let mut units: Vec<Unit> = Vec::new();
-        let (mut messages, mut bytes) = (0, 0);
+        let mut held = Size::default();
         while let Some(job) = self.waiting.pop_front() {
-            self.waiting_messages -= job.items.len();
+            self.waiting_size = self.waiting_size.without(Size::of(job.items.iter()));
             if job.answer.is_closed() {
                 continue; // Nobody waits for it any more; its sender repeats it if it matters.
             }
@@ -166,14 +196,12 @@ impl Writer {
                 self.answer(job, &HashSet::new());
                 continue;
             }
-            let size: usize = new.iter().map(|i| job.items[*i].message.bytes()).sum();
-            let fits = messages + new.len() <= COMMIT_MESSAGES_MAX && bytes + size <= GROUP_BYTES_MAX;
-            if !units.is_empty() && !fits {
+            let with_it = held.with(Size::of(new.iter().map(|i| &job.items[*i])));
+            if !units.is_empty() && !with_it.fits() {
                 self.wait_first(job);
                 break;
             }
-            messages += new.len();
-            bytes += size;
+            held = with_it;
             self.under_way.extend(own);
             units.push(Unit::new(job, new));
         }
@@ -226,6 +254,36 @@ impl Writer {
             // Whoever stopped waiting repeats with the same ids.
             Some(places) => drop(job.answer.send(Ok(places))),
             None => self.wait_first(job),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_group_leaves_at_once_the_second_half_full_and_others_full() {
+        let half = Size { messages: COMMIT_MESSAGES_MAX / 2, bytes: 0 };
+        let heavy = Size { messages: 9, bytes: GROUP_BYTES_MAX / 2 };
+        let [full, full_of_bytes] =
+            [Size { messages: COMMIT_MESSAGES_MAX, bytes: 0 }, Size { messages: 9, bytes: GROUP_BYTES_MAX }];
+        let one = Size { messages: 1, bytes: 900 };
+        let table = [
+            (one, [true, false, false, false]),
+            (Size { messages: half.messages - 1, bytes: heavy.bytes - 1 }, [true, false, false, false]),
+            (half, [true, true, false, false]),
+            (heavy, [true, true, false, false]),
+            (
+                Size { messages: full.messages - 1, bytes: full_of_bytes.bytes - 1 },
+                [true, true, false, false],
+            ),
+            (full, [true; 4]),
+            (full_of_bytes, [true; 4]),
+        ];
+        for (waiting, leaves) in table {
+            let found = [0, 1, 2, 3].map(|under_way| waiting.leaves_beside(under_way));
+            assert_eq!(found, leaves, "{waiting:?}");
         }
     }
 }

@@ -82,7 +82,8 @@ async fn no_more_jobs_run_at_once_than_there_are_places() {
     assert_eq!(seen.load(Ordering::SeqCst), 4);
 }
 
-/// What waits is counted with each job that is taken; where the last of it went to somebody else, a moment later.
+/// What waits is counted with each job that is taken, and every few seconds: others take it too, and there may be no place
+/// for one more.
 #[tokio::test]
 async fn jobs_that_nobody_has_taken_are_counted_until_none_is_left() {
     let ground = ground(On::One).await;
@@ -107,8 +108,8 @@ async fn jobs_that_nobody_has_taken_are_counted_until_none_is_left() {
     let context =
         async_nats::jetstream::new(async_nats::connect(&ground.log.config().servers[0]).await.unwrap());
     context.get_stream(stream).await.unwrap().purge().await.unwrap();
+    until("none waits, while all places are taken", async || waiting() == Some(0.0)).await;
     gate.add_permits(40);
-    until("none waits", async || waiting() == Some(0.0)).await;
     stop.cancel();
     run.await.unwrap().unwrap();
 }

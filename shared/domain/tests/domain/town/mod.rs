@@ -20,6 +20,8 @@ pub(crate) struct Town {
     pub(crate) uptime_ms: u64,
     /// Whether roll calls are answered.
     pub(crate) answers_roll_calls: bool,
+    /// Whether routers have anybody to tell of when they answer.
+    pub(crate) roll_calls_tell: bool,
 }
 
 pub(crate) fn group(mode: GroupMode, members: &[NodeId]) -> Group {
@@ -40,6 +42,7 @@ impl Town {
             asks: VecDeque::new(),
             uptime_ms: 86_400_000,
             answers_roll_calls: true,
+            roll_calls_tell: true,
         }
     }
 
@@ -249,9 +252,9 @@ impl Town {
                             chunks: 1,
                             whole: true,
                             uptime_ms: self.uptime_ms,
-                            up: self.seen_by(ask.target, |id| !is_dead(id)),
-                            down: self.seen_by(ask.target, is_dead),
-                            present: self.sessions_of(ask.target, |id| !is_dead(id)),
+                            up: self.seen_by(ask.target, |id| self.roll_calls_tell && !is_dead(id)),
+                            down: self.seen_by(ask.target, |id| self.roll_calls_tell && is_dead(id)),
+                            present: self.sessions_of(ask.target, |id| self.roll_calls_tell && !is_dead(id)),
                             gone: vec![],
                         }),
                         _ => Outcome::Replied { rtt_us: 900 },
