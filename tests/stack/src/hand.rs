@@ -194,8 +194,18 @@ pub fn types_at_a_terminal(
 ///
 /// When the log cannot be read.
 pub async fn facts(stack: &Stack, noun: Noun) -> Vec<Fact> {
+    facts_of(stack, &[noun]).await
+}
+
+/// Every fact of these nouns as the log is at one moment: what one commit said is there as a whole or not at all.
+///
+/// # Panics
+///
+/// When the log cannot be read.
+pub async fn facts_of(stack: &Stack, nouns: &[Noun]) -> Vec<Fact> {
+    let filters: Vec<Filter> = nouns.iter().map(|noun| Filter::noun(*noun)).collect();
     let end = stack.log.state().await.expect("the log can be read").last_seq;
-    let mut reader = stack.log.read(&[Filter::noun(noun)], From::Start, Some(end));
+    let mut reader = stack.log.read(&filters, From::Start, Some(end));
     let mut all = Vec::new();
     while let Some(raw) = reader.next().await.expect("the log can be read") {
         all.push(raw.decode().expect("the log can be read").fact);

@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::Value;
 use stack::{
     Running, Stack,
-    hand::{facts, types, types_at_a_terminal, types_with, until, writes},
+    hand::{facts, facts_of, types, types_at_a_terminal, types_with, until, writes},
     ledger,
 };
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -250,25 +250,24 @@ async fn a_device_is_added_whole_or_not_at_all_whenever_the_console_is_killed() 
 
 /// Nodes of the scout, devices that became them, and orders that say so are the same; each with its link.
 async fn is_whole(stack: &Stack, core: NodeId) {
-    let mut nodes = BTreeSet::new();
-    for fact in facts(stack, Noun::Inventory).await {
-        if let Fact::Inventory(Inventory::Node(node)) = fact
-            && node.origin == Origin::Scout
-        {
-            assert_eq!(serde_json::to_value(&node.needs).unwrap()[0]["members"][0], serde_json::json!(core));
-            assert!(nodes.insert(node.id), "a node was said twice");
+    let (mut nodes, mut devices, mut orders) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    for fact in facts_of(stack, &[Noun::Inventory, Noun::Sighting, Noun::Order]).await {
+        match fact {
+            Fact::Inventory(Inventory::Node(node)) if node.origin == Origin::Scout => {
+                let needs = serde_json::to_value(&node.needs).unwrap();
+                assert_eq!(needs[0]["members"][0], serde_json::json!(core));
+                assert!(nodes.insert(node.id), "a node was said twice");
+            }
+            Fact::Sighting(Sighting::Device(device)) if device.state == SightingState::Known => {
+                devices.extend(device.node);
+            }
+            Fact::Order(said) => {
+                if let Order::AddSighting { node, .. } = said.order {
+                    orders.insert(node);
+                }
+            }
+            _ => {}
         }
     }
-    let devices = facts(stack, Noun::Sighting).await.into_iter().filter_map(|fact| match fact {
-        Fact::Sighting(Sighting::Device(device)) if device.state == SightingState::Known => device.node,
-        _ => None,
-    });
-    let orders = facts(stack, Noun::Order).await.into_iter().filter_map(|fact| match fact {
-        Fact::Order(said) => match said.order {
-            Order::AddSighting { node, .. } => Some(node),
-            _ => None,
-        },
-        _ => None,
-    });
-    assert_eq!((devices.collect::<BTreeSet<_>>(), orders.collect()), (nodes.clone(), nodes));
+    assert_eq!((&devices, &orders), (&nodes, &nodes));
 }
