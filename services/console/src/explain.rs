@@ -626,7 +626,8 @@ fn outcome(outcome: &Outcome) -> String {
 /// A word of ours, as it stands in events.
 fn word(of: &impl Serialize) -> String {
     let text = serde_json::to_value(of).ok().and_then(|value| value.as_str().map(str::to_owned));
-    text.expect("a unit variant is a text").replace('_', " ")
+    // A variant that holds more has no word; none does.
+    text.unwrap_or_default().replace('_', " ")
 }
 
 fn date(time: Time) -> DateTime<Utc> {

@@ -22,6 +22,8 @@ pub mod live_check;
 pub mod nats_users;
 pub mod onboard;
 pub mod rebuild;
+#[cfg(test)]
+mod reference;
 pub mod router;
 pub mod scout;
 pub mod servers;

@@ -147,7 +147,8 @@ pub async fn declare(args: &DeclareArgs, json: bool) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{fmt::Write, path::Path};
+    use crate::reference;
+    use std::fmt::Write;
 
     /// The page that lists every user and what is open to it.
     fn page() -> String {
@@ -180,16 +181,7 @@ mod tests {
 
     #[test]
     fn the_reference_lists_what_every_user_may_do() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/nats-users.md");
-        if std::env::var_os("MASTWATCH_WRITE").is_some_and(|v| v == "1") {
-            std::fs::write(&path, page()).unwrap();
-        }
-        let there = std::fs::read_to_string(&path).unwrap_or_default();
-        assert!(
-            there == page(),
-            "`MASTWATCH_WRITE=1 cargo nextest run -p mastwatch` writes {}",
-            path.display()
-        );
+        reference::is_written("nats-users.md", &page());
     }
 
     #[test]

@@ -85,7 +85,8 @@ fn default(key: &Key) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{fmt::Write, path::Path};
+    use crate::reference;
+    use std::fmt::Write;
 
     /// The page that lists every key.
     fn page() -> String {
@@ -115,16 +116,7 @@ mod tests {
 
     #[test]
     fn the_reference_lists_every_key() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/settings.md");
-        if std::env::var_os("MASTWATCH_WRITE").is_some_and(|v| v == "1") {
-            std::fs::write(&path, page()).unwrap();
-        }
-        let there = std::fs::read_to_string(&path).unwrap_or_default();
-        assert!(
-            there == page(),
-            "`MASTWATCH_WRITE=1 cargo nextest run -p mastwatch` writes {}",
-            path.display()
-        );
+        reference::is_written("settings.md", &page());
     }
 
     #[test]

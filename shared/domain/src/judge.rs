@@ -43,6 +43,15 @@ const ROLL_CALL_FROM: u32 = 5;
 /// Probes asked for one suspicion at once.
 const MOST_ASKS: usize = 200;
 
+/// A claim that something works.
+#[derive(Clone, Copy)]
+struct Praise {
+    heard: Time,
+    event: EventId,
+    /// Up or degraded.
+    says: Claim,
+}
+
 impl Tenant {
     /// Judges one node: says what follows, asks what is needed.
     pub(crate) fn judge(&mut self, index: Index, out: &mut Out) {
@@ -280,10 +289,11 @@ impl Tenant {
         }
         let praise = words.praise().filter(|c| c.heard > since);
         let void = |c: &&ClaimHeard| words.silence.is_some_and(|s| s.asked_at >= c.heard);
-        if let Some((heard, event, says)) = praise.filter(|c| !void(c)).map(|c| (c.heard, c.event, c.says)) {
+        let praise = praise.filter(|c| !void(c));
+        if let Some(praise) = praise.map(|c| Praise { heard: c.heard, event: c.event, says: c.says }) {
             let unsure = words.claim.is_some_and(|c| c.seq.is_none()) || words.silence.is_some();
             let check = node.watch.is_some() || (node.tier <= Tier::Sector && node.is_observable()) || unsure;
-            self.hear_praise(index, node, heard, event, says, check, out);
+            self.hear_praise(index, node, praise, check, out);
             return;
         }
         if supply.fails() {
@@ -316,17 +326,8 @@ impl Tenant {
     }
 
     /// Somebody says that it works although it was believed not to.
-    #[allow(clippy::too_many_arguments, reason = "one claim, taken apart")]
-    fn hear_praise(
-        &mut self,
-        index: Index,
-        node: &Arc<Node>,
-        heard: Time,
-        event: EventId,
-        says: Claim,
-        check: bool,
-        out: &mut Out,
-    ) {
+    fn hear_praise(&mut self, index: Index, node: &Arc<Node>, praise: Praise, check: bool, out: &mut Out) {
+        let Praise { heard, event, says } = praise;
         let supply = self.supply.of(index);
         if !supply.holds() {
             let seen_to = self.roots_are_seen_to(index, heard, out);

@@ -9,7 +9,7 @@ use crate::random;
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 /// Below this, ports are likely to be somebody's usual one.
 const LOWEST: u16 = 15_000;
@@ -49,17 +49,13 @@ static TAKEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
 /// # Errors
 ///
 /// When none is found.
-///
-/// # Panics
-///
-/// Never: no holder of the lock panics.
 pub fn free_port() -> io::Result<u16> {
     let end = outgoing_begin().max(LOWEST + 1_000);
     for _ in 0..TRIES {
         let step = random::below(u32::from(end - LOWEST))?;
-        let number = LOWEST + u16::try_from(step).expect("a step within the range of ports fits");
+        let number = LOWEST + u16::try_from(step).map_err(io::Error::other)?;
         if TcpListener::bind((Ipv4Addr::UNSPECIFIED, number)).is_ok()
-            && TAKEN.lock().expect("no holder of this lock panics").insert(number)
+            && TAKEN.lock().unwrap_or_else(PoisonError::into_inner).insert(number)
         {
             return Ok(number);
         }

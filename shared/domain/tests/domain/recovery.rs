@@ -20,14 +20,6 @@ fn one_of_each(town: &mut Town) {
     town.pass(60_000);
 }
 
-fn roll_calls(town: &Town) -> usize {
-    let asks = town.log.iter().filter(|heard| match &heard.fact {
-        Fact::Ask(ask) => matches!(ask.question, Question::RollCall { .. }),
-        _ => false,
-    });
-    asks.count()
-}
-
 /// Time goes on second by second until a child is up; what is asked meanwhile is answered at once.
 fn waits_ms(town: &mut Town, child: &str, most_ms: i64) -> i64 {
     let from = town.now;
@@ -49,12 +41,12 @@ fn a_child_below_a_recovered_sector_whose_word_was_lost_is_settled_by_a_roll_cal
         town.pass(300_000);
         town.answer(&["sector"]);
         town.pass(10_000);
-        let before = roll_calls(&town);
+        let before = town.roll_calls();
         town.claim("sector", Claim::Up);
         town.answer(&[]);
         let waited = waits_ms(&mut town, child, 400_000);
         assert!(waited <= ROLL_CALL_MS, "{child} waited {waited} ms");
-        assert_eq!(roll_calls(&town) - before, 1, "{child}");
+        assert_eq!(town.roll_calls() - before, 1, "{child}");
     }
 }
 
@@ -67,14 +59,14 @@ fn a_child_that_comes_back_later_than_its_sector_is_settled_by_a_second_roll_cal
     town.pass(300_000);
     town.answer(&["sector", "station"]);
     town.pass(10_000);
-    let before = roll_calls(&town);
+    let before = town.roll_calls();
     town.claim("sector", Claim::Up);
     town.answer(&["station"]);
     assert_eq!(town.health("station"), Some(Health::Impacted), "its router has not seen it yet");
     let waited = waits_ms(&mut town, "station", 400_000);
     assert!(waited <= NETWATCH_MS + ROLL_CALL_MS, "{waited}");
     assert_eq!(
-        roll_calls(&town) - before,
+        town.roll_calls() - before,
         2,
         "one at once and one when its router has had the time to see it"
     );
@@ -89,14 +81,14 @@ fn a_child_that_stays_away_is_asked_for_twice_and_then_walked_when_the_hold_is_o
     town.pass(300_000);
     town.answer(&["sector", "station"]);
     town.pass(10_000);
-    let before = roll_calls(&town);
+    let before = town.roll_calls();
     town.claim("sector", Claim::Up);
     for _ in 0..280 {
         town.answer(&["station"]);
         town.pass(1_000);
     }
     assert_eq!(town.health("station"), Some(Health::Impacted));
-    assert_eq!(roll_calls(&town) - before, 2);
+    assert_eq!(town.roll_calls() - before, 2);
     for _ in 0..60 {
         town.pass(1_000);
         town.answer(&["station"]);
@@ -148,7 +140,7 @@ fn children_of_a_router_below_the_root_are_settled_by_one_roll_call() {
     assert_eq!(town.health("station"), Some(Health::Impacted));
     town.pass(300_000);
     town.answer(&["core", "tower"]);
-    let before = roll_calls(&town);
+    let before = town.roll_calls();
     town.replied("core");
     town.answer(&[]);
     town.replied("tower");
@@ -157,7 +149,7 @@ fn children_of_a_router_below_the_root_are_settled_by_one_roll_call() {
         let waited = waits_ms(&mut town, child, 400_000);
         assert!(waited <= ROLL_CALL_MS, "{child} waited {waited} ms");
     }
-    assert!(roll_calls(&town) - before <= 2);
+    assert!(town.roll_calls() - before <= 2);
 }
 
 #[test]
@@ -197,7 +189,7 @@ fn a_router_that_has_just_booted_is_asked_again_when_it_is_no_longer_blind() {
     assert_eq!(town.health("station"), Some(Health::Impacted));
     town.pass(300_000);
     town.answer(&["tower"]);
-    let before = roll_calls(&town);
+    let before = town.roll_calls();
     town.uptime_ms = 20_000;
     town.replied("tower");
     let booted = town.now.plus_ms(-20_000);
@@ -210,7 +202,7 @@ fn a_router_that_has_just_booted_is_asked_again_when_it_is_no_longer_blind() {
         town.answer(if blind { &["subscriber", "station"] } else { &[] });
     }
     assert_eq!((town.health("subscriber"), town.health("station")), (Some(Health::Up), Some(Health::Up)));
-    assert_eq!(roll_calls(&town) - before, 2);
+    assert_eq!(town.roll_calls() - before, 2);
 }
 
 #[test]

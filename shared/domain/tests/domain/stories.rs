@@ -12,12 +12,6 @@ fn what_is_seen_by_a_router_is_learned_by_one_roll_call() {
     assert!(town.notices().is_empty());
 }
 
-fn roll_calls(town: &Town) -> usize {
-    let is_one =
-        |fact: &Fact| matches!(fact, Fact::Ask(ask) if matches!(ask.question, Question::RollCall { .. }));
-    town.log.iter().filter(|heard| is_one(&heard.fact)).count()
-}
-
 /// So many minutes, second by second; whatever is asked is answered, and every router heard of now and then.
 fn minutes(town: &mut Town, count: usize) {
     for second in 0..count * 60 {
@@ -39,15 +33,15 @@ fn a_router_whose_roll_call_is_not_answered_is_asked_again_until_all_it_sees_is_
     minutes(&mut town, 20);
     assert_ne!(town.health("sub-124"), Some(Health::Up));
     // Each of two towers at once, after 1, 3, 7 and 15 minutes, three times each.
-    assert_eq!(roll_calls(&town), 2 * 5 * 3);
+    assert_eq!(town.roll_calls(), 2 * 5 * 3);
     town.answers_roll_calls = true;
     minutes(&mut town, 12);
     for name in ["sector-00", "sub-124", "sub-000"] {
         assert_eq!(town.health(name), Some(Health::Up), "{name}");
     }
-    let asked = roll_calls(&town);
+    let asked = town.roll_calls();
     minutes(&mut town, 120);
-    assert_eq!(roll_calls(&town), asked, "everything is known");
+    assert_eq!(town.roll_calls(), asked, "everything is known");
     assert!(town.notices().is_empty());
 }
 
@@ -58,7 +52,7 @@ fn a_router_that_has_nothing_to_tell_of_somebody_is_asked_ever_more_rarely() {
     tree(&mut town);
     minutes(&mut town, 180);
     // Each of two towers at once, and after 1, 3, 7, 15, 31, 63 and 127 minutes.
-    assert_eq!(roll_calls(&town), 2 * 8);
+    assert_eq!(town.roll_calls(), 2 * 8);
     assert_ne!(town.health("sub-124"), Some(Health::Up));
 }
 

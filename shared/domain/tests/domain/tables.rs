@@ -44,18 +44,10 @@ fn falls(town: &mut Town, name: &str, gone: &[&str]) {
     wait(town, 5_000, gone);
 }
 
-fn roll_calls(town: &Town) -> usize {
-    let asks = town.log.iter().filter(|heard| match &heard.fact {
-        Fact::Ask(ask) => matches!(ask.question, Question::RollCall { .. }),
-        _ => false,
-    });
-    asks.count()
-}
-
 #[test]
 fn who_is_back_and_was_not_heard_of_makes_no_crowd_with_those_who_are_gone() {
     let mut town = town();
-    let before = roll_calls(&town);
+    let before = town.roll_calls();
     for name in ["sub-0", "sub-1", "sub-2"] {
         falls(&mut town, name, &["sub-0", "sub-1", "sub-2"]);
     }
@@ -65,7 +57,7 @@ fn who_is_back_and_was_not_heard_of_makes_no_crowd_with_those_who_are_gone() {
     }
     assert_eq!(town.notices(), [""; 0]);
     assert_eq!((town.health("sub-1"), town.health("sub-3")), (Some(Health::Up), Some(Health::Down)));
-    assert_eq!(roll_calls(&town) - before, 1);
+    assert_eq!(town.roll_calls() - before, 1);
     let gone = ["sub-0", "sub-3", "sub-4", "sub-5", "sub-6"];
     for name in ["sub-5", "sub-6"] {
         falls(&mut town, name, &gone);
@@ -74,14 +66,14 @@ fn who_is_back_and_was_not_heard_of_makes_no_crowd_with_those_who_are_gone() {
         town.notices(),
         ["Opened: 5 of 20 subscribers below sector lost their sessions; sector itself answers"]
     );
-    assert_eq!(roll_calls(&town) - before, 2, "the second crowd is another suspicion");
+    assert_eq!(town.roll_calls() - before, 2, "the second crowd is another suspicion");
 }
 
 #[test]
 fn a_table_that_does_not_come_is_waited_for_until_the_deadline_of_the_question() {
     let mut town = town();
     town.answers_roll_calls = false;
-    let before = roll_calls(&town);
+    let before = town.roll_calls();
     let gone = ["sub-0", "sub-1", "sub-2", "sub-3", "sub-4"];
     for name in &gone[..4] {
         falls(&mut town, name, &gone);
@@ -96,13 +88,13 @@ fn a_table_that_does_not_come_is_waited_for_until_the_deadline_of_the_question()
     assert!((1_000..=ROLL_CALL_MS + 1_000).contains(&waited), "{waited} ms");
     wait(&mut town, 120_000, &gone);
     assert_eq!(town.notices().len(), 1);
-    assert_eq!(roll_calls(&town) - before, 1, "it is asked once");
+    assert_eq!(town.roll_calls() - before, 1, "it is asked once");
 }
 
 #[test]
 fn those_whom_one_roll_call_settled_are_not_looked_up_again() {
     let mut town = town();
-    let before = roll_calls(&town);
+    let before = town.roll_calls();
     let names: Vec<String> = (0..12).map(|n| format!("sub-{n}")).collect();
     let gone: Vec<&str> = names.iter().map(String::as_str).collect();
     gone.iter().for_each(|name| town.claim(name, Claim::Down));
@@ -112,5 +104,5 @@ fn those_whom_one_roll_call_settled_are_not_looked_up_again() {
         told,
         ["Opened: 12 of 20 subscribers below sector lost their sessions; sector itself answers"]
     );
-    assert_eq!(roll_calls(&town) - before, 1);
+    assert_eq!(town.roll_calls() - before, 1);
 }

@@ -315,6 +315,13 @@ impl Town {
         &health.expect("something was said of it").flags
     }
 
+    /// How many roll calls were ever asked for.
+    pub(crate) fn roll_calls(&self) -> usize {
+        let is_one =
+            |fact: &Fact| matches!(fact, Fact::Ask(ask) if matches!(ask.question, Question::RollCall { .. }));
+        self.log.iter().filter(|heard| is_one(&heard.fact)).count()
+    }
+
     pub(crate) fn asked(&self) -> usize {
         self.log.iter().filter(|h| matches!(h.fact, Fact::Ask(_))).count()
     }
